@@ -1,0 +1,78 @@
+//! Family `dead_letter`: work that used up its attempts, kept with its input until it is resolved.
+
+use bincode::{Decode, Encode};
+
+use super::common::{ErrorRecord, Principal, Source};
+use crate::ids::{AppId, ExecutionId, LetterId};
+use crate::types::{Lsn, UnixMicros};
+
+/// `dead_lettered`: beside the last `attempt_failed`, in the same batch. Holds all that the letter shows, so
+/// that the view never needs the execution's row.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLettered {
+    /// The app.
+    pub app: AppId,
+    /// The new id.
+    pub letter: LetterId,
+    /// The execution that died.
+    pub execution: ExecutionId,
+    /// Its root.
+    pub root: ExecutionId,
+    /// Its depth; handlers run at the same (D10).
+    pub depth: u16,
+    /// Its `enqueued` event: the input.
+    pub enqueued: Lsn,
+    /// Name of the script.
+    pub script: String,
+    /// Version that failed last; 0 if the script was missing.
+    pub version: u32,
+    /// Where the work came from.
+    pub source: Source,
+    /// Whom it ran as.
+    pub principal: Option<Principal>,
+    /// Attempts that counted.
+    pub attempts: u32,
+    /// The last error.
+    pub error: ErrorRecord,
+    /// Errors alike have it alike: of kind, script, line and the message without numbers and ids.
+    pub fingerprint: u64,
+    /// When the first attempt was claimed.
+    pub first_attempt_at: UnixMicros,
+    /// When the last attempt was claimed.
+    pub last_attempt_at: UnixMicros,
+}
+
+/// `dead_letter_handler_failed`: a handler failed or crashed alone; the letter stays open (D10).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLetterHandlerFailed {
+    /// The app.
+    pub app: AppId,
+    /// The letter.
+    pub letter: LetterId,
+    /// The handler's execution.
+    pub execution: ExecutionId,
+}
+
+/// `dead_letter_redriven`: its input was enqueued again, in the same batch (D12).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLetterRedriven {
+    /// The app.
+    pub app: AppId,
+    /// The letter.
+    pub letter: LetterId,
+    /// The new execution.
+    pub execution: ExecutionId,
+    /// Who did it.
+    pub by: Principal,
+}
+
+/// Events of the family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetterEvent {
+    /// `dead_lettered`
+    DeadLettered(Box<DeadLettered>),
+    /// `dead_letter_handler_failed`
+    HandlerFailed(DeadLetterHandlerFailed),
+    /// `dead_letter_redriven`
+    Redriven(DeadLetterRedriven),
+}

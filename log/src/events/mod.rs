@@ -1,0 +1,127 @@
+//! The vocabulary of events: what can have happened. One family per file, one struct per kind.
+//!
+//! Owns: the kinds, their numbers ([`registry`]) and their bytes ([`encode_record`], [`decode_record`]). Never does:
+//! fold, decide, or know which view reads what (the registry only documents it).
+//!
+//! Invariants: L20 a type number is never reused; L21 `decode(encode(e)) == e` and every byte is consumed;
+//! L22 decoding never panics and never allocates by an unchecked length.
+
+mod app;
+mod codec;
+mod common;
+mod dead_letter;
+mod execution;
+mod kv;
+pub mod registry;
+mod route;
+mod script;
+mod secret;
+mod trigger;
+
+pub use app::{AppChanged, AppCreated, AppDeleted, AppEvent};
+pub use codec::{DecodeError, EVENT_BYTES_MAX, decode_record, encode_record};
+pub use common::{
+    AttemptRecord, Backoff, ErrorKind, ErrorRecord, HeaderRecord, Input, LogLevel, LogLine, OutputRecord,
+    Principal, ReadRecord, RequestRecord, RetryPolicy, Scopes, SealedBytes, SharedBytes, Source, Writer,
+};
+pub use dead_letter::{DeadLetterEvent, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLettered};
+pub use execution::{
+    AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded, Dropped,
+    Enqueued, ExecutionEvent, Released,
+};
+pub use kv::{KvDeleted, KvEvent, KvPut};
+pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
+pub use script::{ScriptDeleted, ScriptDeployed, ScriptEvent};
+pub use secret::{SecretDeleted, SecretEvent, SecretSet};
+pub use trigger::{KvOps, Pattern, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec};
+
+use crate::ids::{AppId, ExecutionId};
+
+/// One event of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Tenants.
+    App(AppEvent),
+    /// Script versions.
+    Script(ScriptEvent),
+    /// Routes.
+    Route(RouteEvent),
+    /// Triggers.
+    Trigger(TriggerEvent),
+    /// Secrets.
+    Secret(SecretEvent),
+    /// Mutations of keys.
+    Kv(KvEvent),
+    /// The outbox.
+    Execution(ExecutionEvent),
+    /// Dead letters.
+    DeadLetter(DeadLetterEvent),
+}
+
+impl Event {
+    /// The kind's entry in the registry.
+    #[must_use]
+    pub fn kind(&self) -> &'static registry::Kind {
+        registry::by_number(codec::type_number(self)).unwrap_or(&registry::UNKNOWN)
+    }
+
+    /// The app that the event belongs to (S6: every event belongs to exactly one).
+    #[must_use]
+    pub fn app(&self) -> AppId {
+        match self {
+            Event::App(AppEvent::Created(e)) => e.app,
+            Event::App(AppEvent::Changed(e)) => e.app,
+            Event::App(AppEvent::Deleted(e)) => e.app,
+            Event::Script(ScriptEvent::Deployed(e)) => e.app,
+            Event::Script(ScriptEvent::Deleted(e)) => e.app,
+            Event::Route(RouteEvent::Created(e)) => e.app,
+            Event::Route(RouteEvent::Deleted(e)) => e.app,
+            Event::Trigger(TriggerEvent::Created(e)) => e.app,
+            Event::Trigger(TriggerEvent::Changed(e)) => e.app,
+            Event::Trigger(TriggerEvent::Deleted(e)) => e.app,
+            Event::Secret(SecretEvent::Set(e)) => e.app,
+            Event::Secret(SecretEvent::Deleted(e)) => e.app,
+            Event::Kv(KvEvent::Put(e)) => e.app,
+            Event::Kv(KvEvent::Deleted(e)) => e.app,
+            Event::Execution(ExecutionEvent::Enqueued(e)) => e.app,
+            Event::Execution(ExecutionEvent::Claimed(e)) => e.app,
+            Event::Execution(ExecutionEvent::AloneEnded(e)) => e.app,
+            Event::Execution(ExecutionEvent::Released(e)) => e.app,
+            Event::Execution(ExecutionEvent::Completed(e)) => e.app,
+            Event::Execution(ExecutionEvent::AttemptFailed(e)) => e.app,
+            Event::Execution(ExecutionEvent::Abandoned(e)) => e.app,
+            Event::Execution(ExecutionEvent::Dropped(e)) => e.app,
+            Event::Execution(ExecutionEvent::DepthExceeded(e)) => e.app,
+            Event::DeadLetter(DeadLetterEvent::DeadLettered(e)) => e.app,
+            Event::DeadLetter(DeadLetterEvent::HandlerFailed(e)) => e.app,
+            Event::DeadLetter(DeadLetterEvent::Redriven(e)) => e.app,
+        }
+    }
+
+    /// The execution that the event is about or was made by, if there is one.
+    #[must_use]
+    pub fn execution(&self) -> Option<ExecutionId> {
+        match self {
+            Event::App(_) | Event::Script(_) | Event::Route(_) | Event::Trigger(_) | Event::Secret(_) => None,
+            Event::Kv(KvEvent::Put(KvPut { writer, .. }) | KvEvent::Deleted(KvDeleted { writer, .. })) => match writer {
+                Writer::Execution { id, .. } => Some(*id),
+                Writer::Principal { .. } => None,
+            },
+            Event::Execution(ExecutionEvent::Enqueued(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::Claimed(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::AloneEnded(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::Released(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::Completed(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::AttemptFailed(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::Abandoned(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::Dropped(e)) => Some(e.execution),
+            Event::Execution(ExecutionEvent::DepthExceeded(e)) => Some(e.execution),
+            Event::DeadLetter(DeadLetterEvent::DeadLettered(e)) => Some(e.execution),
+            Event::DeadLetter(DeadLetterEvent::HandlerFailed(e)) => Some(e.execution),
+            Event::DeadLetter(DeadLetterEvent::Redriven(e)) => Some(e.execution),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

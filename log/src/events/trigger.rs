@@ -1,0 +1,117 @@
+//! Family `trigger`: event pattern to script.
+
+use bincode::{Decode, Encode};
+
+use super::common::{Principal, RetryPolicy};
+use crate::ids::{AppId, TriggerId};
+
+/// Which mutations a KV trigger fires on, as a bit set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct KvOps(pub u8);
+
+impl KvOps {
+    /// A key that was absent was written.
+    pub const INSERT: KvOps = KvOps(1);
+    /// A key that was present was written.
+    pub const UPDATE: KvOps = KvOps(2);
+    /// A key was deleted.
+    pub const DELETE: KvOps = KvOps(4);
+    /// What a trigger that names no ops fires on.
+    pub const DEFAULT: KvOps = KvOps(7);
+
+    /// Whether `op` is in the set.
+    #[must_use]
+    pub const fn contains(self, op: KvOps) -> bool {
+        self.0 & op.0 == op.0
+    }
+
+    /// The names of the operations in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [(KvOps::INSERT, "insert"), (KvOps::UPDATE, "update"), (KvOps::DELETE, "delete")]
+            .into_iter()
+            .filter(move |(op, _)| self.contains(*op))
+            .map(|(_, name)| name)
+    }
+}
+
+/// What a trigger fires on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Pattern {
+    /// Mutations of a collection.
+    Kv {
+        /// The collection.
+        collection: String,
+        /// Which mutations.
+        ops: KvOps,
+        /// Only keys that start with this.
+        key_prefix: String,
+    },
+    /// Dead letters of the app.
+    DeadLetter {
+        /// Only letters of this script.
+        from_script: Option<String>,
+        /// Only letters of the trigger with this name.
+        from_trigger: Option<String>,
+    },
+}
+
+/// What a trigger is, apart from its identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct TriggerSpec {
+    /// Name, unique within the app.
+    pub name: String,
+    /// What it fires on.
+    pub pattern: Pattern,
+    /// Name of the script.
+    pub script: String,
+    /// Retries; the instance's default if absent. Handlers of dead letters run once whatever it says (D10).
+    pub retry: Option<RetryPolicy>,
+}
+
+/// `trigger_created`: who registers it is the principal that its executions run with (D9).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TriggerCreated {
+    /// The app.
+    pub app: AppId,
+    /// The new id.
+    pub trigger: TriggerId,
+    /// What it is.
+    pub spec: TriggerSpec,
+    /// The registrant.
+    pub by: Principal,
+}
+
+/// `trigger_changed`: same identity, other pattern, script, retries or registrant.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TriggerChanged {
+    /// The app.
+    pub app: AppId,
+    /// The trigger.
+    pub trigger: TriggerId,
+    /// What it is from now on.
+    pub spec: TriggerSpec,
+    /// The registrant from now on.
+    pub by: Principal,
+}
+
+/// `trigger_deleted`: its unclaimed work is dropped (D17).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TriggerDeleted {
+    /// The app.
+    pub app: AppId,
+    /// The trigger.
+    pub trigger: TriggerId,
+    /// Who did it.
+    pub by: Principal,
+}
+
+/// Events of the family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TriggerEvent {
+    /// `trigger_created`
+    Created(TriggerCreated),
+    /// `trigger_changed`
+    Changed(TriggerChanged),
+    /// `trigger_deleted`
+    Deleted(TriggerDeleted),
+}
