@@ -1,0 +1,1 @@
+//! Numbered crash and failure points.

@@ -1,0 +1,177 @@
+//! Every error of the log, with the evidence that it was judged by.
+//!
+//! Owns: [`OpenError`] (a start that did not happen), [`AppendError`] (a batch that was not taken),
+//! [`ReadError`] (a read that found no sound frame), [`Poisoned`] (the end of this writer). Never does: log,
+//! retry, or exit; the caller does, once.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::recovery::RecoveryReport;
+use crate::{FramePos, Lsn};
+
+/// Why a data directory was not opened. Nothing in the directory was modified, except by `Io`, which may have
+/// struck in the middle of a recovery (running recovery again is always safe).
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the directory. Exit code 75: try again later.
+    #[error("data directory {dir} is in use by another process")]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Acknowledged data is damaged or missing. Exit code 65: restore data or salvage.
+    #[error("data directory {dir} is damaged: {evidence}")]
+    Damaged {
+        /// The data directory.
+        dir: PathBuf,
+        /// First and last LSN that were acknowledged and are damaged or missing, where that is known.
+        lsns: Option<(Lsn, Lsn)>,
+        /// What was found, in words: file, offset, expected, found.
+        evidence: String,
+        /// What the walk over the log established, where it got that far.
+        report: Option<Box<RecoveryReport>>,
+    },
+    /// The directory was written in a format that this build does not know. Exit code 78: use another version.
+    #[error("data format of {file} is not supported: found {found}, this build supports {supported}")]
+    Format {
+        /// The file that says so.
+        file: PathBuf,
+        /// The version or flags found.
+        found: String,
+        /// What this build supports.
+        supported: String,
+    },
+    /// The directory exists and holds something else than a data directory. Exit code 78: name another one.
+    #[error("{dir} is not a data directory: it holds {entry} and no MANIFEST")]
+    NotADataDir {
+        /// The directory.
+        dir: PathBuf,
+        /// One entry that does not belong.
+        entry: String,
+    },
+    /// The options make no sense together. Exit code 78: fix the configuration.
+    #[error("log options are invalid: {reason}")]
+    Options {
+        /// Which bound was violated.
+        reason: String,
+    },
+    /// The disk answered an error. Exit code 74: look at the disk, then start again.
+    #[error("{op} {path} failed: {source}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    /// The process exit code that tells the supervisor what to do (sysexits.h).
+    #[must_use]
+    pub const fn exit_code(&self) -> i32 {
+        match self {
+            OpenError::Damaged { .. } => 65,
+            OpenError::Io { .. } => 74,
+            OpenError::Locked { .. } => 75,
+            OpenError::Format { .. } | OpenError::NotADataDir { .. } | OpenError::Options { .. } => 78,
+        }
+    }
+}
+
+/// Why a batch was not appended. No LSN was used up.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AppendError {
+    /// The batch can never fit: split it or refuse the request.
+    #[error("batch of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Payload bytes of the batch.
+        bytes: u64,
+        /// The limit of this log.
+        limit: u64,
+    },
+    /// The batch holds no event.
+    #[error("batch is empty")]
+    Empty,
+    /// The bounded buffer is full: wait until something became durable, then try again.
+    #[error("append buffer is full")]
+    Busy,
+    /// No segment is left and none can be made: free space; appends work again by themselves.
+    #[error("no space left for another segment")]
+    NoSpace,
+    /// This writer is finished: exit and start again.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// The end of this writer: a write, sync or rename on the log's path failed. Nothing was acknowledged since;
+/// nothing will be. The process exits (70) and the next start recovers.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("log is poisoned: {op} {path} failed: {message}")]
+pub struct Poisoned {
+    /// What was tried.
+    pub op: &'static str,
+    /// On which file.
+    pub path: Arc<PathBuf>,
+    /// What the disk said.
+    pub message: Arc<str>,
+}
+
+/// Why a read returned no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The position or LSN is not durable yet (or never existed): nothing of it may be seen.
+    #[error("nothing durable at {wanted}; durable is LSN {durable}")]
+    NotDurable {
+        /// What was asked for.
+        wanted: String,
+        /// The durable LSN at that moment.
+        durable: Lsn,
+    },
+    /// The LSN is below the start of this log.
+    #[error("LSN {lsn} is below the first LSN of the log, {first}")]
+    BelowStart {
+        /// What was asked for.
+        lsn: Lsn,
+        /// The first LSN that the log still holds.
+        first: Lsn,
+    },
+    /// The bytes on disk are not the bytes that were written. They are never served.
+    #[error("frame at {pos} is damaged: {check}")]
+    Damaged {
+        /// Where.
+        pos: FramePos,
+        /// The first check that failed.
+        check: &'static str,
+    },
+    /// The frame is sound but does not contain that LSN: the index entry is wrong.
+    #[error("frame at {pos} does not contain LSN {lsn}")]
+    NotInFrame {
+        /// Where.
+        pos: FramePos,
+        /// What was asked for.
+        lsn: Lsn,
+    },
+    /// The bytes are those that were written, but this build cannot read the event.
+    #[error("event {lsn} cannot be decoded")]
+    Decode {
+        /// Which event.
+        lsn: Lsn,
+        /// Why.
+        #[source]
+        source: crate::events::DecodeError,
+    },
+    /// The disk answered an error.
+    #[error("read at {pos} failed")]
+    Io {
+        /// Where.
+        pos: FramePos,
+        /// What the disk said.
+        #[source]
+        source: io::Error,
+    },
+}
