@@ -1,0 +1,5 @@
+//! The `dead_letters` view.
+
+mod row;
+
+pub use row::{LetterFilter, LetterRow, Resolution};

@@ -1,0 +1,145 @@
+//! One dead letter as the view shows it.
+
+use bincode::{Decode, Encode};
+use relive_log::events::{DeadLettered, ErrorRecord, Principal, Source};
+use relive_log::{AppId, ExecutionId, LetterId, Lsn, TriggerId, UnixMicros};
+
+use crate::source::At;
+
+/// What became of a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Resolution {
+    /// A handler failed; the letter stays open (D10).
+    HandlerFailed {
+        /// The handler's execution.
+        execution: ExecutionId,
+    },
+    /// Its input was enqueued again (D12).
+    Redriven {
+        /// The new execution.
+        execution: ExecutionId,
+        /// Who did it.
+        by: Principal,
+    },
+}
+
+impl Resolution {
+    /// The name on the outside.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Resolution::HandlerFailed { .. } => "handler_failed",
+            Resolution::Redriven { .. } => "redriven",
+        }
+    }
+}
+
+/// One dead letter: its `dead_lettered` event and what became of it. The input is read at `enqueued`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LetterRow {
+    /// The app.
+    pub app: AppId,
+    /// Its id.
+    pub letter: LetterId,
+    /// The execution that died.
+    pub execution: ExecutionId,
+    /// Its root.
+    pub root: ExecutionId,
+    /// Its depth.
+    pub depth: u16,
+    /// Its `enqueued` event: the input.
+    pub enqueued: Lsn,
+    /// Name of the script.
+    pub script: String,
+    /// Version that failed last; 0 if the script was missing.
+    pub version: u32,
+    /// Where the work came from.
+    pub source: Source,
+    /// Whom it ran as.
+    pub principal: Option<Principal>,
+    /// Attempts that counted.
+    pub attempts: u32,
+    /// The last error.
+    pub error: ErrorRecord,
+    /// Errors alike have it alike.
+    pub fingerprint: u64,
+    /// When the first attempt was claimed.
+    pub first_attempt_at: UnixMicros,
+    /// When the last attempt was claimed.
+    pub last_attempt_at: UnixMicros,
+    /// The `dead_lettered` event.
+    pub at: At,
+    /// What became of it.
+    pub resolution: Option<Resolution>,
+    /// The event that closed it; `None` while it is open.
+    pub resolved_at: Option<At>,
+}
+
+impl LetterRow {
+    /// Open iff its resolution is none or `handler_failed` (D10).
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        match &self.resolution {
+            None | Some(Resolution::HandlerFailed { .. }) => true,
+            Some(Resolution::Redriven { .. }) => false,
+        }
+    }
+
+    /// The letter as its event makes it.
+    #[must_use]
+    pub fn of(event: &DeadLettered, at: At) -> LetterRow {
+        LetterRow {
+            app: event.app,
+            letter: event.letter,
+            execution: event.execution,
+            root: event.root,
+            depth: event.depth,
+            enqueued: event.enqueued,
+            script: event.script.clone(),
+            version: event.version,
+            source: event.source.clone(),
+            principal: event.principal.clone(),
+            attempts: event.attempts,
+            error: event.error.clone(),
+            fingerprint: event.fingerprint,
+            first_attempt_at: event.first_attempt_at,
+            last_attempt_at: event.last_attempt_at,
+            at,
+            resolution: None,
+            resolved_at: None,
+        }
+    }
+}
+
+/// Which letters a listing wants; absent fields want all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterFilter {
+    /// Only open ones, or only resolved ones.
+    pub open: Option<bool>,
+    /// Of this script.
+    pub script: Option<String>,
+    /// Of work that this trigger fired.
+    pub trigger: Option<TriggerId>,
+    /// With this fingerprint.
+    pub fingerprint: Option<u64>,
+    /// Whose error's message or kind contains this text.
+    pub error: Option<String>,
+    /// Only ids strictly below this one.
+    pub cursor: Option<LetterId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl LetterFilter {
+    /// Whether a letter is wanted (the cursor and the limit aside).
+    #[must_use]
+    pub fn wants(&self, row: &LetterRow) -> bool {
+        self.open.is_none_or(|open| open == row.is_open())
+            && self.script.as_ref().is_none_or(|script| *script == row.script)
+            && self.trigger.is_none_or(|trigger| row.source.trigger() == Some(trigger))
+            && self.fingerprint.is_none_or(|fingerprint| fingerprint == row.fingerprint)
+            && self.error.as_ref().is_none_or(|text| {
+                row.error.message.contains(text.as_str()) || row.error.kind.name() == text.as_str()
+            })
+    }
+}

@@ -1,0 +1,52 @@
+//! A store in memory: for simulation and tests, and for views that have no directory.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use super::{Change, ProjectionStore};
+use crate::error::StoreError;
+
+/// Rows in a map. Clones of the `Arc` around it outlive the views, as files would.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    rows: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl MemoryStore {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Forgets everything, as deleting the files would.
+    pub fn clear(&self) {
+        self.rows.lock().clear();
+    }
+}
+
+impl ProjectionStore for MemoryStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rows.lock().get(key).cloned())
+    }
+
+    fn scan(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        Ok(self.rows.lock().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn apply(&self, batch: &[Change]) -> Result<(), StoreError> {
+        let mut rows = self.rows.lock();
+        for (key, value) in batch {
+            match value {
+                Some(value) => rows.insert(key.clone(), value.clone()),
+                None => rows.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The store on sled 0.34.7, with its known faults fenced in (`durability.md` 2.9, V6, V7).
+//!
+//! Owns: opening within a time limit on a thread of its own, removing `snap.*.generating` first, and turning every
+//! panic of sled into an error. Never does: `flush_async`, transactions, merge operators (all of which can hang).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use relive_log::disk::{Disk, EntryKind};
+
+use super::{Change, ProjectionStore};
+use crate::error::StoreError;
+
+/// A sled database.
+pub(crate) struct SledStore {
+    db: sled::Db,
+}
+
+/// How long sled may take, and how much it may cache.
+#[derive(Clone, Copy)]
+pub(crate) struct SledLimits {
+    pub(crate) open_timeout: Duration,
+    pub(crate) cache_bytes: u64,
+}
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+impl SledStore {
+    /// Opens the database and reads all of it, both within the limit. A database that hangs keeps its thread:
+    /// there is no way to end one.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, limits: SledLimits) -> Result<(SledStore, Rows), StoreError> {
+        remove_half_written_snapshots(disk, dir);
+        let (answer, answers) = sync_channel(1);
+        let path = dir.to_path_buf();
+        #[expect(clippy::disallowed_methods, reason = "V6: sled may hang or panic in open, and must not take us along")]
+        let started = std::thread::Builder::new().name("views-open".into()).spawn(move || {
+            // The receiver is gone if we were too slow: then nobody wants the answer.
+            let _ = answer.send(open_and_scan(path, limits.cache_bytes));
+        });
+        started.map_err(|e| StoreError::Failed { op: "start its thread", message: e.to_string() })?;
+        match answers.recv_timeout(limits.open_timeout) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(StoreError::TimedOut {
+                limit_ms: u64::try_from(limits.open_timeout.as_millis()).unwrap_or(u64::MAX),
+            }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(StoreError::Panicked { op: "open", message: "its thread ended without an answer".into() })
+            }
+        }
+    }
+}
+
+fn open_and_scan(path: PathBuf, cache_bytes: u64) -> Result<(SledStore, Rows), StoreError> {
+    let db = guarded("open", || sled::Config::new().path(path).cache_capacity(cache_bytes).open())?;
+    let store = SledStore { db };
+    let rows = store.scan()?;
+    Ok((store, rows))
+}
+
+/// A crash while sled writes its snapshot leaves a `snap.*.generating` that its recovery takes for a snapshot:
+/// the database can then never be opened again (sled #1527, #1533). The snapshot before it is still there.
+fn remove_half_written_snapshots(disk: &dyn Disk, dir: &Path) {
+    for entry in disk.list(dir).unwrap_or_default() {
+        if entry.kind == EntryKind::File && entry.name.starts_with("snap.") && entry.name.ends_with(".generating") {
+            // A file that stays makes the open fail, which is handled.
+            let _ = disk.unlink(&dir.join(&entry.name));
+        }
+    }
+}
+
+fn guarded<T>(op: &'static str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(StoreError::Failed { op, message: e.to_string() }),
+        Err(panic) => {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(StoreError::Panicked { op, message: message.to_owned() })
+        }
+    }
+}
+
+impl ProjectionStore for SledStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        guarded("read", || self.db.get(key)).map(|found| found.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self) -> Result<Rows, StoreError> {
+        guarded("scan", || {
+            self.db.iter().map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+        })
+    }
+
+    fn apply(&self, batch: &[Change]) -> Result<(), StoreError> {
+        let mut changes = sled::Batch::default();
+        for (key, value) in batch {
+            match value {
+                Some(value) => changes.insert(key.as_slice(), value.as_slice()),
+                None => changes.remove(key.as_slice()),
+            }
+        }
+        guarded("write", || self.db.apply_batch(changes))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        guarded("flush", || self.db.flush()).map(|_| ())
+    }
+}
