@@ -1,0 +1,386 @@
+//! Sample events, at least one of every written kind, every tag of every nested enum among them.
+//!
+//! Owns: the values whose bytes stand in `log/tests/golden/events/`. A value here is never edited once its
+//! bytes are released: a new shape gets a new sample. Shared by the codec's tests and by the example
+//! `golden_events`, which prints the bytes; both hand in the vocabulary.
+
+use std::sync::Arc;
+
+use super::vocabulary::*;
+
+const APP: AppId = AppId::from_bytes(*b"app-app-app-app!");
+const EXECUTION: ExecutionId = ExecutionId::from_bytes([0x11; 16]);
+const ROOT: ExecutionId = ExecutionId::from_bytes([0x22; 16]);
+const LETTER: LetterId = LetterId::from_bytes([0x33; 16]);
+const ROUTE: RouteId = RouteId::from_bytes([0x44; 16]);
+const TRIGGER: TriggerId = TriggerId::from_bytes([0x55; 16]);
+const PRINCIPAL: PrincipalId = PrincipalId::from_bytes([0x66; 16]);
+
+/// Times of the samples: 2026-01-02T03:04:05.678901Z and later.
+const AT: UnixMicros = UnixMicros(1_767_323_045_678_901);
+
+/// Every sample: kind, what is special about it, the event.
+pub(super) fn samples() -> Vec<(&'static str, &'static str, Event)> {
+    let mut all = registry_samples();
+    all.extend(kv_samples());
+    all.extend(execution_samples());
+    all.extend(dead_letter_samples());
+    all
+}
+
+fn person() -> Principal {
+    let scopes = Scopes(Scopes::APP_ADMIN.0 | Scopes::SCRIPT_WRITE.0 | Scopes::LOG_READ.0);
+    Principal { id: PRINCIPAL, name: "Änne".into(), scopes }
+}
+
+fn sealed() -> SealedBytes {
+    SealedBytes { key_id: [7; 8], nonce: [8; 24], ciphertext: (0..40).collect() }
+}
+
+fn retry(backoff: Backoff) -> RetryPolicy {
+    RetryPolicy { max_attempts: 300, backoff, base_ms: 1000, max_ms: 60_000, jitter_pct: 20 }
+}
+
+fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let by = person;
+    let name = || "orders".to_owned();
+    let app = |e| Event::App(e);
+    let script = |e| Event::Script(e);
+    let secret = |e| Event::Secret(e);
+    let created = |name| AppEvent::Created(AppCreated { app: APP, slug: "shop".into(), name, by: by() });
+    let mut all = vec![
+        ("app_created", "named", app(created(Some("The shop".into())))),
+        ("app_created", "by_the_instance", {
+            let by = Principal::instance();
+            app(AppEvent::Created(AppCreated { app: APP, slug: "s".into(), name: None, by }))
+        }),
+        ("app_changed", "unnamed", app(AppEvent::Changed(AppChanged { app: APP, name: None, by: by() }))),
+        ("app_deleted", "plain", app(AppEvent::Deleted(AppDeleted { app: APP, by: by() }))),
+        (
+            "script_deployed",
+            "plain",
+            script(ScriptEvent::Deployed(ScriptDeployed {
+                app: APP,
+                name: name(),
+                version: 70_000,
+                sha256: [0xab; 32],
+                source: "let n = kv::incr(\"c\", \"k\", 1);\nn // ✓\n".into(),
+                by: by(),
+            })),
+        ),
+        (
+            "script_deleted",
+            "plain",
+            script(ScriptEvent::Deleted(ScriptDeleted { app: APP, name: name(), by: by() })),
+        ),
+        (
+            "secret_set",
+            "plain",
+            secret(SecretEvent::Set(SecretSet {
+                app: APP,
+                name: name(),
+                version: 2,
+                sealed: sealed(),
+                by: by(),
+            })),
+        ),
+        (
+            "secret_deleted",
+            "plain",
+            secret(SecretEvent::Deleted(SecretDeleted { app: APP, name: name(), by: by() })),
+        ),
+    ];
+    all.extend(route_samples());
+    all.extend(trigger_samples());
+    all
+}
+
+fn route_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let created =
+        |spec| Event::Route(RouteEvent::Created(RouteCreated { app: APP, route: ROUTE, spec, by: person() }));
+    let sync = RouteSpec {
+        method: "POST".into(),
+        path: "/orders/{id}".into(),
+        script: "orders".into(),
+        mode: DispatchMode::Sync,
+        timeout_ms: Some(5000),
+        record: Record::Off,
+        retry: None,
+    };
+    let async_ = RouteSpec {
+        mode: DispatchMode::Async,
+        timeout_ms: None,
+        record: Record::Full,
+        retry: Some(retry(Backoff::Linear)),
+        ..sync.clone()
+    };
+    let deleted = RouteDeleted { app: APP, route: ROUTE, by: person() };
+    vec![
+        ("route_created", "sync", created(sync)),
+        ("route_created", "async", created(async_)),
+        ("route_deleted", "plain", Event::Route(RouteEvent::Deleted(deleted))),
+    ]
+}
+
+fn trigger_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let kv = |backoff| TriggerSpec {
+        name: "on-order".into(),
+        pattern: Pattern::Kv { collection: "orders".into(), ops: KvOps::DEFAULT, key_prefix: "2026/".into() },
+        script: "on_order".into(),
+        retry: Some(retry(backoff)),
+    };
+    let letters = |from_script, from_trigger| TriggerSpec {
+        name: "alert".into(),
+        pattern: Pattern::DeadLetter { from_script, from_trigger },
+        script: "alert".into(),
+        retry: None,
+    };
+    let created = |spec| {
+        Event::Trigger(TriggerEvent::Created(TriggerCreated {
+            app: APP,
+            trigger: TRIGGER,
+            spec,
+            by: person(),
+        }))
+    };
+    let changed = |spec| {
+        Event::Trigger(TriggerEvent::Changed(TriggerChanged {
+            app: APP,
+            trigger: TRIGGER,
+            spec,
+            by: person(),
+        }))
+    };
+    let deleted = TriggerDeleted { app: APP, trigger: TRIGGER, by: person() };
+    vec![
+        ("trigger_created", "kv", created(kv(Backoff::None))),
+        ("trigger_created", "dead_letter", created(letters(Some("a".into()), Some("b".into())))),
+        ("trigger_changed", "kv", changed(kv(Backoff::Fixed))),
+        ("trigger_changed", "dead_letter", changed(letters(None, None))),
+        ("trigger_deleted", "plain", Event::Trigger(TriggerEvent::Deleted(deleted))),
+    ]
+}
+
+fn kv_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let put = |value: &str, previous, writer| {
+        let value = Arc::from(value.as_bytes());
+        let (collection, key) = ("orders".to_owned(), "2026/17 ü".to_owned());
+        Event::Kv(KvEvent::Put(KvPut { app: APP, collection, key, value, previous, writer }))
+    };
+    let by_execution = || Writer::Execution { id: EXECUTION, line: 12 };
+    let by_person = || Writer::Principal { id: PRINCIPAL, name: "Änne".into() };
+    let deleted = KvDeleted {
+        app: APP,
+        collection: "orders".into(),
+        key: String::new(),
+        previous: Lsn(u64::MAX - 1),
+        writer: by_execution(),
+    };
+    vec![
+        ("kv_put", "insert_by_execution", put("{\"total\":12.5}", None, by_execution())),
+        ("kv_put", "update_by_principal", put("null", Some(Lsn(1 << 40)), by_person())),
+        ("kv_deleted", "by_execution", Event::Kv(KvEvent::Deleted(deleted))),
+    ]
+}
+
+fn enqueued(source: Source, input: Input) -> Enqueued {
+    Enqueued {
+        app: APP,
+        execution: EXECUTION,
+        root: ROOT,
+        depth: 3,
+        cause: Some(Lsn(99)),
+        caused_by: Some(ROOT),
+        script: "orders".into(),
+        source,
+        input,
+        due_at: AT,
+        principal: Some(person()),
+        redrive_of: None,
+        pinned_version: None,
+    }
+}
+
+fn request() -> RequestRecord {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    RequestRecord {
+        method: "POST".into(),
+        path: "/orders/a%20b".into(),
+        params: vec![pair("id", "a b")],
+        query: vec![pair("q", "1"), pair("q", "2")],
+        headers: vec![
+            ("content-type".into(), HeaderRecord::Clear("application/json".into())),
+            ("authorization".into(), HeaderRecord::Digest([0xcd; 32])),
+            ("cookie".into(), HeaderRecord::Sealed(sealed())),
+        ],
+        body: b"{\"n\":1}\xff".to_vec(),
+        masked: true,
+    }
+}
+
+fn record() -> AttemptRecord {
+    let key = |key: &str, version, present| ReadRecord::Key {
+        collection: "orders".into(),
+        key: key.into(),
+        version,
+        present,
+    };
+    let line = |level, line| LogLine { level, message: "‹secret:KEY› seen".into(), line };
+    AttemptRecord {
+        reads: vec![
+            key("a", Lsn(41), true),
+            key("b", Lsn::ZERO, false),
+            ReadRecord::Range {
+                collection: "orders".into(),
+                prefix: "2026/".into(),
+                cursor: Some("2026/5".into()),
+                reverse: true,
+                limit: 100,
+                items: vec![("2026/4".into(), Lsn(7)), ("2026/3".into(), Lsn(300))],
+            },
+        ],
+        secrets: vec![("KEY".into(), 2)],
+        logs: vec![
+            line(LogLevel::Debug, 1),
+            line(LogLevel::Info, 2),
+            line(LogLevel::Warn, 3),
+            line(LogLevel::Error, 0),
+        ],
+        operations: 12_345,
+        conflicts: 2,
+        snapshot: Lsn(98),
+    }
+}
+
+fn error(kind: ErrorKind) -> ErrorRecord {
+    ErrorRecord { kind, message: "no such field: `totl`".into(), line: 4, column: 17 }
+}
+
+fn execution_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let mut all = enqueued_samples();
+    all.extend(attempt_samples());
+    let abandoned = |reason| {
+        Event::Execution(ExecutionEvent::Abandoned(Abandoned { app: APP, execution: EXECUTION, reason }))
+    };
+    let dropped = Dropped { app: APP, execution: EXECUTION, reason: "its trigger was deleted".into() };
+    all.extend([
+        ("abandoned", "client_gone", abandoned(AbandonReason::ClientGone)),
+        ("abandoned", "crash", abandoned(AbandonReason::Crash)),
+        ("dropped", "plain", Event::Execution(ExecutionEvent::Dropped(dropped))),
+    ]);
+    all
+}
+
+fn enqueued_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let event = |e| Event::Execution(ExecutionEvent::Enqueued(Box::new(e)));
+    let route = |sync| Source::Route { route: ROUTE, sync };
+    let letters = Source::DeadLetter { trigger: TRIGGER, letter: LETTER };
+    let kv = Source::Kv { trigger: TRIGGER };
+    let payload = |text: &str| Input::Payload(Some(Arc::from(text.as_bytes())));
+    let anonymous = Enqueued {
+        root: EXECUTION,
+        depth: 0,
+        cause: None,
+        caused_by: None,
+        principal: None,
+        ..enqueued(route(true), Input::Request(Box::new(request())))
+    };
+    let redrive = Enqueued {
+        redrive_of: Some(LETTER),
+        pinned_version: Some(4),
+        ..enqueued(kv.clone(), Input::SameAs(Lsn(17)))
+    };
+    let too_deep = DepthExceeded {
+        app: APP,
+        execution: EXECUTION,
+        root: ROOT,
+        depth: 9,
+        cause: Lsn(99),
+        caused_by: None,
+        script: "orders".into(),
+        source: kv.clone(),
+    };
+    vec![
+        ("enqueued", "sync_route", event(anonymous)),
+        ("enqueued", "async_route_not_recorded", event(enqueued(route(false), Input::NotRecorded))),
+        ("enqueued", "kv", event(enqueued(kv, Input::Mutation(Lsn(99))))),
+        ("enqueued", "dead_letter", event(enqueued(letters, Input::Letter(Lsn(251))))),
+        ("enqueued", "redrive", event(redrive)),
+        ("enqueued", "direct", event(enqueued(Source::Direct, payload("[1,2]")))),
+        ("enqueued", "direct_without_payload", event(enqueued(Source::Direct, Input::Payload(None)))),
+        ("depth_exceeded", "plain", Event::Execution(ExecutionEvent::DepthExceeded(Box::new(too_deep)))),
+    ]
+}
+
+fn attempt_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let event = Event::Execution;
+    let (app, execution) = (APP, EXECUTION);
+    let claimed = |version, alone_ms| {
+        let seed = *b"sixteen-byte-sed";
+        let claim =
+            Claimed { app, execution, attempt: 2, at: AT, seed, snapshot: Lsn(98), version, alone_ms };
+        event(ExecutionEvent::Claimed(claim))
+    };
+    let output = OutputRecord {
+        status: 200,
+        content_type: "application/json".into(),
+        len: 70_000,
+        sha256: [0xef; 32],
+        head: b"{\"ok\":true".to_vec(),
+    };
+    let completed = |output, record| {
+        event(ExecutionEvent::Completed(Box::new(Completed { app, execution, attempt: 2, output, record })))
+    };
+    let failed = |counted, kind, record, then| {
+        let error = error(kind);
+        let failed = AttemptFailed { app, execution, attempt: 2, counted, error, record, then };
+        event(ExecutionEvent::AttemptFailed(Box::new(failed)))
+    };
+    let retry = AfterFailure::Retry { due_at: AT.plus_millis(1234) };
+    let mut all = vec![
+        ("claimed", "ordinary", claimed(3, 0)),
+        ("claimed", "alone_without_script", claimed(0, 2000)),
+        (
+            "alone_ended",
+            "plain",
+            event(ExecutionEvent::AloneEnded(AloneEnded { app, execution, attempt: 2 })),
+        ),
+        ("released", "plain", event(ExecutionEvent::Released(Released { app, execution, attempt: 2 }))),
+        ("completed", "full", completed(output, record())),
+        ("completed", "empty", completed(OutputRecord::default(), AttemptRecord::default())),
+        ("attempt_failed", "retry", failed(true, ErrorKind::Throw, Some(record()), retry)),
+        ("attempt_failed", "not_counted", failed(false, ErrorKind::Crashed, None, AfterFailure::DeadLetter)),
+    ];
+    for (kind, name) in ErrorKind::NAMES {
+        all.push(("attempt_failed", name, failed(true, kind, None, AfterFailure::End)));
+    }
+    all
+}
+
+fn dead_letter_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let event = Event::DeadLetter;
+    let letter = DeadLettered {
+        app: APP,
+        letter: LETTER,
+        execution: EXECUTION,
+        root: ROOT,
+        depth: 1,
+        enqueued: Lsn(65_536),
+        script: "on_order".into(),
+        version: 3,
+        source: Source::Kv { trigger: TRIGGER },
+        principal: Some(person()),
+        attempts: 3,
+        error: error(ErrorKind::Runtime),
+        fingerprint: 0x0123_4567_89ab_cdef,
+        first_attempt_at: AT,
+        last_attempt_at: AT.plus_millis(3000),
+    };
+    let failed = DeadLetterHandlerFailed { app: APP, letter: LETTER, execution: EXECUTION };
+    let redriven = DeadLetterRedriven { app: APP, letter: LETTER, execution: EXECUTION, by: person() };
+    vec![
+        ("dead_lettered", "plain", event(DeadLetterEvent::DeadLettered(Box::new(letter)))),
+        ("dead_letter_handler_failed", "plain", event(DeadLetterEvent::HandlerFailed(failed))),
+        ("dead_letter_redriven", "plain", event(DeadLetterEvent::Redriven(redriven))),
+    ]
+}
