@@ -1,0 +1,281 @@
+//! The frame: a header of 64 bytes, then the payload, zero-padded to 8. Its CRC is seeded with where it stands,
+//! so a frame at another place, in another segment, log or timeline never validates.
+//!
+//! Owns: header bytes, the payloads of the control frames, and [`FrameKey`], which computes and checks header
+//! CRCs. Never does: judge whether a sound frame continues the log (`recovery/walk.rs` does), I/O.
+//!
+//! ```text
+//! 0      4    5     6         8            12            16         24           32           40     44        48
+//! | magic|kind|flags|header 64| payload_len| record_count| first_lsn| durable_lsn| commit_time| epoch| group_len|
+//! 48            52           56       60       64                      64 + pad8(payload_len)
+//! | prev_hdr_crc| payload_crc| schema | hdr_crc| payload … zero padding |
+//! ```
+
+use super::{FRAME_HEADER_LEN, Fields, Geometry, at, is_zero, pad8, software_field};
+use crate::{FramePos, Lsn, UnixMicros};
+
+/// First frame of its group.
+pub(crate) const GROUP_FIRST: u8 = 1;
+/// Last frame of its group.
+pub(crate) const GROUP_LAST: u8 = 2;
+
+/// Payload bytes of a SegmentStart frame.
+pub(crate) const SEGMENT_START_LEN: usize = 24;
+/// Payload bytes of an Open frame.
+pub(crate) const OPEN_LEN: usize = 72;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// Events.
+    Batch,
+    /// First frame of a segment that is not the log's first: names the exact end of the one before.
+    SegmentStart,
+    /// First frame after a successful open.
+    Open,
+    /// A kind of 128 or above that this build skips.
+    Ignorable(u8),
+    /// A kind below 128 that this build does not know: it must not go on.
+    Unknown(u8),
+}
+
+impl FrameKind {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            FrameKind::Batch => 1,
+            FrameKind::SegmentStart => 2,
+            FrameKind::Open => 3,
+            FrameKind::Ignorable(code) | FrameKind::Unknown(code) => code,
+        }
+    }
+
+    const fn from_code(code: u8) -> Self {
+        match code {
+            1 => FrameKind::Batch,
+            2 => FrameKind::SegmentStart,
+            3 => FrameKind::Open,
+            128..=255 => FrameKind::Ignorable(code),
+            _ => FrameKind::Unknown(code),
+        }
+    }
+}
+
+/// A frame header as read; sound, but not yet known to continue the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
+    pub(crate) flags: u8,
+    pub(crate) payload_len: u32,
+    pub(crate) record_count: u32,
+    pub(crate) first_lsn: Lsn,
+    pub(crate) durable_lsn: Lsn,
+    pub(crate) commit_time: UnixMicros,
+    pub(crate) epoch: u32,
+    pub(crate) group_len: u32,
+    pub(crate) prev_hdr_crc: u32,
+    pub(crate) payload_crc: u32,
+    pub(crate) schema: u32,
+    pub(crate) hdr_crc: u32,
+}
+
+impl FrameHeader {
+    /// The last LSN in this frame; for control frames the one before `first_lsn`.
+    pub(crate) const fn last_lsn(&self) -> Lsn {
+        Lsn(self.first_lsn.0.saturating_add(self.record_count as u64).saturating_sub(1))
+    }
+
+    /// Bytes of header, payload and padding.
+    pub(crate) const fn frame_len(&self) -> u32 {
+        FRAME_HEADER_LEN as u32 + pad8(self.payload_len)
+    }
+
+    pub(crate) const fn is_first(&self) -> bool {
+        self.flags & GROUP_FIRST != 0
+    }
+
+    pub(crate) const fn is_last(&self) -> bool {
+        self.flags & GROUP_LAST != 0
+    }
+
+    /// Writes the header, without its CRC, to the front of `out`.
+    pub(crate) fn write(&self, magic: u32, out: &mut [u8; FRAME_HEADER_LEN]) {
+        let mut b = Vec::with_capacity(FRAME_HEADER_LEN);
+        self.push(magic, &mut b);
+        out.copy_from_slice(&b);
+    }
+
+    /// Appends the header, with `hdr_crc` as it stands.
+    pub(crate) fn push(&self, magic: u32, b: &mut Vec<u8>) {
+        let mut h = [0_u8; FRAME_HEADER_LEN];
+        {
+            let mut rest: &mut [u8] = &mut h;
+            let mut put = |bytes: &[u8]| {
+                let (head, tail) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+                head.copy_from_slice(bytes);
+                rest = tail;
+            };
+            put(&magic.to_le_bytes());
+            put(&[self.kind.code(), self.flags]);
+            put(&(FRAME_HEADER_LEN as u16).to_le_bytes());
+            put(&self.payload_len.to_le_bytes());
+            put(&self.record_count.to_le_bytes());
+            put(&self.first_lsn.0.to_le_bytes());
+            put(&self.durable_lsn.0.to_le_bytes());
+            put(&self.commit_time.0.to_le_bytes());
+            put(&self.epoch.to_le_bytes());
+            put(&self.group_len.to_le_bytes());
+            put(&self.prev_hdr_crc.to_le_bytes());
+            put(&self.payload_crc.to_le_bytes());
+            put(&self.schema.to_le_bytes());
+            put(&self.hdr_crc.to_le_bytes());
+        }
+        b.extend_from_slice(&h);
+    }
+
+    /// Reads the fields without checking anything; `None` when the header length is not 64 or flags are unknown.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut f = Fields(bytes.get(4..FRAME_HEADER_LEN)?);
+        let (kind, flags, header_len) = (FrameKind::from_code(f.u8()?), f.u8()?, f.u16()?);
+        if usize::from(header_len) != FRAME_HEADER_LEN || flags & !(GROUP_FIRST | GROUP_LAST) != 0 {
+            return None;
+        }
+        Some(Self {
+            kind,
+            flags,
+            payload_len: f.u32()?,
+            record_count: f.u32()?,
+            first_lsn: Lsn(f.u64()?),
+            durable_lsn: Lsn(f.u64()?),
+            commit_time: UnixMicros(f.u64()?),
+            epoch: f.u32()?,
+            group_len: f.u32()?,
+            prev_hdr_crc: f.u32()?,
+            payload_crc: f.u32()?,
+            schema: f.u32()?,
+            hdr_crc: f.u32()?,
+        })
+    }
+}
+
+/// Computes and checks header CRCs of one log. Secret: who knows it can forge frames.
+#[derive(Clone)]
+pub(crate) struct FrameKey {
+    magic: u32,
+    max_payload: u32,
+    seed: crc32fast::Hasher,
+}
+
+impl FrameKey {
+    pub(crate) fn new(geometry: &Geometry) -> Self {
+        let mut seed = crc32fast::Hasher::new();
+        seed.update(&geometry.log_id);
+        seed.update(&geometry.timeline.to_le_bytes());
+        Self { magic: geometry.frame_magic, max_payload: geometry.max_payload, seed }
+    }
+
+    pub(crate) const fn magic(&self) -> u32 {
+        self.magic
+    }
+
+    /// CRC of (log_id ‖ timeline ‖ segment_seq ‖ file_offset ‖ the first 60 bytes of the header).
+    pub(crate) fn hdr_crc(&self, pos: FramePos, header: &[u8; FRAME_HEADER_LEN]) -> u32 {
+        let mut bytes = [0_u8; 76];
+        let (place, rest) = bytes.split_at_mut(16);
+        let (seq, offset) = place.split_at_mut(8);
+        seq.copy_from_slice(&u64::from(pos.segment).to_le_bytes());
+        offset.copy_from_slice(&u64::from(pos.offset).to_le_bytes());
+        if let Some(fields) = header.first_chunk::<60>() {
+            rest.copy_from_slice(fields);
+        }
+        let mut hasher = self.seed.clone();
+        hasher.update(&bytes);
+        hasher.finalize()
+    }
+
+    /// Reads the header at the front of `bytes`, which stand at `pos`; or says which check failed.
+    pub(crate) fn parse(&self, pos: FramePos, bytes: &[u8]) -> Result<FrameHeader, &'static str> {
+        let raw = bytes.first_chunk::<FRAME_HEADER_LEN>().ok_or("header is cut short")?;
+        let (magic, _) = raw.split_first_chunk::<4>().ok_or("header is cut short")?;
+        if u32::from_le_bytes(*magic) != self.magic {
+            return Err(if is_zero(raw) { "nothing here" } else { "frame magic" });
+        }
+        let (_, crc) = raw.split_last_chunk::<4>().ok_or("header is cut short")?;
+        if u32::from_le_bytes(*crc) != self.hdr_crc(pos, raw) {
+            return Err("header checksum");
+        }
+        let header = FrameHeader::read(raw).ok_or("header length or flags")?;
+        if header.payload_len > self.max_payload.max(OPEN_LEN as u32) {
+            return Err("payload length");
+        }
+        Ok(header)
+    }
+}
+
+/// Checks a payload with its padding against its header.
+pub(crate) fn check_payload(header: &FrameHeader, padded: &[u8]) -> Result<(), &'static str> {
+    let Some((_, padding)) = padded.split_at_checked(at(header.payload_len)) else {
+        return Err("payload is cut short");
+    };
+    if padded.len() != at(pad8(header.payload_len)) || !is_zero(padding) {
+        return Err("payload padding");
+    }
+    if crc32fast::hash(padded) != header.payload_crc && !crate::planted::is(crate::planted::Bug::PayloadCrcIgnored) {
+        return Err("payload checksum");
+    }
+    Ok(())
+}
+
+/// Payload of a SegmentStart frame: the exact end of the segment before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentStart {
+    pub(crate) prev_end: FramePos,
+    pub(crate) prev_last_lsn: Lsn,
+}
+
+impl SegmentStart {
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_START_LEN] {
+        let mut out = [0; SEGMENT_START_LEN];
+        let (seq, rest) = out.split_at_mut(8);
+        let (end, lsn) = rest.split_at_mut(8);
+        seq.copy_from_slice(&u64::from(self.prev_end.segment).to_le_bytes());
+        end.copy_from_slice(&u64::from(self.prev_end.offset).to_le_bytes());
+        lsn.copy_from_slice(&self.prev_last_lsn.0.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+        let mut f = Fields(payload);
+        let segment = u32::try_from(f.u64()?).ok()?;
+        let offset = u32::try_from(f.u64()?).ok()?;
+        Some(Self { prev_end: FramePos { segment, offset }, prev_last_lsn: Lsn(f.u64()?) })
+    }
+}
+
+/// Payload of an Open frame: who opened the log, and what that open found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenNote {
+    pub(crate) epoch: u32,
+    /// V of the recovery.
+    pub(crate) recovered: Lsn,
+    /// Where bytes were cut; segment 0 when nothing was.
+    pub(crate) cut_at: FramePos,
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) software: [u8; 32],
+}
+
+impl OpenNote {
+    pub(crate) fn new(epoch: u32, recovered: Lsn, cut_at: FramePos, boot_id: [u8; 16], software: &str) -> Self {
+        Self { epoch, recovered, cut_at, boot_id, software: software_field(software) }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut b = Vec::with_capacity(OPEN_LEN);
+        b.extend_from_slice(&self.epoch.to_le_bytes());
+        b.extend_from_slice(&[0; 4]);
+        b.extend_from_slice(&self.recovered.0.to_le_bytes());
+        b.extend_from_slice(&self.cut_at.to_u64().to_le_bytes());
+        b.extend_from_slice(&self.boot_id);
+        b.extend_from_slice(&self.software);
+        b
+    }
+}

@@ -1,0 +1,224 @@
+//! Reading the durable log: by position, by LSN, by time, and in order.
+//!
+//! Owns: [`Reader`] and [`Scan`]. Never does: return anything that is not durable (L9) or whose checksum was not
+//! checked; cache payloads.
+
+pub(crate) mod frame;
+pub(crate) mod index;
+pub(crate) mod view;
+pub(crate) mod walker;
+
+use std::sync::Arc;
+
+use crate::error::ReadError;
+use crate::events::{self, Event};
+use crate::format::FRAME_HEADER_LEN;
+use crate::format::frame::{FrameHeader, FrameKind};
+use crate::{FramePos, Lsn, UnixMicros};
+
+use frame::{Frame, FrameInfo, records_are_sound};
+use view::LogView;
+use walker::Walker;
+
+/// Read at once by a scan.
+const SCAN_WINDOW_BYTES: u32 = 256 << 10;
+/// Read at once when only headers matter, or one frame.
+const POINT_WINDOW_BYTES: u32 = 4 << 10;
+/// Read at once while walking from a mark.
+const WALK_WINDOW_BYTES: u32 = 64 << 10;
+
+/// A segment of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its sequence number.
+    pub segment: u32,
+    /// The LSN that its first event has or would have.
+    pub first_lsn: Lsn,
+    /// Bytes up to the end of its last durable group, header included.
+    pub used_bytes: u64,
+    /// Size of the file.
+    pub file_bytes: u64,
+}
+
+/// Reads the log. Cheap to clone; any number may be used at once.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    view: Arc<LogView>,
+}
+
+impl Reader {
+    pub(crate) const fn new(view: Arc<LogView>) -> Self {
+        Self { view }
+    }
+
+    /// The batch whose frame stands at `pos`.
+    ///
+    /// # Errors
+    /// `NotDurable`, `Damaged`, `Io`.
+    pub fn read_frame(&self, pos: FramePos) -> Result<Frame, ReadError> {
+        let mut walker = Walker::new(Arc::clone(&self.view), pos, POINT_WINDOW_BYTES);
+        let not_durable = || ReadError::NotDurable { wanted: pos.to_string(), durable: self.durable() };
+        if pos >= self.view.end() || pos < self.view.start() {
+            return Err(not_durable());
+        }
+        let (header, found) = walker.next_header()?.ok_or_else(not_durable)?;
+        if found != pos || header.kind != FrameKind::Batch {
+            return Err(ReadError::Damaged { pos, check: "no batch starts here" });
+        }
+        load(&mut walker, &header, pos)
+    }
+
+    /// The event `lsn` out of the batch at `pos`, with the batch's commit time.
+    ///
+    /// # Errors
+    /// As for `read_frame`; `NotInFrame` when the batch does not hold that LSN; `Decode`.
+    pub fn read_event(&self, pos: FramePos, lsn: Lsn) -> Result<(Event, UnixMicros), ReadError> {
+        let frame = self.read_frame(pos)?;
+        let record = frame.records().find(|r| r.lsn == lsn).ok_or(ReadError::NotInFrame { pos, lsn })?;
+        let event = events::decode_record(record.type_, record.type_version, record.body)
+            .map_err(|source| ReadError::Decode { lsn, source })?;
+        Ok((event, frame.commit_time))
+    }
+
+    /// All batches from the one that contains `from` (an LSN that is not there yet is waited for by asking again).
+    /// `None` means the durable end; asking again later goes on from there.
+    ///
+    /// # Errors
+    /// `BelowStart`.
+    pub fn scan(&self, from: Lsn) -> Result<Scan, ReadError> {
+        let from = from.max(Lsn::FIRST);
+        Ok(Scan { walker: self.walker_before(from, SCAN_WINDOW_BYTES)?, from })
+    }
+
+    fn walker_before(&self, lsn: Lsn, window_bytes: u32) -> Result<Walker, ReadError> {
+        let first = self.first_lsn();
+        if lsn < first {
+            return Err(ReadError::BelowStart { lsn, first });
+        }
+        let pos = self.view.mark_before_lsn(lsn).map_or(self.view.start(), |mark| mark.pos);
+        Ok(Walker::new(Arc::clone(&self.view), pos, window_bytes))
+    }
+
+    /// The batch that contains `lsn`. Checks headers only.
+    ///
+    /// # Errors
+    /// `NotDurable`, `BelowStart`, `Damaged`, `Io`.
+    pub fn frame_of(&self, lsn: Lsn) -> Result<FrameInfo, ReadError> {
+        let durable = self.durable();
+        if lsn > durable {
+            return Err(ReadError::NotDurable { wanted: format!("LSN {lsn}"), durable });
+        }
+        let mut walker = self.walker_before(lsn, WALK_WINDOW_BYTES)?;
+        while let Some((header, pos)) = walker.next_header()? {
+            if header.kind == FrameKind::Batch && header.last_lsn() >= lsn {
+                return Ok(info(&header, pos));
+            }
+        }
+        Err(ReadError::NotDurable { wanted: format!("LSN {lsn}"), durable })
+    }
+
+    /// The last durable batch that was committed at or before `t`. Checks headers only.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    pub fn frame_at_time(&self, t: UnixMicros) -> Result<Option<FrameInfo>, ReadError> {
+        let Some(mark) = self.view.mark_before_time(t) else { return Ok(None) };
+        let mut walker = Walker::new(Arc::clone(&self.view), mark.pos, WALK_WINDOW_BYTES);
+        let mut found = None;
+        while let Some((header, pos)) = walker.next_header()? {
+            if header.commit_time > t {
+                break;
+            }
+            if header.kind == FrameKind::Batch {
+                found = Some(info(&header, pos));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first LSN that the log holds or will hold.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        self.view.first_lsn
+    }
+
+    /// The durable LSN, as far as reading goes.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.view.durable()
+    }
+
+    /// Behind the last durable frame: every position below it may be read.
+    #[must_use]
+    pub fn durable_end(&self) -> FramePos {
+        self.view.end()
+    }
+
+    /// Bytes that the durable log takes up in its segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.view.segments().iter().map(|(_, state)| u64::from(state.end)).sum()
+    }
+
+    /// The segments that hold durable frames, in order.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let file_bytes = u64::from(self.view.geometry.segment_bytes);
+        let info = |(segment, state): (u32, view::SegmentState)| SegmentInfo {
+            segment,
+            first_lsn: state.first_lsn,
+            used_bytes: u64::from(state.end),
+            file_bytes,
+        };
+        self.view.segments().into_iter().map(info).collect()
+    }
+}
+
+const fn info(header: &FrameHeader, pos: FramePos) -> FrameInfo {
+    FrameInfo {
+        first_lsn: header.first_lsn,
+        last_lsn: header.last_lsn(),
+        commit_time: header.commit_time,
+        pos,
+    }
+}
+
+fn load(walker: &mut Walker, header: &FrameHeader, pos: FramePos) -> Result<Frame, ReadError> {
+    let payload = walker.payload(header, pos)?;
+    if !records_are_sound(header.record_count, payload.bytes()) {
+        return Err(ReadError::Damaged { pos, check: "record lengths" });
+    }
+    let FrameInfo { first_lsn, last_lsn, commit_time, pos } = info(header, pos);
+    Ok(Frame { first_lsn, last_lsn, commit_time, pos, payload })
+}
+
+/// The batches of the log in order; see [`Reader::scan`]. After an error it stays where it is.
+#[derive(Debug)]
+pub struct Scan {
+    walker: Walker,
+    from: Lsn,
+}
+
+impl Iterator for Scan {
+    type Item = Result<Frame, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let before = self.walker.clone();
+            let (header, pos) = match self.walker.next_header() {
+                Ok(found) => found?,
+                Err(error) => return Some(Err(error)),
+            };
+            if header.kind != FrameKind::Batch || header.last_lsn() < self.from {
+                continue;
+            }
+            let loaded = load(&mut self.walker, &header, pos);
+            if loaded.is_err() {
+                self.walker = before;
+            }
+            return Some(loaded);
+        }
+    }
+}
+
+const _: () = assert!(POINT_WINDOW_BYTES as usize > FRAME_HEADER_LEN);

@@ -1,0 +1,110 @@
+//! R6: the scan ahead of T. Any header that validates after the hole is evidence, whether or not its payload or
+//! its neighbours survived.
+//!
+//! Owns: finding headers and non-zero bytes from T to the end of the last segment. Never does: accept a frame as
+//! data, write.
+//!
+//! Headers are looked for at every multiple of 8, not only where groups start: when the first sector of a group is
+//! damaged, its second frame may still prove that the group before was durable.
+
+use crate::error::OpenError;
+use crate::format::frame::{FrameKey, FrameKind};
+use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN, is_zero, len32};
+use crate::{FramePos, Lsn};
+
+use super::gather::SegmentFiles;
+use super::io_error;
+
+/// Bytes of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) segment: u32,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
+
+/// What stands after T.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ahead {
+    /// The highest `durable_lsn`.
+    pub(crate) frames: Lsn,
+    pub(crate) headers: u64,
+    pub(crate) epoch: u32,
+    /// The highest LSN that a header names.
+    pub(crate) last_lsn: Lsn,
+    /// Sectors that are not all zero, ascending, neighbours joined.
+    pub(crate) nonzero: Vec<Extent>,
+}
+
+/// Read at once.
+const CHUNK_BYTES: usize = 4 << 20;
+/// Non-zero bytes are noted in units of this many.
+const SECTOR: usize = 512;
+
+/// Looks at everything from `end` on.
+pub(crate) fn look_ahead(files: &SegmentFiles, key: &FrameKey, end: FramePos) -> Result<Ahead, OpenError> {
+    let mut ahead = Ahead::default();
+    let mut from = end.offset;
+    let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_LEN];
+    for segment in end.segment..=files.last() {
+        let file = files.open(segment)?;
+        while from < files.segment_bytes {
+            // Chunks overlap by a header, so that none is missed at a seam.
+            let len = buffer.len().min(crate::format::at(files.segment_bytes - from));
+            let chunk = buffer.get_mut(..len).unwrap_or_default();
+            file.read_exact_at(chunk, u64::from(from)).map_err(io_error("read", &files.path(segment)))?;
+            ahead.look_at(key, FramePos { segment, offset: from }, chunk);
+            from = from.saturating_add(len32(len.min(CHUNK_BYTES)));
+        }
+        from = SEGMENT_HEADER_LEN;
+    }
+    Ok(ahead)
+}
+
+impl Ahead {
+    fn look_at(&mut self, key: &FrameKey, pos: FramePos, chunk: &[u8]) {
+        let own = chunk.len().min(CHUNK_BYTES);
+        for start in (0..own).step_by(SECTOR) {
+            let sector = chunk.get(start..(start + SECTOR).min(own)).unwrap_or_default();
+            if is_zero(sector) {
+                continue;
+            }
+            let from = pos.offset + len32(start);
+            self.note_nonzero(Extent { segment: pos.segment, from, to: from + len32(sector.len()) });
+            for inner in (start..start + sector.len()).step_by(8) {
+                let at_pos = FramePos { offset: pos.offset + len32(inner), ..pos };
+                self.look_for_header(key, at_pos, chunk.get(inner..).unwrap_or_default());
+            }
+        }
+    }
+
+    fn look_for_header(&mut self, key: &FrameKey, pos: FramePos, bytes: &[u8]) {
+        let magic = key.magic().to_le_bytes();
+        if bytes.first_chunk::<4>() != Some(&magic) {
+            return;
+        }
+        let Ok(header) = key.parse(pos, bytes) else { return };
+        self.headers += 1;
+        self.frames = self.frames.max(header.durable_lsn);
+        self.epoch = self.epoch.max(header.epoch);
+        if header.kind == FrameKind::Batch {
+            self.last_lsn = self.last_lsn.max(header.last_lsn());
+        }
+    }
+
+    fn note_nonzero(&mut self, extent: Extent) {
+        if let Some(last) = self.nonzero.last_mut()
+            && last.segment == extent.segment
+            && last.to == extent.from
+        {
+            last.to = extent.to;
+            return;
+        }
+        self.nonzero.push(extent);
+    }
+
+    /// Bytes in sectors that are not all zero.
+    pub(crate) fn nonzero_bytes(&self) -> u64 {
+        self.nonzero.iter().map(|extent| u64::from(extent.to - extent.from)).sum()
+    }
+}

@@ -1,0 +1,247 @@
+//! Opening a data directory: R0, then gather, classify, plan, carry out; then the handles.
+//!
+//! Owns: the composition. Never does: expose a handle before R14's sync returned.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::disk::{Disk, LockGuard, replace_small};
+use crate::error::OpenError;
+use crate::format::frame::{FrameKey, OpenNote};
+use crate::options::{FreshIdentity, LogOptions};
+use crate::planted::{self, Bug};
+use crate::reader::Reader;
+use crate::reader::view::{LogView, ViewStart};
+use crate::writer::durability::Durability;
+use crate::writer::layout::{Layout, Limits, Resume};
+use crate::writer::watermark_file::WatermarkFile;
+use crate::writer::{Appender, Committer, Preparer, Queue, Shared};
+use crate::{FramePos, Lsn, UnixMicros};
+
+use super::carry_out::{carry_out, quarantine};
+use super::classify::{Row, Verdict, classify};
+use super::gather::{Gathered, ManifestCopies, gather};
+use super::plan::{Plan, plan};
+use super::{LOCK, LOG_DIR, REPORTS_DIR, RecoveryReport, fresh, io_error};
+
+/// An open log: one appender, one committer, one preparer, any number of readers and waiters.
+#[derive(Debug)]
+pub struct OpenedLog {
+    /// Puts batches into the buffer.
+    pub appender: Appender,
+    /// Reads what is durable.
+    pub reader: Reader,
+    /// Makes groups durable; give it a thread or step it.
+    pub committer: Committer,
+    /// Prepares segments and syncs WATERMARK; give it a thread or step it.
+    pub preparer: Preparer,
+    /// Says what is durable.
+    pub durability: Durability,
+    /// What the start found and did.
+    pub report: RecoveryReport,
+    /// Identity of the log. Secret: never expose it in an API.
+    pub log_id: [u8; 16],
+    /// Grows with every restore.
+    pub timeline: u32,
+}
+
+/// Opens the log in `dir`, or makes one if the directory is new.
+///
+/// # Errors
+/// See [`OpenError`]. On everything but `Io` nothing was modified.
+pub fn open(
+    disk: Arc<dyn Disk>, dir: &Path, options: &LogOptions, identity: FreshIdentity, now: UnixMicros,
+) -> Result<OpenedLog, OpenError> {
+    options.validate()?;
+    let lock = lock(disk.as_ref(), dir)?;
+    let mut created = false;
+    let gathered = match gather(&disk, dir)? {
+        Some(gathered) => gathered,
+        None => {
+            fresh::check_new(&disk, dir)?;
+            fresh::create(disk.as_ref(), dir, options, identity, now)?;
+            created = true;
+            gather(&disk, dir)?.ok_or_else(|| OpenError::Io {
+                op: "read back",
+                path: dir.join(super::MANIFEST),
+                source: std::io::ErrorKind::NotFound.into(),
+            })?
+        }
+    };
+    let row = classify(&gathered.facts());
+    let mut report = report(&gathered, row, disk.boot_id());
+    report.created = created;
+    if row.verdict() == Verdict::Refuse && !planted::is(Bug::NoDRule) {
+        return Err(refusal(dir, &report));
+    }
+    let plan = plan(&gathered, disk.boot_id());
+    let watermark = recover(disk.as_ref(), dir, options, &gathered, &plan, &mut report, now)?;
+    Ok(handles(disk, dir, options, lock, gathered, watermark, report))
+}
+
+/// R0. A directory that is not ours is left without even a LOCK.
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<LockGuard, OpenError> {
+    match disk.list(dir) {
+        Ok(entries) => fresh::check_ours(dir, &entries)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            disk.mkdir(dir).map_err(io_error("make", dir))?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                disk.sync_dir(parent).map_err(io_error("sync directory", parent))?;
+            }
+        }
+        Err(error) => return Err(io_error("list", dir)(error)),
+    }
+    let path = dir.join(LOCK);
+    disk.try_lock(&path)
+        .map_err(io_error("lock", &path))?
+        .ok_or_else(|| OpenError::Locked { dir: dir.to_owned() })
+}
+
+fn report(gathered: &Gathered, row: Row, boot_id: [u8; 16]) -> RecoveryReport {
+    let facts = gathered.facts();
+    let walked = &gathered.walked;
+    RecoveryReport {
+        row,
+        valid_lsn: facts.valid,
+        proven_lsn: facts.proven(),
+        frames_lsn: facts.frames,
+        watermark_lsn: facts.watermark,
+        applied_lsn: facts.applied,
+        end_segment: walked.end.segment,
+        end_offset: walked.end.offset,
+        first_bad_check: walked.stopped_by.to_owned(),
+        headers_after: gathered.ahead.headers,
+        last_lsn_after: gathered.ahead.last_lsn,
+        truncated_bytes: gathered.ahead.nonzero_bytes(),
+        truncated_lsns: gathered.ahead.last_lsn.0.saturating_sub(facts.valid.0),
+        manifest_restored: gathered.copies == ManifestCopies::OneMissing,
+        same_boot: boot_id != [0; 16] && gathered.watermarks.best.boot_id == boot_id,
+        clean: facts.clean,
+        batches: walked.batches,
+        segments: walked.segments.len() as u64,
+        reason: row.reason().to_owned(),
+        ..RecoveryReport::default()
+    }
+}
+
+/// R8 and R9.
+fn refusal(dir: &Path, report: &RecoveryReport) -> OpenError {
+    let (valid, proven) = (report.valid_lsn, report.proven_lsn);
+    let lsns = (proven > valid).then(|| (valid.next(), proven));
+    let evidence = format!(
+        "{}; valid up to LSN {valid}, proven durable up to LSN {proven} (frames {}, WATERMARK {}, views {}); \
+         the log stops at {} by check: {}; {} frame headers after it validate",
+        report.reason,
+        report.frames_lsn,
+        report.watermark_lsn,
+        report.applied_lsn.map_or_else(|| "none".to_owned(), |lsn| lsn.to_string()),
+        report.end(),
+        report.first_bad_check,
+        report.headers_after,
+    );
+    OpenError::Damaged { dir: dir.to_owned(), lsns, evidence, report: Some(Box::new(report.clone())) }
+}
+
+/// R10–R14.
+fn recover(
+    disk: &dyn Disk, dir: &Path, options: &LogOptions, gathered: &Gathered, plan: &Plan, report: &mut RecoveryReport,
+    now: UnixMicros,
+) -> Result<WatermarkFile, OpenError> {
+    let epoch = plan.watermark.next.1.epoch;
+    let name = format!("cut-{epoch:010}.bin");
+    report.epoch = epoch;
+    report.quarantine =
+        quarantine(disk, dir, &gathered.files, &plan.quarantine, &name, options.quarantine_bytes_max);
+    report.reaffirmed_groups = plan.reaffirm.len() as u64;
+    report.removed_files = plan
+        .remove
+        .iter()
+        .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
+        .collect();
+    if !plan.erase.is_empty() {
+        keep_report(disk, dir, report, now);
+    }
+    carry_out(disk, dir, &gathered.files, plan)
+}
+
+/// Keeps the report of a recovery that cuts something. Best effort, like the copy in quarantine.
+fn keep_report(disk: &dyn Disk, dir: &Path, report: &RecoveryReport, now: UnixMicros) {
+    let folder = dir.join(REPORTS_DIR);
+    let name = format!("recovery-{:020}.json", now.0);
+    let bytes = serde_json::to_vec_pretty(report).unwrap_or_default();
+    let kept = disk.mkdir(&folder).and_then(|()| replace_small(disk, &folder, &name, &bytes));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the recovery report was not kept");
+    }
+}
+
+fn handles(
+    disk: Arc<dyn Disk>, dir: &Path, options: &LogOptions, lock: LockGuard, gathered: Gathered,
+    watermark: WatermarkFile, report: RecoveryReport,
+) -> OpenedLog {
+    let geometry = gathered.manifest.geometry;
+    let walked = gathered.walked;
+    let boot_id = disk.boot_id();
+    let durability = Durability::new(walked.valid);
+    let view = Arc::new(LogView::new(
+        Arc::clone(&disk),
+        dir.join(LOG_DIR),
+        geometry,
+        ViewStart {
+            first_lsn: gathered.manifest.log_start_lsn,
+            first_segment: gathered.manifest.first_seq,
+            end: walked.end,
+            durable: walked.valid,
+            segments: walked.segments,
+            index: walked.index,
+            files_max: options.open_files_max,
+        },
+    ));
+    let resume =
+        Resume { end: walked.end, last_lsn: walked.valid, last_commit: walked.last_commit, epoch: report.epoch };
+    let shared = Arc::new(Shared {
+        disk,
+        dir: dir.to_owned(),
+        geometry,
+        key: FrameKey::new(&geometry),
+        software: options.software.clone(),
+        spares: options.spares,
+        watermark_sync_every: options.watermark_sync_every,
+        no_space_retry: options.no_space_retry,
+        queue: Mutex::new(queue(geometry, options, resume, walked.valid, gathered.files.last(), &report, boot_id)),
+        work: Condvar::new(),
+        chores: Condvar::new(),
+        watermark: Mutex::new(watermark),
+        watermark_sync: Mutex::new(()),
+        view: Arc::clone(&view),
+        durability: durability.clone(),
+        _lock: lock,
+    });
+    OpenedLog {
+        appender: Appender { shared: Arc::clone(&shared) },
+        reader: Reader::new(view),
+        committer: Committer::new(Arc::clone(&shared), walked.chain),
+        preparer: Preparer { shared },
+        durability,
+        report,
+        log_id: geometry.log_id,
+        timeline: geometry.timeline,
+    }
+}
+
+fn queue(
+    geometry: crate::format::Geometry, options: &LogOptions, resume: Resume, valid: Lsn, ready_upto: u32,
+    report: &RecoveryReport, boot_id: [u8; 16],
+) -> Queue {
+    let limits = Limits {
+        group_bytes_max: options.group_bytes_max,
+        batch_bytes_max: options.batch_bytes_max,
+        buffer_bytes_max: options.buffer_bytes_max,
+    };
+    let mut layout = Layout::new(geometry, limits, resume);
+    let cut_at = if report.truncated_bytes > 0 { report.end() } else { FramePos::default() };
+    layout.open_epoch(&OpenNote::new(report.epoch, valid, cut_at, boot_id, &options.software).encode());
+    Queue { layout, ready_upto, no_space: false, closed: false, drained: false, watermark_dirty: false }
+}

@@ -1,0 +1,363 @@
+//! R5: the walk over the groups, from the start of the log to T, the first place where it does not go on.
+//!
+//! Owns: the rule by which a frame is accepted as continuing the log, and that groups are accepted whole or not at
+//! all (L4). Never does: judge what it means that the walk ended (`classify.rs` does), write.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::disk::DiskFile;
+use crate::error::OpenError;
+use crate::format::frame::{FrameHeader, FrameKey, FrameKind, SegmentStart, check_payload};
+use crate::format::manifest::Manifest;
+use crate::format::{FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, is_zero, len32};
+use crate::planted::{self, Bug};
+use crate::reader::frame::records_are_sound;
+use crate::reader::index::{Mark, SparseIndex};
+use crate::reader::view::SegmentState;
+use crate::{FramePos, Lsn, UnixMicros};
+
+use super::gather::SegmentFiles;
+use super::io_error;
+
+/// An accepted group that nothing proves durable so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupRef {
+    pub(crate) pos: FramePos,
+    pub(crate) len: u32,
+    pub(crate) last_lsn: Lsn,
+    pub(crate) batches: u64,
+}
+
+/// What the walk established.
+pub(crate) struct Walked {
+    /// V.
+    pub(crate) valid: Lsn,
+    /// T.
+    pub(crate) end: FramePos,
+    /// `hdr_crc` of the last accepted frame.
+    pub(crate) chain: u32,
+    pub(crate) epoch: u32,
+    pub(crate) last_commit: UnixMicros,
+    /// The highest `durable_lsn` of an accepted frame.
+    pub(crate) frames: Lsn,
+    /// The groups after the last one that accepted frames prove durable.
+    pub(crate) unproven: VecDeque<GroupRef>,
+    pub(crate) index: SparseIndex,
+    pub(crate) segments: BTreeMap<u32, SegmentState>,
+    pub(crate) batches: u64,
+    /// The first check that failed at T.
+    pub(crate) stopped_by: &'static str,
+}
+
+/// One group as read: its frames, all accepted.
+struct Group {
+    marks: Vec<Mark>,
+    len: u32,
+    next: Expected,
+    batches: u64,
+}
+
+/// What the next frame must continue.
+#[derive(Clone, Copy)]
+struct Expected {
+    lsn: Lsn,
+    chain: u32,
+    epoch: u32,
+    durable: Lsn,
+    commit: UnixMicros,
+}
+
+/// Why a group was not accepted.
+enum Stop {
+    /// The log does not go on here.
+    Check(&'static str),
+    /// It does, in a way that this build does not know.
+    Unknown(u8),
+}
+
+impl From<&'static str> for Stop {
+    fn from(check: &'static str) -> Self {
+        Stop::Check(check)
+    }
+}
+
+/// Walks the whole log.
+pub(crate) fn walk(
+    files: &SegmentFiles, manifest: &Manifest, geometry: &Geometry, key: &FrameKey,
+) -> Result<Walked, OpenError> {
+    let start = FramePos { segment: manifest.first_seq, offset: SEGMENT_HEADER_LEN };
+    let first = SegmentState { first_lsn: manifest.log_start_lsn, end: SEGMENT_HEADER_LEN };
+    let mut walk = Walk {
+        files,
+        geometry,
+        key,
+        first_segment: manifest.first_seq,
+        expected: Expected {
+            lsn: manifest.log_start_lsn,
+            chain: manifest.log_start_chain,
+            epoch: 0,
+            durable: Lsn::ZERO,
+            commit: UnixMicros(0),
+        },
+        window: Window::default(),
+        walked: Walked {
+            valid: manifest.log_start_lsn.prev(),
+            end: start,
+            chain: manifest.log_start_chain,
+            epoch: 0,
+            last_commit: UnixMicros(0),
+            frames: Lsn::ZERO,
+            unproven: VecDeque::new(),
+            index: SparseIndex::default(),
+            segments: BTreeMap::from([(manifest.first_seq, first)]),
+            batches: 0,
+            stopped_by: "",
+        },
+    };
+    while walk.step()? {}
+    Ok(walk.walked)
+}
+
+struct Walk<'a> {
+    files: &'a SegmentFiles,
+    geometry: &'a Geometry,
+    key: &'a FrameKey,
+    first_segment: u32,
+    expected: Expected,
+    window: Window,
+    walked: Walked,
+}
+
+impl Walk<'_> {
+    /// Accepts one more group, here or at the start of the next segment; `false` at T.
+    fn step(&mut self) -> Result<bool, OpenError> {
+        let here = self.walked.end;
+        let stopped_by = match self.group_at(here)? {
+            Ok(group) => {
+                self.accept(here, group);
+                return Ok(true);
+            }
+            Err(stop) => self.known(stop, here)?,
+        };
+        let next = FramePos { segment: here.segment + 1, offset: SEGMENT_HEADER_LEN };
+        if self.files.contains(next.segment) {
+            match self.group_at(next)? {
+                Ok(group) => {
+                    self.walked
+                        .segments
+                        .insert(next.segment, SegmentState { first_lsn: self.expected.lsn, end: next.offset });
+                    self.accept(next, group);
+                    return Ok(true);
+                }
+                Err(stop) => self.known(stop, next)?,
+            };
+        }
+        self.walked.stopped_by = stopped_by;
+        Ok(false)
+    }
+
+    fn known(&self, stop: Stop, pos: FramePos) -> Result<&'static str, OpenError> {
+        match stop {
+            Stop::Check(check) => Ok(check),
+            Stop::Unknown(kind) => Err(OpenError::Format {
+                file: self.files.path(pos.segment),
+                found: format!("frame kind {kind} at offset {}", pos.offset),
+                supported: "frame kinds 1 to 3".to_owned(),
+            }),
+        }
+    }
+
+    fn accept(&mut self, pos: FramePos, group: Group) {
+        let walked = &mut self.walked;
+        for mark in &group.marks {
+            walked.index.offer(*mark);
+        }
+        let next = group.next;
+        walked.valid = next.lsn.prev();
+        walked.end = FramePos { offset: pos.offset + group.len, ..pos };
+        walked.chain = next.chain;
+        walked.epoch = next.epoch;
+        walked.last_commit = next.commit;
+        walked.frames = walked.frames.max(next.durable);
+        walked.batches += group.batches;
+        if let Some(state) = walked.segments.get_mut(&pos.segment) {
+            state.end = walked.end.offset;
+        }
+        walked.unproven.push_back(GroupRef {
+            pos,
+            len: group.len,
+            last_lsn: walked.valid,
+            batches: group.batches,
+        });
+        drop_proven(&mut walked.unproven, walked.frames);
+        self.expected = next;
+    }
+
+    /// Reads and checks the group at `pos`.
+    fn group_at(&mut self, pos: FramePos) -> Result<Result<Group, Stop>, OpenError> {
+        let room = self.geometry.segment_bytes.saturating_sub(pos.offset);
+        if room < FRAME_HEADER_LEN as u32 {
+            return Ok(Err("segment is full".into()));
+        }
+        let head = self.window.get(self.files, pos, FRAME_HEADER_LEN as u32)?;
+        let group_len = match self.key.parse(pos, head) {
+            Ok(header) => header.group_len,
+            Err(check) => return Ok(Err(check.into())),
+        };
+        let align = 1_u32 << self.geometry.align_log2;
+        if group_len == 0 || group_len > room || group_len % align != 0 {
+            return Ok(Err("group length".into()));
+        }
+        let bytes = self.window.get(self.files, pos, group_len)?;
+        let is_first_segment = pos.segment == self.first_segment;
+        Ok(check_group(self.key, pos, bytes, self.expected, self.walked.end, is_first_segment))
+    }
+}
+
+/// Drops the groups that are known to be durable: up to the last one that holds a batch at or below `proven`.
+/// Groups are synced in order, so everything before it was synced as well.
+pub(crate) fn drop_proven(unproven: &mut VecDeque<GroupRef>, proven: Lsn) {
+    let known = unproven.iter().rposition(|group| group.batches > 0 && group.last_lsn <= proven);
+    if let Some(last) = known {
+        unproven.drain(..=last);
+    }
+}
+
+/// Checks every frame of a group, its padding, and that it is whole.
+fn check_group(
+    key: &FrameKey, pos: FramePos, bytes: &[u8], mut expected: Expected, prev_end: FramePos, is_first_segment: bool,
+) -> Result<Group, Stop> {
+    let len = len32(bytes.len());
+    let mut group = Group { marks: Vec::new(), len, next: expected, batches: 0 };
+    let mut offset = 0_u32;
+    loop {
+        let at_pos = FramePos { offset: pos.offset + offset, ..pos };
+        let step = check_frame(key, at_pos, bytes.get(at(offset)..).unwrap_or_default(), len, expected);
+        let (header, next) = match step {
+            Ok(found) => found,
+            Err(Stop::Check(_)) if offset > 0 && planted::is(Bug::PartialGroup) => return Ok(group),
+            Err(stop) => return Err(stop),
+        };
+        if header.is_first() != (offset == 0) {
+            return Err("group flags".into());
+        }
+        check_start(&header, at_pos, bytes.get(at(offset)..), expected, prev_end, is_first_segment)?;
+        expected = next;
+        group.next = expected;
+        if header.kind == FrameKind::Batch {
+            group.marks.push(Mark { first_lsn: header.first_lsn, commit_time: header.commit_time, pos: at_pos });
+            group.batches += 1;
+        }
+        offset += header.frame_len();
+        if header.is_last() {
+            break;
+        }
+    }
+    let padding = bytes.get(at(offset)..).ok_or(Stop::Check("group length"))?;
+    // The padding is less than an alignment unit, which is at most 4096 bytes.
+    if padding.len() >= 4096 || !is_zero(padding) {
+        return Err("group padding".into());
+    }
+    Ok(group)
+}
+
+/// A SegmentStart stands exactly at the start of every segment but the first, and names the end of the one before.
+fn check_start(
+    header: &FrameHeader, pos: FramePos, bytes: Option<&[u8]>, expected: Expected, prev_end: FramePos,
+    is_first_segment: bool,
+) -> Result<(), Stop> {
+    let is_start = header.kind == FrameKind::SegmentStart;
+    let at_start = pos.offset == SEGMENT_HEADER_LEN;
+    if !at_start {
+        return if is_start { Err("segment start inside a segment".into()) } else { Ok(()) };
+    }
+    if is_first_segment {
+        return Ok(());
+    }
+    let payload = bytes.and_then(|b| b.get(FRAME_HEADER_LEN..)).unwrap_or_default();
+    let note = SegmentStart::decode(payload).ok_or(Stop::Check("segment start payload"))?;
+    if !is_start || note.prev_end != prev_end || note.prev_last_lsn != expected.lsn.prev() {
+        return Err("segment start does not name the end of the segment before".into());
+    }
+    Ok(())
+}
+
+/// Checks one frame against what it must continue; returns what the next one must.
+fn check_frame(
+    key: &FrameKey, pos: FramePos, bytes: &[u8], group_len: u32, expected: Expected,
+) -> Result<(FrameHeader, Expected), Stop> {
+    let header = key.parse(pos, bytes)?;
+    let body = bytes.get(FRAME_HEADER_LEN..at(header.frame_len())).ok_or(Stop::Check("frame longer than group"))?;
+    check_payload(&header, body)?;
+    let checks = [
+        (header.first_lsn == expected.lsn, "first LSN"),
+        (header.prev_hdr_crc == expected.chain, "chain"),
+        (header.epoch >= expected.epoch, "epoch"),
+        (header.durable_lsn < header.first_lsn, "durable LSN claims too much"),
+        (header.durable_lsn >= expected.durable, "durable LSN moved back"),
+        (header.group_len == group_len, "group length"),
+        (header.schema == 0, "schema"),
+    ];
+    if let Some((_, check)) = checks.iter().find(|(holds, _)| !holds) {
+        return Err(Stop::Check(check));
+    }
+    let counted = match header.kind {
+        FrameKind::Batch => header.record_count >= 1,
+        FrameKind::SegmentStart | FrameKind::Open | FrameKind::Ignorable(_) => header.record_count == 0,
+        FrameKind::Unknown(kind) => return Err(Stop::Unknown(kind)),
+    };
+    let payload = body.get(..at(header.payload_len)).unwrap_or_default();
+    if !counted || (header.kind == FrameKind::Batch && !records_are_sound(header.record_count, payload)) {
+        return Err("record count".into());
+    }
+    let next = Expected {
+        lsn: header.first_lsn.plus(u64::from(header.record_count)),
+        chain: header.hdr_crc,
+        epoch: header.epoch,
+        durable: header.durable_lsn,
+        commit: expected.commit.max(header.commit_time),
+    };
+    Ok((header, next))
+}
+
+/// Read at once while walking.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// Bytes of one segment, read in large pieces.
+#[derive(Default)]
+struct Window {
+    bytes: Vec<u8>,
+    at: FramePos,
+    file: Option<(u32, Arc<dyn DiskFile>)>,
+}
+
+impl Window {
+    fn get(&mut self, files: &SegmentFiles, pos: FramePos, len: u32) -> Result<&[u8], OpenError> {
+        if !self.holds(pos, len) {
+            self.fill(files, pos, len)?;
+        }
+        let start = at(pos.offset - self.at.offset);
+        Ok(self.bytes.get(start..start + at(len)).unwrap_or_default())
+    }
+
+    fn holds(&self, pos: FramePos, len: u32) -> bool {
+        self.at.segment == pos.segment
+            && self.at.offset <= pos.offset
+            && at(pos.offset - self.at.offset) + at(len) <= self.bytes.len()
+    }
+
+    fn fill(&mut self, files: &SegmentFiles, pos: FramePos, len: u32) -> Result<(), OpenError> {
+        let file = match &self.file {
+            Some((segment, file)) if *segment == pos.segment => Arc::clone(file),
+            _ => files.open(pos.segment)?,
+        };
+        let room = files.segment_bytes.saturating_sub(pos.offset);
+        self.bytes.resize(at(WINDOW_BYTES.max(len).min(room)), 0);
+        self.at = pos;
+        file.read_exact_at(&mut self.bytes, u64::from(pos.offset))
+            .map_err(io_error("read", &files.path(pos.segment)))?;
+        self.file = Some((pos.segment, file));
+        Ok(())
+    }
+}
