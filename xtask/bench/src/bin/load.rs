@@ -1,0 +1,187 @@
+//! The load generator: N keep-alive connections that ask as fast as they are answered (closed loop), in one process.
+//!
+//! `{n}` in the path or the body becomes a number that no other request of this process has. Prints one JSON object.
+//! A closed loop understates the tail of an overloaded server; all sides of a comparison are measured the same way.
+#![expect(clippy::print_stdout, reason = "its result goes to stdout")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use relive_bench::client::Connection;
+use relive_bench::histogram::{Histogram, Summary};
+use serde::Serialize;
+
+/// Tenths of the duration whose rates are told apart, so that a decline is seen.
+const WINDOWS: usize = 10;
+
+#[derive(Clone, Debug, Parser)]
+struct Options {
+    /// HOST:PORT of the listener
+    #[arg(long)]
+    address: SocketAddr,
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// Path, with `{n}` for a fresh number
+    #[arg(long)]
+    path: String,
+    /// Body, with `{n}` for a fresh number
+    #[arg(long, default_value = "")]
+    body: String,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Asked before the measurement, not counted
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
+    /// Where the fresh numbers begin
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    latencies: Histogram,
+    statuses: BTreeMap<u16, u64>,
+    windows: [u64; WINDOWS],
+    errors: u64,
+    first_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    connections: usize,
+    seconds: f64,
+    /// Answers with a status below 400, per second.
+    rate: f64,
+    ms: Summary,
+    statuses: BTreeMap<u16, u64>,
+    /// Requests without an understood answer.
+    errors: u64,
+    first_error: Option<String>,
+    /// Rate in each tenth of the time.
+    windows: Vec<f64>,
+    /// The next fresh number.
+    next: u64,
+}
+
+/// What all connections share.
+struct Plan {
+    options: Options,
+    next: AtomicU64,
+    begin: Instant,
+    end: Instant,
+    window: Duration,
+}
+
+// One thread, as wrk would be given: two would take a core each from what is measured.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let begin = Instant::now() + Duration::from_secs_f64(options.warmup);
+    let end = begin + Duration::from_secs_f64(options.seconds);
+    let window = Duration::from_secs_f64(options.seconds / WINDOWS as f64);
+    let plan = Arc::new(Plan { next: AtomicU64::new(options.first), options, begin, end, window });
+    let tasks: Vec<_> =
+        (0..plan.options.connections).map(|_| tokio::spawn(drive(Arc::clone(&plan)))).collect();
+    let mut total = Tally::default();
+    for task in tasks {
+        merge(&mut total, &task.await?);
+    }
+    println!("{}", serde_json::to_string(&report(&plan, total))?);
+    Ok(())
+}
+
+/// One connection until the end; opened again after an error, which is counted.
+async fn drive(plan: Arc<Plan>) -> Tally {
+    let mut tally = Tally::default();
+    let mut open: Option<Connection> = None;
+    loop {
+        let sent = Instant::now();
+        if sent >= plan.end {
+            return tally;
+        }
+        let answer = match open.take() {
+            Some(mut connection) => {
+                let answer = connection.call(&request(&plan)).await;
+                open = answer.is_ok().then_some(connection);
+                answer.map(Some)
+            }
+            None => Connection::open(plan.options.address).await.map(|connection| {
+                open = Some(connection);
+                None
+            }),
+        };
+        let now = Instant::now();
+        match answer {
+            Ok(None) => {}
+            Ok(Some(answer)) if sent >= plan.begin && now <= plan.end => {
+                *tally.statuses.entry(answer.status).or_default() += 1;
+                tally.latencies.record(u64::try_from((now - sent).as_nanos()).unwrap_or(u64::MAX));
+                let window = (now - plan.begin).as_nanos() / plan.window.as_nanos().max(1);
+                let window = usize::try_from(window).unwrap_or(WINDOWS).min(WINDOWS - 1);
+                if let Some(window) = tally.windows.get_mut(window) {
+                    *window += u64::from(answer.status < 400);
+                }
+            }
+            Ok(Some(_)) => {}
+            Err(error) => {
+                tally.errors += 1;
+                tally.first_error.get_or_insert(error.to_string());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+fn request(plan: &Plan) -> Vec<u8> {
+    let number = plan.next.fetch_add(1, Ordering::Relaxed).to_string();
+    let options = &plan.options;
+    let path = options.path.replace("{n}", &number);
+    let body = options.body.replace("{n}", &number);
+    format!(
+        "{} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        options.method,
+        options.address,
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn merge(total: &mut Tally, one: &Tally) {
+    total.latencies.merge(&one.latencies);
+    total.errors += one.errors;
+    if total.first_error.is_none() {
+        total.first_error.clone_from(&one.first_error);
+    }
+    for (status, count) in &one.statuses {
+        *total.statuses.entry(*status).or_default() += count;
+    }
+    for (sum, count) in total.windows.iter_mut().zip(one.windows) {
+        *sum += count;
+    }
+}
+
+fn report(plan: &Plan, total: Tally) -> Report {
+    let seconds = plan.options.seconds;
+    let good: u64 = total.statuses.iter().filter(|(status, _)| **status < 400).map(|(_, count)| count).sum();
+    Report {
+        connections: plan.options.connections,
+        seconds,
+        rate: (good as f64 / seconds).round(),
+        ms: total.latencies.summary(),
+        statuses: total.statuses,
+        errors: total.errors,
+        first_error: total.first_error,
+        windows: total
+            .windows
+            .iter()
+            .map(|count| (*count as f64 / (seconds / WINDOWS as f64)).round())
+            .collect(),
+        next: plan.next.load(Ordering::Relaxed),
+    }
+}
