@@ -1,0 +1,256 @@
+//! `ctx`: what a script knows about its call.
+//!
+//! Owns: [`Context`] and its mapping to the script value. Never does: look anything up.
+//! Invariants: E40.
+
+use relive_log::events::{ErrorRecord, Principal, SharedBytes};
+use relive_log::{ExecutionId, Lsn, UnixMicros};
+use rhai::{Array, Blob, Dynamic, Map};
+
+use super::convert;
+use super::modules::time::rfc3339;
+
+/// Version of the script interface, `ctx.sdk`.
+pub const SDK_VERSION: i64 = 1;
+
+/// Everything in `ctx`.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Slug of the app.
+    pub app: String,
+    /// Name of the script.
+    pub script: String,
+    /// Version of the script.
+    pub version: u32,
+    /// This execution.
+    pub execution: ExecutionId,
+    /// The execution at the root of the causal tree.
+    pub root: ExecutionId,
+    /// Distance from the root.
+    pub depth: u16,
+    /// 1, 2, 3…
+    pub attempt: u32,
+    /// Who the script acts for; `None` is an anonymous call.
+    pub principal: Option<Principal>,
+    /// The snapshot that the attempt reads.
+    pub lsn: Lsn,
+    /// What it runs on.
+    pub input: ContextInput,
+}
+
+/// What an attempt runs on.
+#[derive(Clone, Debug)]
+pub enum ContextInput {
+    /// `ctx.request`.
+    Request(Box<Request>),
+    /// `ctx.event` of a KV trigger.
+    Kv(KvEvent),
+    /// `ctx.event` of a dead-letter trigger.
+    DeadLetter(Box<DeadLetter>),
+    /// `ctx.payload`, JSON text.
+    Payload(Option<SharedBytes>),
+}
+
+/// An HTTP request as a script sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Method, upper case.
+    pub method: String,
+    /// Path without the app.
+    pub path: String,
+    /// Values of the route's `{name}` segments.
+    pub params: Vec<(String, String)>,
+    /// Query pairs in order; scripts see the last value of a name.
+    pub query: Vec<(String, String)>,
+    /// Headers in order, lower-case names; scripts see repeated ones joined with `, `.
+    pub headers: Vec<(String, String)>,
+    /// The body, raw.
+    pub body: Vec<u8>,
+}
+
+/// A mutation that fired a trigger.
+#[derive(Clone, Debug)]
+pub struct KvEvent {
+    /// `insert`, `update`, `delete`, `expire`.
+    pub op: &'static str,
+    /// Collection.
+    pub collection: String,
+    /// Key.
+    pub key: String,
+    /// The value after it, JSON text.
+    pub value: Option<SharedBytes>,
+    /// The value before it, JSON text.
+    pub old_value: Option<SharedBytes>,
+    /// LSN of the mutation.
+    pub lsn: Lsn,
+}
+
+/// A dead letter that fired a trigger.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The letter.
+    pub id: String,
+    /// The execution that died.
+    pub execution: ExecutionId,
+    /// The root of its causal tree.
+    pub root: ExecutionId,
+    /// What it ran on.
+    pub original: ContextInput,
+    /// Its script.
+    pub script: String,
+    /// Name of its trigger, if a trigger started it.
+    pub trigger: Option<String>,
+    /// How many attempts it had.
+    pub attempts: u32,
+    /// The last of its errors.
+    pub last_error: ErrorRecord,
+    /// When its first attempt began.
+    pub first_attempt_at: UnixMicros,
+    /// When its last attempt began.
+    pub last_attempt_at: UnixMicros,
+}
+
+impl Context {
+    /// The script value `ctx`.
+    pub(super) fn to_dynamic(&self) -> Dynamic {
+        let mut ctx = Map::new();
+        put(&mut ctx, "app", text(&self.app));
+        let mut script = Map::new();
+        put(&mut script, "name", text(&self.script));
+        put(&mut script, "version", i64::from(self.version).into());
+        put(&mut ctx, "script", script.into());
+        put(&mut ctx, "sdk", SDK_VERSION.into());
+        put(&mut ctx, "execution_id", self.execution.to_string().into());
+        put(&mut ctx, "root_execution_id", self.root.to_string().into());
+        put(&mut ctx, "depth", i64::from(self.depth).into());
+        put(&mut ctx, "attempt", i64::from(self.attempt).into());
+        put(&mut ctx, "principal", self.principal.as_ref().map_or(Dynamic::UNIT, principal));
+        put(&mut ctx, "lsn", lsn(self.lsn));
+        match &self.input {
+            ContextInput::Request(found) => put(&mut ctx, "request", request(found)),
+            ContextInput::Kv(found) => put(&mut ctx, "event", kv_event(found)),
+            ContextInput::DeadLetter(found) => put(&mut ctx, "event", dead_letter(found)),
+            ContextInput::Payload(found) => put(&mut ctx, "payload", json(found.as_ref())),
+        }
+        ctx.into()
+    }
+}
+
+fn put(map: &mut Map, name: &str, value: Dynamic) {
+    map.insert(name.into(), value);
+}
+
+fn text(text: &str) -> Dynamic {
+    text.into()
+}
+
+fn lsn(lsn: Lsn) -> Dynamic {
+    i64::try_from(lsn.0).unwrap_or(i64::MAX).into()
+}
+
+fn json(bytes: Option<&SharedBytes>) -> Dynamic {
+    bytes.and_then(|bytes| convert::from_json(bytes).ok()).unwrap_or(Dynamic::UNIT)
+}
+
+fn principal(principal: &Principal) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "id", principal.id.to_string().into());
+    put(&mut map, "name", text(&principal.name));
+    let scopes: Array = principal.scopes.names().map(Dynamic::from).collect();
+    put(&mut map, "scopes", scopes.into());
+    map.into()
+}
+
+fn request(request: &Request) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "method", text(&request.method));
+    put(&mut map, "path", text(&request.path));
+    put(&mut map, "params", last_wins(&request.params));
+    put(&mut map, "query", last_wins(&request.query));
+    put(&mut map, "headers", headers(&request.headers));
+    let body = std::str::from_utf8(&request.body).ok();
+    put(&mut map, "body", body.map_or(Dynamic::UNIT, text));
+    let parsed = if request.body.is_empty() { None } else { convert::from_json(&request.body).ok() };
+    put(&mut map, "json", parsed.unwrap_or(Dynamic::UNIT));
+    let bytes: Blob = request.body.clone();
+    put(&mut map, "bytes", Dynamic::from_blob(bytes));
+    map.into()
+}
+
+fn last_wins(pairs: &[(String, String)]) -> Dynamic {
+    let mut map = Map::new();
+    for (name, value) in pairs {
+        put(&mut map, name, text(value));
+    }
+    map.into()
+}
+
+/// Repeated headers are one list (RFC 9110, 5.2), except `cookie`, which joins with `; ` (RFC 9113, 8.2.3).
+fn headers(pairs: &[(String, String)]) -> Dynamic {
+    let mut joined: std::collections::BTreeMap<&str, String> = std::collections::BTreeMap::new();
+    for (name, value) in pairs {
+        match joined.get_mut(name.as_str()) {
+            None => {
+                joined.insert(name, value.clone());
+            }
+            Some(before) => {
+                before.push_str(if name == "cookie" { "; " } else { ", " });
+                before.push_str(value);
+            }
+        }
+    }
+    let map: Map = joined.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    map.into()
+}
+
+fn kv_event(event: &KvEvent) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "source", text("kv"));
+    put(&mut map, "op", text(event.op));
+    put(&mut map, "collection", text(&event.collection));
+    put(&mut map, "key", text(&event.key));
+    put(&mut map, "value", json(event.value.as_ref()));
+    put(&mut map, "old_value", json(event.old_value.as_ref()));
+    put(&mut map, "lsn", lsn(event.lsn));
+    map.into()
+}
+
+fn dead_letter(letter: &DeadLetter) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "source", text("dead_letter"));
+    put(&mut map, "id", text(&letter.id));
+    put(&mut map, "execution_id", letter.execution.to_string().into());
+    put(&mut map, "root_execution_id", letter.root.to_string().into());
+    put(&mut map, "original", original(&letter.original));
+    put(&mut map, "script", text(&letter.script));
+    put(&mut map, "trigger", letter.trigger.as_deref().map_or(Dynamic::UNIT, text));
+    put(&mut map, "attempts", i64::from(letter.attempts).into());
+    put(&mut map, "last_error", error(&letter.last_error));
+    put(&mut map, "first_attempt_at", time_text(letter.first_attempt_at));
+    put(&mut map, "last_attempt_at", time_text(letter.last_attempt_at));
+    map.into()
+}
+
+/// The source event or request of the work that died; handlers do not nest, so this never goes deeper.
+fn original(input: &ContextInput) -> Dynamic {
+    match input {
+        ContextInput::Request(found) => request(found),
+        ContextInput::Kv(found) => kv_event(found),
+        ContextInput::Payload(found) => json(found.as_ref()),
+        ContextInput::DeadLetter(found) => text(&found.id),
+    }
+}
+
+fn error(error: &ErrorRecord) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "kind", text(error.kind.name()));
+    put(&mut map, "message", text(&error.message));
+    put(&mut map, "line", i64::from(error.line).into());
+    put(&mut map, "column", i64::from(error.column).into());
+    map.into()
+}
+
+fn time_text(at: UnixMicros) -> Dynamic {
+    let ms = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    rfc3339(ms).map_or(Dynamic::UNIT, Dynamic::from)
+}

@@ -1,0 +1,196 @@
+//! The state of one run behind the host functions.
+//!
+//! Owns: [`Host`] (what the run was handed, its budgets, its effects so far) and the stop that ends it.
+//! Never does: know how a function is called from Rhai (`modules/`).
+//!
+//! A used-up budget is kept here, first cause wins, and asked for before every operation and once more when the
+//! script has ended: even an error that the interpreter lets a script catch still ends the run (E41).
+//! Invariants: E40, E41, E43, E44.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rand_chacha::ChaCha20Rng;
+use relive_log::events::{ErrorKind, ErrorRecord, LogLevel, LogLine, ReadRecord, Scopes};
+use relive_log::{Lsn, UnixMicros};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
+
+use super::context::Context;
+use super::errors::{self, Answer};
+use super::memory::held_bytes;
+use super::modules::chance;
+use super::run::{Run, WriteEffect};
+use super::types::{Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot};
+use super::types::{StopCause, Stopwatch};
+
+/// How many operations pass between two looks at the stopwatch.
+const STOPWATCH_EVERY_OPERATIONS: u64 = 256;
+
+/// One key of one collection.
+pub(super) type FullKey = (String, String);
+
+/// What a run did so far.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) writes: BTreeMap<FullKey, WriteEffect>,
+    pub(super) write_bytes: usize,
+    pub(super) seen: BTreeMap<FullKey, Slot>,
+    pub(super) listed: BTreeSet<ListQuery>,
+    pub(super) reads: Vec<ReadRecord>,
+    pub(super) depends_on: Lsn,
+    pub(super) secrets: Vec<(String, u32)>,
+    pub(super) secret_values: Vec<(String, String)>,
+    pub(super) logs: Vec<LogLine>,
+    /// Bytes of log text kept; `None` once lines were dropped.
+    log_bytes: Option<usize>,
+    stop: Option<ErrorRecord>,
+}
+
+/// The state of one run.
+pub(super) struct Host {
+    pub(super) context: Context,
+    pub(super) snapshot: Arc<dyn Snapshot>,
+    pub(super) secrets: Arc<dyn SecretSource>,
+    pub(super) limits: Limits,
+    pub(super) claim_time: UnixMicros,
+    pub(super) effects: Mutex<Effects>,
+    pub(super) chance: Mutex<ChaCha20Rng>,
+    stopwatch: Arc<dyn Stopwatch>,
+    operations: AtomicU64,
+    next_look: AtomicU64,
+    memory_ceiling: i64,
+    ctx: OnceLock<Dynamic>,
+}
+
+impl Host {
+    pub(super) fn new(run: Run) -> Host {
+        let limits = Limits { operations: run.limits.operations.min(OPERATIONS_UPPER_BOUND), ..run.limits };
+        let memory = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
+        Host {
+            context: run.context,
+            snapshot: run.snapshot,
+            secrets: run.secrets,
+            limits,
+            claim_time: run.claim_time,
+            effects: Mutex::new(Effects { log_bytes: Some(0), ..Effects::default() }),
+            chance: Mutex::new(chance::generator(run.seed)),
+            stopwatch: run.stopwatch,
+            operations: AtomicU64::new(0),
+            next_look: AtomicU64::new(STOPWATCH_EVERY_OPERATIONS.min(limits.operations + 1)),
+            memory_ceiling: held_bytes().saturating_add(memory),
+            ctx: OnceLock::new(),
+        }
+    }
+
+    /// The host of the run that called a native function.
+    pub(super) fn of(call: &NativeCallContext<'_>) -> Answer<Arc<Host>> {
+        call.tag()
+            .and_then(|tag| tag.read_lock::<Arc<Host>>().map(|host| Arc::clone(&host)))
+            .ok_or_else(|| errors::runtime("this function needs a run"))
+    }
+
+    /// `ctx`, made when it is first asked for; a shared handle, so that reading a field copies only the field.
+    pub(super) fn ctx(&self) -> Dynamic {
+        self.ctx.get_or_init(|| self.context.to_dynamic().into_read_only().into_shared()).clone()
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
+    }
+
+    /// Counts one operation; answers a token when the run must end. Only the run's own thread comes here.
+    pub(super) fn progress(&self) -> Option<Dynamic> {
+        let count = self.operations.load(Ordering::Relaxed) + 1;
+        self.operations.store(count, Ordering::Relaxed);
+        if count < self.next_look.load(Ordering::Relaxed) && held_bytes() <= self.memory_ceiling {
+            return None;
+        }
+        self.look(count)
+    }
+
+    #[cold]
+    fn look(&self, count: u64) -> Option<Dynamic> {
+        let cause = if self.stopped().is_some() {
+            return Some(Dynamic::UNIT);
+        } else if count > self.limits.operations {
+            let message = format!("more than {} operations (RELIVE_MAX_OPERATIONS)", self.limits.operations);
+            Some((ErrorKind::Operations, message))
+        } else if held_bytes() > self.memory_ceiling {
+            Some((ErrorKind::Memory, format!("more than {} bytes of memory held", self.limits.memory_bytes)))
+        } else {
+            self.stopwatch.expired().map(|cause| match cause {
+                StopCause::Timeout => (ErrorKind::Timeout, "the wall-clock limit was reached".to_owned()),
+                StopCause::ShuttingDown => (ErrorKind::ShuttingDown, "the instance shuts down".to_owned()),
+            })
+        };
+        match cause {
+            Some((kind, message)) => {
+                self.stop(errors::record(kind, message, Position::NONE));
+                Some(Dynamic::UNIT)
+            }
+            None => {
+                let next = (count + STOPWATCH_EVERY_OPERATIONS).min(self.limits.operations + 1);
+                self.next_look.store(next, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Ends the run with this record, unless something else already does.
+    pub(super) fn stop(&self, record: ErrorRecord) {
+        self.effects.lock().stop.get_or_insert(record);
+        self.next_look.store(0, Ordering::Relaxed);
+    }
+
+    /// What the run ends with, if a budget was used up.
+    pub(super) fn stopped(&self) -> Option<ErrorRecord> {
+        self.effects.lock().stop.clone()
+    }
+
+    /// Ends the run from within a host function.
+    pub(super) fn end(
+        &self,
+        call: &NativeCallContext<'_>,
+        kind: ErrorKind,
+        why: String,
+    ) -> Box<EvalAltResult> {
+        self.stop(errors::record(kind, why, call.call_position()));
+        errors::terminated()
+    }
+
+    /// The store could not be read: an internal error, whatever the script does.
+    pub(super) fn broken(&self, call: &NativeCallContext<'_>, failed: &ReadFailed) -> Box<EvalAltResult> {
+        self.end(call, ErrorKind::Internal, format!("reading the store failed: {failed}"))
+    }
+
+    /// Refuses when there is a principal that lacks the scope; an anonymous run may do everything.
+    pub(super) fn allow(&self, scope: Scopes, function: &str) -> Answer<()> {
+        match &self.context.principal {
+            Some(principal) if !principal.scopes.grants(scope) => {
+                let name = scope.names().next().unwrap_or_default();
+                Err(errors::permission(format!(
+                    "{function} needs the scope {name}, which the principal lacks"
+                )))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps a log line; past the bounds lines are dropped, with one note.
+    pub(super) fn log(&self, level: LogLevel, message: String, position: Position) {
+        let mut effects = self.effects.lock();
+        let Some(bytes) = effects.log_bytes else { return };
+        let (line, _) = errors::place(position);
+        let bytes = bytes + message.len();
+        if effects.logs.len() >= self.limits.log_lines_max || bytes > self.limits.log_bytes_max {
+            let message = "later log lines were dropped: the log of an attempt is bounded".into();
+            effects.logs.push(LogLine { level: LogLevel::Warn, message, line });
+            effects.log_bytes = None;
+            return;
+        }
+        effects.log_bytes = Some(bytes);
+        effects.logs.push(LogLine { level, message, line });
+    }
+}

@@ -1,0 +1,71 @@
+//! Bytes that this thread holds, so that a run can be stopped at its memory budget (`docs/adr/0002`).
+//!
+//! Owns: [`MeteredAlloc`], the global allocator of the binary, and the counter of each thread. Never does:
+//! refuse an allocation (that would abort the process): the budget is looked at between operations.
+//!
+//! Invariants:
+//! * **E46** The counter changes only by what the system allocator really granted or took back.
+//! * **E47** Where `MeteredAlloc` is not installed, the counter stays 0 and metering is off.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    /// Allocated minus freed by this thread; memory that another thread frees makes it drift, so only
+    /// differences within one run mean something. `const` and without a destructor: usable at any time.
+    static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+/// The system allocator, counting per thread. Install with `#[global_allocator]`.
+#[derive(Debug, Default)]
+pub struct MeteredAlloc;
+
+/// Bytes that this thread allocated and did not free; only differences mean something.
+#[must_use]
+pub fn held_bytes() -> i64 {
+    HELD_BYTES.get()
+}
+
+fn count(bytes: usize, sign: i64) {
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    HELD_BYTES.set(HELD_BYTES.get().wrapping_add(sign.wrapping_mul(bytes)));
+}
+
+#[expect(unsafe_code, reason = "a global allocator is an unsafe trait; ADR 0002 says why one is needed")]
+// SAFETY: every call goes to `System` with the caller's own arguments, so `System`'s guarantees are this one's;
+// the counting beside it neither allocates nor unwinds (a const thread-local `Cell` without a destructor).
+unsafe impl GlobalAlloc for MeteredAlloc {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds the contract of `alloc`, which is handed on unchanged.
+        let block = unsafe { System.alloc(layout) };
+        if !block.is_null() {
+            count(layout.size(), 1);
+        }
+        block
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as for `alloc`.
+        let block = unsafe { System.alloc_zeroed(layout) };
+        if !block.is_null() {
+            count(layout.size(), 1);
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `System` with this layout.
+        unsafe { System.dealloc(block, layout) };
+        count(layout.size(), -1);
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the block came from `System` with this layout; the caller checked `size`.
+        let moved = unsafe { System.realloc(block, layout, size) };
+        if !moved.is_null() {
+            count(layout.size(), -1);
+            count(size, 1);
+        }
+        moved
+    }
+}

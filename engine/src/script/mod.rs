@@ -1,0 +1,36 @@
+//! The script runtime: compiles Rhai source and runs it as a pure function of what it is given.
+//!
+//! Owns: the language (which packages and modules exist), the budgets, the `ctx` value, the mapping between
+//! script values and JSON, the shape of answers, and what one run reads, writes, logs and takes.
+//! Never does: read a clock, a file or a socket, draw randomness, commit anything, know about HTTP servers.
+//!
+//! Invariants:
+//! * **E40** [`run`] is a function of [`Run`] alone: the same `Run` twice gives the same [`Finished`].
+//! * **E41** A budget that was used up ends the run; no `catch` of the script turns it into success.
+//! * **E42** No script reaches a clock, randomness, a file or `stdout` except through what `Run` hands in.
+//! * **E43** Everything that a script can grow has a named bound in [`Limits`].
+//! * **E44** What a run read is recorded once per key, absence included, as of one snapshot.
+//! * **E45** [`run`] never panics; a panic below it is an `internal` error of this run.
+
+mod compile;
+mod context;
+mod convert;
+mod engine;
+mod errors;
+mod host;
+pub mod memory;
+mod modules;
+mod response;
+mod run;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use compile::{CompileCache, CompileError, Compiled, compile};
+pub use context::{Context, ContextInput, DeadLetter, KvEvent, Request, SDK_VERSION};
+pub use response::{Response, Returned, to_json, to_response};
+pub use run::{Finished, Run, WriteEffect, run};
+pub use types::{
+    Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
+    SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,
+};

@@ -1,0 +1,176 @@
+//! `kv`: the app's state as of the snapshot, plus the run's own writes.
+//!
+//! Owns: get, has, set, delete, incr. Never does: commit; the effects are handed back.
+//! Invariants: E43, E44.
+
+use relive_log::events::{ErrorKind, ReadRecord, Scopes, SharedBytes};
+use rhai::{Dynamic, ImmutableString, Map, NativeCallContext as Call};
+
+use super::super::convert;
+use super::super::errors::{Answer, place, runtime};
+use super::super::host::{Effects, FullKey, Host};
+use super::super::run::WriteEffect;
+use super::{Family, kv_list};
+
+type Text = ImmutableString;
+
+pub(super) fn module() -> Family {
+    let mut module = Family::new("kv");
+    module.add("get", get);
+    module.add("has", has);
+    module.add("set", set);
+    module.add("set", set_with);
+    module.add("delete", delete);
+    module.add("incr", incr);
+    module.add("list", kv_list::list);
+    module.add("list", kv_list::list_with);
+    module
+}
+
+fn get(call: Call<'_>, collection: Text, key: Text) -> Answer<Dynamic> {
+    let host = Host::of(&call)?;
+    host.allow(Scopes::SCRIPT_READ, "kv::get")?;
+    let key = full_key(&host, &collection, &key)?;
+    match read(&host, &call, &key)? {
+        Some(value) => decode(&host, &call, &value),
+        None => Ok(Dynamic::UNIT),
+    }
+}
+
+fn has(call: Call<'_>, collection: Text, key: Text) -> Answer<bool> {
+    let host = Host::of(&call)?;
+    host.allow(Scopes::SCRIPT_READ, "kv::has")?;
+    let key = full_key(&host, &collection, &key)?;
+    Ok(read(&host, &call, &key)?.is_some())
+}
+
+fn set(call: Call<'_>, collection: Text, key: Text, value: Dynamic) -> Answer<()> {
+    let host = Host::of(&call)?;
+    host.allow(Scopes::SCRIPT_WRITE, "kv::set")?;
+    let key = full_key(&host, &collection, &key)?;
+    let limit = host.limits.value_bytes_max;
+    let json = convert::to_json(&value, limit).map_err(|refused| runtime(format!("kv::set: {refused}")))?;
+    write(&host, &call, key, Some(json.into()))
+}
+
+fn set_with(_: Call<'_>, _: Text, _: Text, _: Dynamic, options: Map) -> Answer<()> {
+    match options.keys().find(|name| name.as_str() != "ttl_ms") {
+        Some(unknown) => Err(runtime(format!("kv::set knows no option {unknown}"))),
+        None => Err(runtime("kv::set: ttl_ms is not supported yet")),
+    }
+}
+
+fn delete(call: Call<'_>, collection: Text, key: Text) -> Answer<bool> {
+    let host = Host::of(&call)?;
+    host.allow(Scopes::SCRIPT_WRITE, "kv::delete")?;
+    let key = full_key(&host, &collection, &key)?;
+    let was_there = read(&host, &call, &key)?.is_some();
+    if stored(&host, &call, &key)?.is_some() {
+        write(&host, &call, key, None)?;
+    } else {
+        // The snapshot lacks it: nothing to delete, and an own write before this one is void.
+        let mut effects = host.effects.lock();
+        if let Some(own) = effects.writes.remove(&key) {
+            effects.write_bytes = effects.write_bytes.saturating_sub(weight(&key, &own));
+        }
+    }
+    Ok(was_there)
+}
+
+fn incr(call: Call<'_>, collection: Text, key: Text, by: i64) -> Answer<i64> {
+    let host = Host::of(&call)?;
+    host.allow(Scopes::SCRIPT_WRITE, "kv::incr")?;
+    let key = full_key(&host, &collection, &key)?;
+    let before = match read(&host, &call, &key)? {
+        None => 0,
+        Some(value) => decode(&host, &call, &value)?.as_int().map_err(|found| {
+            runtime(format!("kv::incr: {}/{} holds a value of type {found}, not an integer", key.0, key.1))
+        })?,
+    };
+    let after = before.checked_add(by).ok_or_else(|| {
+        runtime(format!("kv::incr: {before} + {by} does not fit into a 64-bit integer ({}/{})", key.0, key.1))
+    })?;
+    write(&host, &call, key, Some(after.to_string().into_bytes().into()))?;
+    Ok(after)
+}
+
+/// The value that the run sees: its own write, else the snapshot.
+fn read(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Option<SharedBytes>> {
+    if let Some(own) = host.effects.lock().writes.get(key) {
+        return Ok(own.value.clone());
+    }
+    stored(host, call, key)
+}
+
+/// The value in the snapshot; the first look at a key is the one that is recorded (E44).
+fn stored(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Option<SharedBytes>> {
+    if let Some(seen) = host.effects.lock().seen.get(key) {
+        return Ok(seen.value.clone());
+    }
+    let slot = host.snapshot.get(&key.0, &key.1).map_err(|failed| host.broken(call, &failed))?;
+    let value = slot.value.clone();
+    let mut effects = host.effects.lock();
+    effects.depends_on = effects.depends_on.max(slot.version);
+    effects.reads.push(ReadRecord::Key {
+        collection: key.0.clone(),
+        key: key.1.clone(),
+        version: slot.version,
+        present: value.is_some(),
+    });
+    effects.seen.insert(key.clone(), slot);
+    Ok(value)
+}
+
+fn write(host: &Host, call: &Call<'_>, key: FullKey, value: Option<SharedBytes>) -> Answer<()> {
+    let (line, _) = place(call.call_position());
+    let effect = WriteEffect { value, line };
+    let mut effects = host.effects.lock();
+    let Effects { writes, write_bytes, .. } = &mut *effects;
+    let weight_before = writes.get(&key).map_or(0, |before| weight(&key, before));
+    *write_bytes = write_bytes.saturating_sub(weight_before) + weight(&key, &effect);
+    writes.insert(key, effect);
+    let (keys, bytes, limits) = (writes.len(), *write_bytes, &host.limits);
+    drop(effects);
+    if keys > limits.writes_max {
+        let why = format!("more than {} keys written in one execution", limits.writes_max);
+        return Err(host.end(call, ErrorKind::Writes, why));
+    }
+    if bytes > limits.write_bytes_max {
+        let why = format!("more than {} bytes written in one execution", limits.write_bytes_max);
+        return Err(host.end(call, ErrorKind::Writes, why));
+    }
+    Ok(())
+}
+
+fn weight(key: &FullKey, effect: &WriteEffect) -> usize {
+    key.0.len() + key.1.len() + effect.value.as_ref().map_or(0, |value| value.len())
+}
+
+/// What the store holds is JSON; anything else is our fault, not the script's.
+pub(super) fn decode(host: &Host, call: &Call<'_>, value: &[u8]) -> Answer<Dynamic> {
+    convert::from_json(value)
+        .map_err(|why| host.end(call, ErrorKind::Internal, format!("a stored value is not JSON: {why}")))
+}
+
+fn full_key(host: &Host, collection: &str, key: &str) -> Answer<FullKey> {
+    check_collection(host, collection)?;
+    if key.is_empty() {
+        return Err(runtime("kv: the key is empty"));
+    }
+    let (len, max) = (key.len(), host.limits.key_bytes_max);
+    if len > max {
+        return Err(runtime(format!("kv: the key has {len} bytes, the limit is {max}")));
+    }
+    Ok((collection.to_owned(), key.to_owned()))
+}
+
+pub(super) fn check_collection(host: &Host, collection: &str) -> Answer<()> {
+    if collection.is_empty() {
+        return Err(runtime("kv: the collection's name is empty"));
+    }
+    let (len, max) = (collection.len(), host.limits.collection_bytes_max);
+    if len > max {
+        return Err(runtime(format!("kv: the collection's name has {len} bytes, the limit is {max}")));
+    }
+    Ok(())
+}

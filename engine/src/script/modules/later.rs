@@ -1,0 +1,50 @@
+//! Functions of the contract that are not built yet: their names, and a clear refusal.
+//!
+//! Owns: the table. Never does: behave. A line leaves the table when its function is built.
+
+use rhai::Dynamic;
+
+use super::super::errors::{Answer, runtime};
+use super::Family;
+
+/// Module, function, full name.
+pub(super) const NOT_YET: [(&str, &str, &str); 17] = [
+    ("dead_letters", "redrive", "dead_letters::redrive"),
+    ("dead_letters", "replay", "dead_letters::replay"),
+    ("dead_letters", "resolve", "dead_letters::resolve"),
+    ("http", "get", "http::get"),
+    ("http", "post", "http::post"),
+    ("http", "request", "http::request"),
+    ("kv", "get_at", "kv::get_at"),
+    ("kv", "history", "kv::history"),
+    ("queue", "send", "queue::send"),
+    ("regex", "captures", "regex::captures"),
+    ("regex", "find", "regex::find"),
+    ("regex", "is_match", "regex::is_match"),
+    ("regex", "replace", "regex::replace"),
+    ("regex", "split", "regex::split"),
+    ("url", "decode", "url::decode"),
+    ("url", "encode", "url::encode"),
+    ("url", "parse_query", "url::parse_query"),
+];
+
+pub(super) fn add(families: &mut Vec<Family>) {
+    for (module, function, full) in NOT_YET {
+        if !families.iter().any(|family| family.name == module) {
+            families.push(Family::new(module));
+        }
+        if let Some(family) = families.iter_mut().find(|family| family.name == module) {
+            refuse(family, function, full);
+        }
+    }
+}
+
+/// With one to four arguments of any kind: no function of the contract takes more.
+fn refuse(module: &mut Family, function: &'static str, full: &'static str) {
+    type D = Dynamic;
+    let not_yet = move || -> Answer<D> { Err(runtime(format!("{full} is not supported yet"))) };
+    module.add(function, move |_: D| -> Answer<D> { not_yet() });
+    module.add(function, move |_: D, _: D| -> Answer<D> { not_yet() });
+    module.add(function, move |_: D, _: D, _: D| -> Answer<D> { not_yet() });
+    module.add(function, move |_: D, _: D, _: D, _: D| -> Answer<D> { not_yet() });
+}

@@ -1,0 +1,43 @@
+//! `time`: the claim time, and RFC 3339 text.
+//!
+//! Owns: `now`, `rfc3339`, `parse`. Never does: read a clock (K1).
+//! Invariants: E42.
+
+use jiff::Timestamp;
+use rhai::NativeCallContext as Call;
+
+use super::super::errors::{Answer, runtime};
+use super::super::host::Host;
+use super::Family;
+
+pub(super) fn module() -> Family {
+    let mut module = Family::new("time");
+    module.add("now", now);
+    module.add("rfc3339", text);
+    module.add("parse", parse);
+    module
+}
+
+fn now(call: Call<'_>) -> Answer<i64> {
+    Ok(i64::try_from(Host::of(&call)?.claim_time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// UTC with milliseconds; `None` outside the years that RFC 3339 can write.
+pub(in crate::script) fn rfc3339(ms: i64) -> Option<String> {
+    let at = Timestamp::from_millisecond(ms).ok()?;
+    let text = format!("{at:.3}");
+    // Years before 0 and after 9999 are outside RFC 3339.
+    (text.len() == "2026-01-01T00:00:00.000Z".len()).then_some(text)
+}
+
+fn text(ms: i64) -> Answer<String> {
+    rfc3339(ms).ok_or_else(|| runtime(format!("time::rfc3339: {ms} ms is outside the years 0 to 9999")))
+}
+
+/// Milliseconds since the epoch; digits below a millisecond are cut off.
+fn parse(text: &str) -> Answer<i64> {
+    let at: Timestamp = text
+        .parse()
+        .map_err(|_| runtime(format!("time::parse: {text:?} is not an RFC 3339 time with an offset")))?;
+    Ok(at.as_microsecond().div_euclid(1000))
+}

@@ -1,0 +1,152 @@
+//! One run of a script, from what it is handed to what it leaves.
+//!
+//! Owns: [`Run`], [`Finished`], [`run`]. Never does: commit, retry, look at a clock.
+//! Invariants: E40, E41, E44, E45.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, SharedBytes};
+use relive_log::{Lsn, UnixMicros};
+use rhai::{Dynamic, EvalAltResult, Position, Scope};
+
+use super::compile::Compiled;
+use super::context::Context;
+use super::engine;
+use super::errors::{classify, place, record};
+use super::host::{Effects, Host};
+use super::response::{Returned, returned};
+use super::types::{Limits, SecretSource, Snapshot, Stopwatch};
+use crate::secrets::Masker;
+
+/// Everything that a run depends on.
+#[derive(Clone)]
+pub struct Run {
+    /// The script.
+    pub compiled: Compiled,
+    /// What `ctx` says.
+    pub context: Context,
+    /// KV as of [`Context::lsn`].
+    pub snapshot: Arc<dyn Snapshot>,
+    /// The app's secrets.
+    pub secrets: Arc<dyn SecretSource>,
+    /// The bounds.
+    pub limits: Limits,
+    /// Feeds `random` and `uuid`.
+    pub seed: [u8; 16],
+    /// What `time::now()` says.
+    pub claim_time: UnixMicros,
+    /// Says when to stop.
+    pub stopwatch: Arc<dyn Stopwatch>,
+}
+
+/// The last write of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteEffect {
+    /// The value, JSON text; `None` deletes.
+    pub value: Option<SharedBytes>,
+    /// Line of the write, 0 when unknown.
+    pub line: u32,
+}
+
+/// What a run leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What it returned, or why it did not; secrets that it took are masked in the message.
+    pub outcome: Result<Returned, ErrorRecord>,
+    /// The last write per (collection, key); to be committed only if the outcome is good.
+    pub writes: BTreeMap<(String, String), WriteEffect>,
+    /// The journal.
+    pub record: AttemptRecord,
+    /// The highest version that it read; the snapshot's LSN as soon as it listed.
+    pub depends_on: Lsn,
+    /// Masks the secrets that it took: for whatever of the outcome is recorded or shown.
+    pub masker: Masker,
+}
+
+/// Runs a script. Needs a thread with [`SCRIPT_STACK_BYTES`](super::SCRIPT_STACK_BYTES) of stack; never panics.
+#[must_use]
+pub fn run(run: Run) -> Finished {
+    let compiled = run.compiled.clone();
+    let host = Arc::new(Host::new(run));
+    let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(&host, &compiled)));
+    let outcome = evaluated.unwrap_or_else(|_| {
+        let message = "the interpreter panicked; this is an error of Relive";
+        Err(record(ErrorKind::Internal, message, Position::NONE))
+    });
+    let operations = host.operations();
+    let snapshot = host.context.lsn;
+    let effects = std::mem::take(&mut *host.effects.lock());
+    finish(outcome, effects, operations, snapshot)
+}
+
+fn evaluate(host: &Arc<Host>, compiled: &Compiled) -> Result<Returned, ErrorRecord> {
+    let engine = engine::running(host);
+    let mut scope = Scope::new();
+    let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, compiled.ast());
+    let outcome = match result {
+        Ok(value) => Ok(value),
+        Err(error) => match *error {
+            EvalAltResult::Exit(value, _) => Ok(value),
+            error => Err(error),
+        },
+    };
+    let outcome = match (host.stopped(), outcome) {
+        (Some(stop), ended) => Err(placed(stop, ended.err().as_ref())),
+        (None, Ok(value)) => Ok(returned(value)),
+        (None, Err(error)) => Err(classify(&error)),
+    };
+    untie(&mut scope);
+    outcome
+}
+
+/// A stop noticed between operations does not know where: the interpreter's error does.
+fn placed(mut stop: ErrorRecord, error: Option<&EvalAltResult>) -> ErrorRecord {
+    if stop.line == 0
+        && let Some(error) = error
+    {
+        (stop.line, stop.column) = place(error.position());
+    }
+    stop
+}
+
+/// Empties variables that closures captured: a closure kept in the map that it captured is a cycle that
+/// reference counting never frees. Reaches the variables of the top level; those of functions are out of reach.
+fn untie(scope: &mut Scope<'_>) {
+    let names: Vec<String> = scope.iter_raw().map(|(name, _, _)| name.to_owned()).collect();
+    for name in names {
+        if let Some(value) = scope.get_mut(&name)
+            && value.is_shared()
+            && let Some(mut inner) = value.write_lock::<Dynamic>()
+        {
+            *inner = Dynamic::UNIT;
+        }
+    }
+}
+
+fn finish(
+    outcome: Result<Returned, ErrorRecord>,
+    effects: Effects,
+    operations: u64,
+    snapshot: Lsn,
+) -> Finished {
+    let masker = Masker::new(effects.secret_values);
+    let outcome = outcome.map_err(|mut error| {
+        masker.mask_text(&mut error.message);
+        error
+    });
+    let mut logs = effects.logs;
+    for line in &mut logs {
+        masker.mask_text(&mut line.message);
+    }
+    let record = AttemptRecord {
+        reads: effects.reads,
+        secrets: effects.secrets,
+        logs,
+        operations,
+        conflicts: 0,
+        snapshot,
+    };
+    Finished { outcome, writes: effects.writes, record, depends_on: effects.depends_on, masker }
+}

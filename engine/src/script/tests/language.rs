@@ -1,0 +1,187 @@
+//! The language: what a script is, what it sees, what it does not have.
+
+use relive_log::events::ErrorKind;
+
+use super::super::{CompileCache, compile};
+use super::{check, check_error, finish, given};
+
+#[test]
+fn a_script_is_evaluated_top_to_bottom() {
+    for (source, expected) in [
+        ("1 + 1", "2"),
+        ("", "null"),
+        ("let x = 1;", "null"),
+        ("return 5; 6", "5"),
+        ("if true { return [1, 2.5, 'c', ()]; } 1", r#"[1,2.5,"c",null]"#),
+        ("fn f(x) { x * 2 } f(21)", "42"),
+        ("fn f(n) { if n < 2 { n } else { f(n - 1) + f(n - 2) } } f(12)", "144"),
+        ("exit(7); 8", "7"),
+        ("fn f() { exit(#{a: 1}) } f(); 8", r#"{"a":1}"#),
+        ("let a = 5; take(a) + 1", "6"),
+        ("let s = 0; for i in 0..10 { if i == 5 { break; } s += i; } s", "10"),
+        ("`${1 + 1} and ${[1, #{a: 2}]}`", "\"2 and [1, #{\\\"a\\\": 2}]\""),
+        ("let r = \"\"; try { throw \"x\"; } catch (e) { r = e; } r", "\"x\""),
+        ("let x = #{}; x.a?.b ?? 3", "3"),
+        ("parse_json(`{\"a\": [1]}`).a[0]", "1"),
+        ("#{a: 1}.to_json()", r#""{\"a\":1}""#),
+        ("0.1 + 0.2 == 0.3", "true"),
+    ] {
+        check(source, expected);
+    }
+}
+
+#[test]
+fn closures_capture() {
+    for (source, expected) in [
+        ("let limit = 10; let xs = [5, 15, 25]; xs.filter(|x| x > limit)", "[15,25]"),
+        (
+            "let limit = 10; let items = [#{total: 5}, #{total: 15}]; items.filter(|x| x.total > limit)",
+            r#"[{"total":15}]"#,
+        ),
+        ("fn f(xs, limit) { xs.filter(|x| x > limit) } f([1, 5], 3)", "[5]"),
+        ("let n = 0; let bump = || n += 1; bump.call(); bump.call(); n", "2"),
+        ("[1, 2].map(|x| x + ctx.attempt)", "[3,4]"),
+        ("fn f() { [1].map(|x| ctx.app) } f()", r#"["shop"]"#),
+        ("let t = 0; [1, 2, 3].for_each(|| t += this); t", "6"),
+        ("let n = 1; let f = || n; let m = #{f: f}; n = 5; m.f.call()", "5"),
+    ] {
+        check(source, expected);
+    }
+}
+
+#[test]
+fn ctx_is_visible_everywhere_and_read_only() {
+    for (source, expected) in [
+        ("ctx.app", r#""shop""#),
+        ("ctx.script", r#"{"name":"test","version":4}"#),
+        ("ctx.sdk", "1"),
+        ("[ctx.depth, ctx.attempt, ctx.lsn]", "[1,2,100]"),
+        ("ctx.execution_id", r#""01010101-0101-0101-0101-010101010101""#),
+        ("ctx.root_execution_id", r#""02020202-0202-0202-0202-020202020202""#),
+        ("ctx.principal", "null"),
+        ("type_of(ctx.event)", r#""()""#),
+        ("ctx.request.method + ctx.request.path", r#""POST/orders/7""#),
+        ("ctx.request.params.id", r#""7""#),
+        ("ctx.request.query.q", r#""2""#),
+        ("ctx.request.headers[\"x-a\"]", r#""1, 2""#),
+        ("ctx.request.json.total", "12"),
+        ("type_of(ctx.request.json.big)", r#""f64""#),
+        ("ctx.request.body.len", "42"),
+        ("ctx.request.bytes.len", "42"),
+        ("fn id() { ctx.request.params.id } id()", r#""7""#),
+        ("fn f(ctx) { ctx } f(3)", "3"),
+        ("let c = ctx; c.app = \"mine\"; [c.app, ctx.app]", r#"["mine","shop"]"#),
+        ("fn f(c) { c.app } f(ctx)", r#""shop""#),
+        ("let ctx = 5; ctx", "5"),
+    ] {
+        check(source, expected);
+    }
+    check_error("let a = 1;\nctx.app = \"x\";", ErrorKind::Runtime, 2, "");
+    check_error("ctx = 1;", ErrorKind::Runtime, 1, "");
+}
+
+#[test]
+fn errors_say_what_where_and_of_which_kind() {
+    for (source, kind, line, part) in [
+        ("let a = 1;\nthrow \"boom\";", ErrorKind::Throw, 2, "boom"),
+        ("throw #{code: 1};", ErrorKind::Throw, 1, r#"{"code":1}"#),
+        ("throw;", ErrorKind::Throw, 1, "null"),
+        ("fn f() {\n throw 3 }\nf()", ErrorKind::Throw, 2, "3"),
+        ("let m = #{};\nm.missing()", ErrorKind::Runtime, 2, "missing"),
+        ("let a = [1];\n\na[5]", ErrorKind::Runtime, 3, "5"),
+        ("1 / 0", ErrorKind::Runtime, 1, "zero"),
+        ("9223372036854775807 + 1", ErrorKind::Runtime, 1, "overflow"),
+        ("[1].map(|x|\n x.nope())", ErrorKind::Runtime, 2, "nope"),
+        ("kv::get(\"\", \"k\")", ErrorKind::Runtime, 1, "empty"),
+        ("try {\n kv::get(\"\", \"k\") } catch (e) {\n throw e; }", ErrorKind::Runtime, 3, "empty"),
+        ("fn f() {\n kv::nope(1) }\nf()", ErrorKind::Runtime, 2, "kv::nope"),
+    ] {
+        check_error(source, kind, line, part);
+    }
+    check(
+        "try { kv::get(\"\", \"k\") } catch (e) { return [e.kind, e.message] }",
+        r#"["runtime","kv: the collection's name is empty"]"#,
+    );
+}
+
+#[test]
+fn what_the_language_leaves_out() {
+    for (source, part) in [
+        ("sleep(5)", "sleep"),
+        ("sleep(0.1)", "sleep"),
+        ("timestamp()", "timestamp"),
+        ("rand()", "rand"),
+        ("back_trace()", "back_trace"),
+        ("read_file(\"x\")", "read_file"),
+    ] {
+        check_error(source, ErrorKind::Runtime, 1, part);
+    }
+}
+
+#[test]
+fn functions_that_are_not_built_yet_say_so() {
+    for (module, function, full) in super::super::modules::not_yet() {
+        let source = format!("let a = 1;\n{module}::{function}(a)");
+        check_error(&source, ErrorKind::Runtime, 2, &format!("{full} is not supported yet"));
+    }
+    check_error(
+        "kv::set(\"c\", \"k\", 1, #{ttl_ms: 5})",
+        ErrorKind::Runtime,
+        1,
+        "ttl_ms is not supported yet",
+    );
+    check_error(
+        "queue::send(\"q\", 1, #{delay_ms: 5})",
+        ErrorKind::Runtime,
+        1,
+        "queue::send is not supported",
+    );
+}
+
+#[test]
+fn what_does_not_compile() {
+    for (source, line, column, part) in [
+        ("let a = 1;\nlet b = ;", 2, 9, ""),
+        ("let total = 1;\ntotl + 1", 2, 1, "totl"),
+        ("fn f() { y }", 1, 10, "y"),
+        ("[1].map(|x| x + yy)", 1, 17, "yy"),
+        ("\nimport \"lib\" as l;", 2, 1, "import is not supported yet"),
+        ("eval(\"1\")", 1, 1, "eval is not part"),
+        ("nope::f(1)", 1, 1, "nope"),
+        ("export let x = 1;", 1, 1, "export is not supported yet"),
+        ("let debug = 1;", 1, 5, "debug"),
+        ("x::debug(1)", 1, 4, "debug"),
+        ("\"abc", 1, 1, ""),
+    ] {
+        let error = compile("t", source).expect_err(source);
+        assert_eq!((error.line, error.column), (line, column), "{source}: {error}");
+        assert!(error.message.contains(part), "{source}: {error}");
+    }
+}
+
+#[test]
+fn log_debug_is_read_in_place_and_nothing_else_changes() {
+    let finished = finish(given(
+        "let s = \"log::debug(1)\"; /* log::debug */ log::debug(s);\nlog :: debug(`é ${log::debug(2)}`); debug(3);\ns",
+    ));
+    let logs: Vec<_> =
+        finished.record.logs.iter().map(|l| (l.level.name(), l.message.as_str(), l.line)).collect();
+    assert_eq!(
+        logs,
+        [("debug", "log::debug(1)", 1), ("debug", "2", 2), ("debug", "é ", 2), ("debug", "3", 2)]
+    );
+    assert_eq!(super::json_of(&finished).as_deref(), Ok("\"log::debug(1)\""));
+}
+
+#[test]
+fn the_cache_is_bounded_and_shares_by_source() {
+    let cache = CompileCache::new(2);
+    let first = cache.get_or_compile("a", "1").expect("compiles");
+    let again = cache.get_or_compile("b", "1").expect("compiles");
+    assert_eq!((first.sha256(), first.name(), again.name()), (again.sha256(), "a", "b"));
+    for source in ["2", "3", "4"] {
+        cache.get_or_compile("x", source).expect("compiles");
+    }
+    assert_eq!(cache.len(), 2);
+    assert!(cache.get_or_compile("x", "let").is_err());
+}
