@@ -69,7 +69,9 @@ impl ViewsError {
         match self {
             ViewsError::AheadOfLog { .. } => 65,
             ViewsError::Io { .. } | ViewsError::Log(_) => 74,
-            ViewsError::Run(_) | ViewsError::Store(_) | ViewsError::Broken(_) | ViewsError::Decode { .. } => 70,
+            ViewsError::Run(_) | ViewsError::Store(_) | ViewsError::Broken(_) | ViewsError::Decode { .. } => {
+                70
+            }
             ViewsError::Options { .. } => 78,
         }
     }

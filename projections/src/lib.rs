@@ -1,21 +1,49 @@
 //! State that can be deleted and rebuilt from the log: registry, keys, outbox, executions, dead letters.
+//!
+//! Owns: the folds of all events ([`Views::apply`]), three layers of state (memory, sorted runs, a small store), and
+//! everything under `views/`. Never does: decide what happens next, hold the only copy of anything, read a clock,
+//! draw random numbers, or start threads (but the one that sled is opened on, V6).
+//!
+//! # Invariants
+//!
+//! | # | what | where |
+//! |---|---|---|
+//! | P1 | a cut is at the end of a batch, and takes every view as it is at that LSN | `views`, `disk::checkpoint` |
+//! | P2 | nothing above the durable LSN reaches the disk | `disk::checkpoint` |
+//! | P3 | layers are disjoint in LSNs and ordered in time: active, frozen, runs | `layers` |
+//! | P4 | a reader takes all layers at one instant, and what it took stays readable for it | `layers`, `run` |
+//! | P5 | a fold never depends on which layer holds a row: what the memory layer cannot decide is a patch | `executions` |
+//! | P6 | an execution that came and went between two cuts leaves no trace in the store | `executions::outbox` |
+//! | P7 | the batch that writes `!meta` is the one point at which a checkpoint happens | `disk::checkpoint` |
+//! | P8 | every byte of a run is verified before it is used | `run` |
+//! | P9 | a run's filter never denies a key that is there | `run::filter` |
+//! | P10 | `CURRENT` names a generation only once that holds all that the log held when it was begun | `disk::generation` |
+//! | P11 | no value, input, source or secret stands under `views/`: positions only | `kv`, `registry` |
+//! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 
 mod dead_letters;
+mod digest;
+mod disk;
 mod error;
 mod executions;
 mod kv;
+mod layers;
 mod options;
 mod registry;
-mod skeleton;
+mod rows;
+mod run;
 mod source;
 mod store;
+mod views;
 
-pub use dead_letters::{LetterFilter, LetterRow, Resolution};
+pub use dead_letters::{DeadLetters, LetterFilter, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
-pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Status};
-pub use kv::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
-pub use options::{IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting};
+pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
+pub use kv::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
+pub use options::{
+    IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting,
+};
 pub use registry::{App, Registry, Route, Script, ScriptVersion, Secret, Trigger};
-pub use skeleton::*;
-pub use store::MemoryStore;
 pub use source::{At, FoldedBatch, ValueSource};
+pub use store::MemoryStore;
+pub use views::Views;

@@ -1,5 +1,250 @@
-//! The `outbox` and `executions` views.
+//! The views `outbox` (accepted, not ended) and `executions` (history, by id).
+//!
+//! Owns: reads of both, and their fold of the families `execution` and `dead_letter`. Never does: choose what runs
+//! next, or hold inputs and outputs.
 
+mod ended;
+mod outbox;
 mod row;
 
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use relive_log::events::{DeadLetterEvent, ExecutionEvent};
+use relive_log::{AppId, ExecutionId, Lsn};
+
+use ended::{Columns, Gathered, Patch, Slot, Wanted, Which, key_of};
+pub(crate) use ended::{EndedTable, collapse};
+use outbox::Outbox;
 pub use row::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Status};
+
+use crate::digest::Digest;
+use crate::error::ReadError;
+use crate::layers::{Direction, KeyMerge, LayerCursor, LayerSet};
+use crate::rows::{self, tag};
+use crate::run::{Cursor, Run};
+use crate::source::At;
+use crate::store::Change;
+
+/// See the module.
+pub struct Executions {
+    outbox: RwLock<Outbox>,
+    pub(crate) ended: LayerSet<EndedTable>,
+}
+
+impl std::fmt::Debug for Executions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executions").field("open", &self.open_count()).finish_non_exhaustive()
+    }
+}
+
+impl Executions {
+    pub(crate) fn new(runs: Vec<Arc<Run>>) -> Executions {
+        Executions { outbox: RwLock::new(Outbox::default()), ended: LayerSet::new(runs) }
+    }
+
+    /// Folds one event. What ends moves under the outbox's lock: a reader finds it in one of both.
+    pub(crate) fn fold(&self, event: &ExecutionEvent, at: At) {
+        let mut outbox = self.outbox.write();
+        outbox.fold(event, at, &self.ended.now().active);
+    }
+
+    /// Folds one event of a dead letter.
+    pub(crate) fn fold_dead_letter(&self, event: &DeadLetterEvent, at: At) {
+        match event {
+            DeadLetterEvent::DeadLettered(e) => {
+                let patch = Patch { lsn: at.lsn, abandoned: None, letter: Some(e.letter) };
+                self.outbox.write().patch(e.app, e.execution, patch, &self.ended.now().active);
+            }
+            DeadLetterEvent::HandlerFailed(_) | DeadLetterEvent::Redriven(_) => {}
+        }
+    }
+
+    /// Takes rows of the store.
+    pub(crate) fn load(&self, bytes: &[u8]) -> Option<()> {
+        self.outbox.write().load(rows::decode(bytes)?);
+        Some(())
+    }
+
+    /// Rows of the store that the next cut writes.
+    pub(crate) fn dirty(&self) -> usize {
+        self.outbox.read().dirty()
+    }
+
+    /// The changes of the store since the last cut.
+    pub(crate) fn cut(&self, out: &mut Vec<Change>) {
+        self.outbox.write().cut(out);
+    }
+
+    /// One execution of this app.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn get(&self, app: AppId, execution: ExecutionId) -> Result<Option<ExecutionRow>, ReadError> {
+        if let Some(row) = self.outbox.read().get(execution).filter(|row| row.app == app) {
+            return Ok(Some(row.clone()));
+        }
+        let layers = self.ended.now();
+        let key = key_of(app, execution);
+        let mut gathered = Gathered::default();
+        for table in std::iter::once(&layers.active).chain(&layers.frozen) {
+            if table.slot(&key).is_some_and(|slot| gathered.take(slot)) {
+                return Ok(gathered.row.map(|row| *row));
+            }
+        }
+        for run in layers.runs.iter().filter(|run| run.may_contain(&key)) {
+            if slot_in_run(&mut Cursor::new(run), &key)?.is_some_and(|slot| gathered.take(slot)) {
+                break;
+            }
+        }
+        Ok(gathered.row.map(|row| *row))
+    }
+
+    /// Executions of an app, the highest id first.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn list(&self, app: AppId, filter: &ExecutionFilter) -> Result<Vec<ExecutionRow>, ReadError> {
+        self.list_where(app, Wanted { filter, which: Which::All })
+    }
+
+    /// Executions with an abandoned record (D5), the highest id first.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn abandoned(
+        &self,
+        app: AppId,
+        limit: usize,
+        cursor: Option<ExecutionId>,
+    ) -> Result<Vec<ExecutionRow>, ReadError> {
+        let filter = ExecutionFilter { limit, cursor, ..ExecutionFilter::default() };
+        self.list_where(app, Wanted { filter: &filter, which: Which::Abandoned })
+    }
+
+    /// The outbox, of one app or of all, by due time, then by age.
+    #[must_use]
+    pub fn open(&self, app: Option<AppId>) -> Vec<ExecutionRow> {
+        let wanted = |row: &&ExecutionRow| app.is_none_or(|app| row.app == app);
+        let mut rows: Vec<ExecutionRow> = self.outbox.read().rows().filter(wanted).cloned().collect();
+        rows.sort_by_key(|row| (row.due_at, row.enqueued.lsn));
+        rows
+    }
+
+    /// One row of the outbox.
+    #[must_use]
+    pub fn open_row(&self, execution: ExecutionId) -> Option<ExecutionRow> {
+        self.with_open(execution, ExecutionRow::clone)
+    }
+
+    /// Looks at a row of the outbox without copying it. `look` must be short: the fold waits for it.
+    pub fn with_open<T>(&self, execution: ExecutionId, look: impl FnOnce(&ExecutionRow) -> T) -> Option<T> {
+        self.outbox.read().get(execution).map(look)
+    }
+
+    /// How many executions are open.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.outbox.read().len()
+    }
+
+    fn list_where(&self, app: AppId, wanted: Wanted<'_>) -> Result<Vec<ExecutionRow>, ReadError> {
+        let filter = wanted.filter;
+        // Open ones first: a row that ends in between is found twice, never not at all.
+        let open: Vec<ExecutionRow> = {
+            let outbox = self.outbox.read();
+            let rows = outbox.below(filter.cursor).filter(|row| row.app == app && wanted.matches(row));
+            rows.take(filter.limit).cloned().collect()
+        };
+        let mut open = open.into_iter().peekable();
+        let layers = self.ended.now();
+        let end = filter.cursor.map_or_else(
+            || [app.as_bytes().as_slice(), &[0xff; 17]].concat(),
+            |cursor| key_of(app, cursor).to_vec(),
+        );
+        let mut keys = KeyMerge::new(&layers, app.as_bytes().to_vec()..end, Direction::Down, Lsn::MAX)?;
+        let mut out = Vec::new();
+        while out.len() < filter.limit {
+            let mut gathered = Gathered::default();
+            let Some((key, _)) = keys.next(|layer, key| look(layer, key, &wanted, &mut gathered))? else {
+                break;
+            };
+            while let Some(row) = open.next_if(|row| key_of(app, row.execution).as_slice() >= key.as_slice())
+            {
+                out.push(row);
+            }
+            let ended = gathered.row.filter(|row| wanted.matches(row));
+            let seen = |row: &ExecutionRow| out.last().is_some_and(|last| last.execution == row.execution);
+            if let Some(row) = ended.filter(|row| !seen(row)) {
+                out.push(*row);
+            }
+        }
+        out.extend(open);
+        out.truncate(filter.limit);
+        Ok(out)
+    }
+
+    /// Adds every execution to a digest.
+    pub(crate) fn digest(&self, digest: &mut Digest) -> Result<(), ReadError> {
+        for row in self.outbox.read().rows() {
+            digest.add(&rows::key(tag::OPEN_EXECUTION, &[row.execution.as_bytes()]), &rows::encode(row));
+        }
+        let layers = self.ended.now();
+        let mut keys = KeyMerge::new(&layers, Vec::new()..vec![0xff; 33], Direction::Up, Lsn::MAX)?;
+        let filter = ExecutionFilter::default();
+        let wanted = Wanted { filter: &filter, which: Which::All };
+        loop {
+            let mut gathered = Gathered::default();
+            let Some((key, _)) = keys.next(|layer, key| look(layer, key, &wanted, &mut gathered))? else {
+                return Ok(());
+            };
+            if let Some(row) = gathered.row {
+                digest.add(&key, &rows::encode(&*row));
+            }
+        }
+    }
+}
+
+/// Adds what a layer holds of an execution. An answer ends the search: a row was found, or one that is not wanted.
+fn look(
+    layer: &mut LayerCursor<'_, EndedTable>,
+    key: &[u8],
+    wanted: &Wanted<'_>,
+    gathered: &mut Gathered,
+) -> Result<Option<()>, ReadError> {
+    let unwanted = |may_match: bool| gathered.patch.is_none() && !may_match;
+    let slot = match layer {
+        LayerCursor::Table(table) => {
+            let seen = table.with_slot(key, |slot| match slot {
+                Slot::Row(row) if unwanted(wanted.matches(row)) => None,
+                Slot::Row(_) | Slot::Patch(_) => Some(slot.clone()),
+            });
+            match seen {
+                Some(None) => return Ok(Some(())),
+                Some(Some(slot)) => Some(slot),
+                None => None,
+            }
+        }
+        LayerCursor::Run(cursor) => {
+            let row = cursor.seek(key, Lsn::MAX)?.filter(|row| row.key == key);
+            match row {
+                Some(row) if Columns::peek(row.value).is_some_and(|c| unwanted(c.may_match(wanted))) => {
+                    return Ok(Some(()));
+                }
+                Some(row) => Some(Slot::decode(row.value).ok_or(ReadError::WrongEvent { lsn: row.lsn })?),
+                None => None,
+            }
+        }
+    };
+    Ok(slot.is_some_and(|slot| gathered.take(slot)).then_some(()))
+}
+
+fn slot_in_run(cursor: &mut Cursor, key: &[u8]) -> Result<Option<Slot>, ReadError> {
+    match cursor.seek(key, Lsn::MAX)?.filter(|row| row.key == key) {
+        Some(row) => Slot::decode(row.value).map(Some).ok_or(ReadError::WrongEvent { lsn: row.lsn }),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,11 @@ impl Status {
     pub const fn is_open(self) -> bool {
         match self {
             Status::Pending | Status::Running | Status::Retrying => true,
-            Status::Completed | Status::Failed | Status::DeadLettered | Status::Abandoned | Status::Dropped => false,
+            Status::Completed
+            | Status::Failed
+            | Status::DeadLettered
+            | Status::Abandoned
+            | Status::Dropped => false,
         }
     }
 }

@@ -1,5 +1,62 @@
-//! The `kv` view.
+//! The `kv` view: current value, value as of an LSN, listings, history.
+//!
+//! Owns: the fold of the family `kv`. A written layer says where a value stands in the log, never the value (a
+//! superseded value stands in the log only). Never does: judge who may read what, or whether an LSN is durable.
 
+mod key;
+mod read;
+mod table;
 mod types;
+mod written;
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use relive_log::events::{KvDeleted, KvEvent, KvPut};
+
+pub(crate) use table::Table;
 pub use types::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
+pub(crate) use written::write_run;
+
+use crate::layers::LayerSet;
+use crate::run::Run;
+use crate::source::{At, ValueSource};
+use table::Write;
+
+/// See the module.
+pub struct KvView {
+    pub(crate) layers: LayerSet<Table>,
+    source: Arc<dyn ValueSource>,
+    /// Reused by the fold.
+    scratch: Mutex<Vec<u8>>,
+}
+
+impl std::fmt::Debug for KvView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KvView").finish_non_exhaustive()
+    }
+}
+
+impl KvView {
+    pub(crate) fn new(source: Arc<dyn ValueSource>, runs: Vec<Arc<Run>>) -> KvView {
+        KvView { layers: LayerSet::new(runs), source, scratch: Mutex::new(Vec::new()) }
+    }
+
+    /// Folds one event.
+    pub(crate) fn fold(&self, event: &KvEvent, at: At) {
+        let (app, collection, key, value) = match event {
+            KvEvent::Put(KvPut { app, collection, key, value, previous: _, writer: _ }) => {
+                (*app, collection, key, Some(Arc::clone(value)))
+            }
+            KvEvent::Deleted(KvDeleted { app, collection, key, previous: _, writer: _ }) => {
+                (*app, collection, key, None)
+            }
+        };
+        let mut scratch = self.scratch.lock();
+        key::encode_into(&mut scratch, app, collection, key);
+        self.layers.now().active.put(&scratch, Write { lsn: at.lsn, pos: at.pos, value });
+    }
+}
+
+#[cfg(test)]
+mod tests;

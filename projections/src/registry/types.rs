@@ -68,7 +68,8 @@ impl App {
     /// The version that the next deploy of this script gets.
     #[must_use]
     pub fn next_script_version(&self, name: &str) -> u32 {
-        let highest = self.scripts.get(name).and_then(|script| script.versions.last()).map_or(0, |v| v.version);
+        let highest =
+            self.scripts.get(name).and_then(|script| script.versions.last()).map_or(0, |v| v.version);
         highest.saturating_add(1)
     }
 

@@ -1,10 +1,11 @@
 //! A store in memory: for simulation and tests, and for views that have no directory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Change, ProjectionStore};
+use super::{Change, ProjectionStore, Rows};
 use crate::error::StoreError;
 
 /// Rows in a map. Clones of the `Arc` around it outlive the views, as files would.
@@ -26,12 +27,12 @@ impl MemoryStore {
     }
 }
 
-impl ProjectionStore for MemoryStore {
+impl ProjectionStore for Arc<MemoryStore> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.rows.lock().get(key).cloned())
     }
 
-    fn scan(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self) -> Result<Rows, StoreError> {
         Ok(self.rows.lock().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 

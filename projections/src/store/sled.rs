@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use relive_log::disk::{Disk, EntryKind};
 
-use super::{Change, ProjectionStore};
+use super::{Change, ProjectionStore, Rows};
 use crate::error::StoreError;
 
 /// A sled database.
@@ -25,16 +25,21 @@ pub(crate) struct SledLimits {
     pub(crate) cache_bytes: u64,
 }
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
-
 impl SledStore {
     /// Opens the database and reads all of it, both within the limit. A database that hangs keeps its thread:
     /// there is no way to end one.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path, limits: SledLimits) -> Result<(SledStore, Rows), StoreError> {
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        limits: SledLimits,
+    ) -> Result<(SledStore, Rows), StoreError> {
         remove_half_written_snapshots(disk, dir);
         let (answer, answers) = sync_channel(1);
         let path = dir.to_path_buf();
-        #[expect(clippy::disallowed_methods, reason = "V6: sled may hang or panic in open, and must not take us along")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "V6: sled may hang or panic in open, and must not take us along"
+        )]
         let started = std::thread::Builder::new().name("views-open".into()).spawn(move || {
             // The receiver is gone if we were too slow: then nobody wants the answer.
             let _ = answer.send(open_and_scan(path, limits.cache_bytes));
@@ -63,7 +68,10 @@ fn open_and_scan(path: PathBuf, cache_bytes: u64) -> Result<(SledStore, Rows), S
 /// the database can then never be opened again (sled #1527, #1533). The snapshot before it is still there.
 fn remove_half_written_snapshots(disk: &dyn Disk, dir: &Path) {
     for entry in disk.list(dir).unwrap_or_default() {
-        if entry.kind == EntryKind::File && entry.name.starts_with("snap.") && entry.name.ends_with(".generating") {
+        if entry.kind == EntryKind::File
+            && entry.name.starts_with("snap.")
+            && entry.name.ends_with(".generating")
+        {
             // A file that stays makes the open fail, which is handled.
             let _ = disk.unlink(&dir.join(&entry.name));
         }

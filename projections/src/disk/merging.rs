@@ -1,0 +1,125 @@
+//! Which runs are merged, and when.
+//!
+//! Runs fall into size classes, each `merge_ratio` times the one below. As many neighbours in time as that ratio, of
+//! one class or smaller, become one run: every row is rewritten once a class, and the number of runs grows with the
+//! logarithm of the rows.
+
+use std::sync::Arc;
+
+use super::meta::Meta;
+use super::{DiskLayer, State};
+use crate::error::ViewsError;
+use crate::executions::collapse;
+use crate::layers::{LayerSet, MemoryTable};
+use crate::options::Limits;
+use crate::run::{Collapse, Run, RunKind, merge};
+use crate::views::Views;
+
+/// Neighbours that should be merged: position of the newest among the runs of one kind, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    at: usize,
+    len: usize,
+}
+
+/// The longest stretch of neighbours in the lowest class that has enough of them. `rows`: newest run first.
+pub(super) fn due(rows: &[u64], limits: &Limits) -> Option<Group> {
+    let ratio = limits.merge_ratio.max(2);
+    let step = u64::try_from(ratio).unwrap_or(u64::MAX);
+    let mut class_end = limits.tier_rows.max(1);
+    while rows.len() >= ratio {
+        let mut best = Group { at: 0, len: 0 };
+        let mut run = Group { at: 0, len: 0 };
+        for (at, &count) in rows.iter().enumerate() {
+            run = if count < class_end {
+                Group { at: run.at, len: run.len + 1 }
+            } else {
+                Group { at: at + 1, len: 0 }
+            };
+            if run.len > best.len {
+                best = run;
+            }
+        }
+        if best.len >= ratio {
+            return Some(best);
+        }
+        if rows.iter().all(|&count| count < class_end) {
+            return None;
+        }
+        class_end = class_end.saturating_mul(step);
+    }
+    None
+}
+
+impl DiskLayer {
+    /// Whether runs should be merged before another one is written.
+    pub(crate) fn too_many_runs(&self, state: &State) -> bool {
+        state.meta.runs.len() >= self.limits.runs_max
+    }
+
+    /// Merges one group, if one is due: how many runs became one.
+    pub(crate) fn merge_one(&self, state: &mut State, views: &Views) -> Result<usize, ViewsError> {
+        let merged = self.merge_kind(state, RunKind::Kv, &views.kv().layers, Collapse::KeepAll)?;
+        if merged > 0 {
+            return Ok(merged);
+        }
+        self.merge_kind(state, RunKind::Ended, &views.executions().ended, Collapse::Into(collapse))
+    }
+
+    fn merge_kind<T: MemoryTable>(
+        &self,
+        state: &mut State,
+        kind: RunKind,
+        layers: &LayerSet<T>,
+        collapse: Collapse,
+    ) -> Result<usize, ViewsError> {
+        let rows: Vec<u64> = state.meta.of_kind(kind).map(|run| run.rows).collect();
+        let Some(group) = due(&rows, &self.limits) else { return Ok(0) };
+        let old: Vec<Arc<Run>> = layers.now().runs.iter().skip(group.at).take(group.len).cloned().collect();
+        let new =
+            self.write_run(state, kind, |writer| merge(&old, writer, collapse)).map_err(
+                |error| match error {
+                    ViewsError::Run(_) => self.break_off(state, error),
+                    ViewsError::AheadOfLog { .. }
+                    | ViewsError::Io { .. }
+                    | ViewsError::Store(_)
+                    | ViewsError::Log(_)
+                    | ViewsError::Decode { .. }
+                    | ViewsError::Broken(_)
+                    | ViewsError::Options { .. } => error,
+                },
+            )?;
+        let mut meta: Meta = state.meta.clone();
+        let is_old = |number: u64| old.iter().any(|run| run.meta().number == number);
+        let at = meta.runs.iter().position(|run| is_old(run.number)).unwrap_or(0);
+        meta.runs.retain(|run| !is_old(run.number));
+        meta.runs.insert(at, *new.meta());
+        self.commit(state, meta, &[])?;
+        layers.merged(&old, &new);
+        Ok(old.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rows: &[u64], expected: Option<(usize, usize)>) {
+        let limits = Limits { merge_ratio: 4, tier_rows: 10, ..Limits::default() };
+        assert_eq!(due(rows, &limits).map(|group| (group.at, group.len)), expected, "{rows:?}");
+    }
+
+    #[test]
+    fn groups_are_neighbours_of_one_class_lowest_first() {
+        check(&[], None);
+        check(&[1, 1, 1], None);
+        check(&[1, 1, 1, 1], Some((0, 4)));
+        check(&[1, 1, 50, 1, 1], None);
+        check(&[1, 50, 1, 1, 1, 1, 1], Some((2, 5)));
+        check(&[20, 20, 20, 20, 1, 1], Some((0, 6)));
+        check(&[20, 20, 20, 1, 1, 1, 1, 20], Some((3, 4)));
+        check(&[1, 20, 1, 20], Some((0, 4)));
+        check(&[1000, 20, 20, 20, 1000, 1], None);
+        check(&[5000, 5000, 5000, 5000], Some((0, 4)));
+    }
+}

@@ -1,0 +1,272 @@
+//! Opening the views: which generation, whether it can be trusted, and what to do when it cannot.
+//!
+//! ```text
+//! evidence or `!meta` ahead of the log      refuse, or rebuild if the loss was accepted        V7
+//! no generation in force                    rebuild (a new log: begin)                         V9
+//! the machine went down since               discard and rebuild                                V5
+//! marked broken, cannot be opened, panics,
+//! hangs, foreign, a checksum or the digest
+//! is wrong                                  quarantine and rebuild                             V6 V7 V8
+//! anything else                             open; fold the log from the LSN that it has
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+use relive_log::Lsn;
+use relive_log::disk::EntryKind;
+
+use super::generation::{self, STORE_NAME, io_error};
+use super::meta::{META_KEY, Meta};
+use super::{DiskLayer, State};
+use crate::digest::Digest;
+use crate::error::{StoreError, ViewsError};
+use crate::options::{IfAhead, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions};
+use crate::rows::{self, SCHEMA};
+use crate::run::{Run, RunKind};
+use crate::store::{MemoryStore, ProjectionStore, Rows, SledLimits, SledStore};
+
+/// What opening gives to the views.
+pub(crate) struct Opened {
+    pub(crate) layer: DiskLayer,
+    /// Newest first.
+    pub(crate) kv: Vec<Arc<Run>>,
+    /// Newest first.
+    pub(crate) ended: Vec<Arc<Run>>,
+    /// All rows of the store but `!meta`, by key.
+    pub(crate) rows: Rows,
+    pub(crate) report: OpenedViews,
+}
+
+/// Opens the generation in force, or begins a new one. `take` makes views of what was opened; when it cannot, the
+/// generation is taken for damaged.
+pub(crate) fn open<V>(
+    options: &ViewsOptions,
+    take: impl Fn(Opened) -> Result<V, ViewsError>,
+) -> Result<V, ViewsError> {
+    let disk = &*options.disk;
+    disk.mkdir(&options.dir).map_err(io_error("make", &options.dir))?;
+    let current = generation::current(disk, &options.dir);
+    for number in generation::all(disk, &options.dir)? {
+        if current != Some(number) {
+            generation::remove_tree(disk, &generation::path(&options.dir, number));
+        }
+    }
+    let Some(number) = current else {
+        let reason = (options.last_lsn > Lsn::ZERO).then_some(RebuildReason::Missing);
+        return take(begin(options, 1, reason, None)?);
+    };
+    let dir = generation::path(&options.dir, number);
+    let reason = match try_open(options, number, &dir, &take) {
+        Ok(views) => return Ok(views),
+        Err(Failure::Fatal(error)) => return Err(error),
+        Err(Failure::Rebuild(reason)) => reason,
+    };
+    tracing::warn!(?reason, generation = number, "views are rebuilt from the log");
+    let quarantined = match reason {
+        RebuildReason::NotTrusted | RebuildReason::Missing => {
+            generation::remove_tree(disk, &dir);
+            None
+        }
+        RebuildReason::Foreign
+        | RebuildReason::AheadOfLog
+        | RebuildReason::Damaged(_)
+        | RebuildReason::MarkedBroken => generation::quarantine(disk, &dir, number, &options.quarantine),
+    };
+    take(begin(options, number.saturating_add(1), Some(reason), quarantined)?)
+}
+
+enum Failure {
+    Rebuild(RebuildReason),
+    Fatal(ViewsError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Rebuild(RebuildReason::Damaged(error.to_string()))
+    }
+}
+
+fn try_open<V>(
+    options: &ViewsOptions,
+    number: u64,
+    dir: &Path,
+    take: &impl Fn(Opened) -> Result<V, ViewsError>,
+) -> Result<V, Failure> {
+    let disk = &*options.disk;
+    if let Some(evidence) = generation::applied(disk, dir)
+        && (evidence.log_id, evidence.timeline) == (options.log_id, options.timeline)
+    {
+        check_not_ahead(options, evidence.applied_lsn)?;
+    }
+    if !disk.list(&options.dir).is_ok_and(|all| all.iter().any(|entry| entry.name == number.to_string())) {
+        return Err(Failure::Rebuild(RebuildReason::Missing));
+    }
+    match options.trust {
+        Trust::Open => {}
+        Trust::Discard => return Err(Failure::Rebuild(RebuildReason::NotTrusted)),
+    }
+    if generation::is_marked_broken(disk, dir) {
+        return Err(Failure::Rebuild(RebuildReason::MarkedBroken));
+    }
+    let (store, rows) = open_store(options, dir)?;
+    let (meta, rows) = split_meta(rows)?;
+    if (meta.schema, meta.log_id, meta.timeline) != (SCHEMA, options.log_id, options.timeline) {
+        return Err(Failure::Rebuild(RebuildReason::Foreign));
+    }
+    check_not_ahead(options, meta.applied)?;
+    let applied = meta.applied;
+    let damaged = Arc::new(AtomicBool::new(false));
+    let opened_runs = open_runs(options, dir, &meta, &damaged);
+    let (kv, ended) = opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
+    remove_orphans(options, dir, &meta);
+    let report = OpenedViews { applied, rebuilt: None, quarantined: None, generation: number };
+    let layer = layer(options, number, store, meta, None, damaged);
+    take(Opened { layer, kv, ended, rows, report })
+        .map_err(|error| Failure::Rebuild(RebuildReason::Damaged(error.to_string())))
+}
+
+fn check_not_ahead(options: &ViewsOptions, applied: Lsn) -> Result<(), Failure> {
+    if applied <= options.last_lsn {
+        return Ok(());
+    }
+    match options.if_ahead {
+        IfAhead::Refuse => Err(Failure::Fatal(ViewsError::AheadOfLog { applied, last: options.last_lsn })),
+        IfAhead::AcceptLoss => Err(Failure::Rebuild(RebuildReason::AheadOfLog)),
+    }
+}
+
+fn open_store(options: &ViewsOptions, dir: &Path) -> Result<(Box<dyn ProjectionStore>, Rows), StoreError> {
+    match &options.store {
+        StoreKind::Sled => {
+            let limits = SledLimits {
+                open_timeout: options.limits.open_timeout,
+                cache_bytes: options.limits.store_cache_bytes,
+            };
+            let (store, rows) = SledStore::open(&*options.disk, &dir.join(STORE_NAME), limits)?;
+            Ok((Box::new(store), rows))
+        }
+        StoreKind::Memory(store) => {
+            let store: Arc<MemoryStore> = Arc::clone(store);
+            let rows = store.scan()?;
+            Ok((Box::new(store), rows))
+        }
+    }
+}
+
+/// Takes `!meta` out of the rows and checks the digest of the rest (V8).
+fn split_meta(rows: Rows) -> Result<(Meta, Rows), StoreError> {
+    let mut rows = rows.into_iter();
+    let meta = rows
+        .next()
+        .filter(|(key, _)| key == META_KEY)
+        .and_then(|(_, value)| rows::decode::<Meta>(&value))
+        .ok_or(StoreError::Damaged { check: "no row !meta" })?;
+    let rows: Rows = rows.collect();
+    let mut digest = Digest::default();
+    for (key, value) in &rows {
+        digest.add(key, value);
+    }
+    if digest.0 == meta.digest {
+        Ok((meta, rows))
+    } else {
+        Err(StoreError::Damaged { check: "digest of the rows" })
+    }
+}
+
+type Runs = Vec<Arc<Run>>;
+
+/// Opens every run that the list names; small ones are read in full.
+fn open_runs(
+    options: &ViewsOptions,
+    dir: &Path,
+    meta: &Meta,
+    damaged: &Arc<AtomicBool>,
+) -> Result<(Runs, Runs), ViewsError> {
+    let (mut kv, mut ended) = (Vec::new(), Vec::new());
+    let read_in_full = meta.runs.iter().map(|run| run.bytes).sum::<u64>() <= options.limits.verify_bytes_max;
+    for of in &meta.runs {
+        let id = crate::run::RunId {
+            log_id: meta.log_id,
+            timeline: meta.timeline,
+            kind: of.kind,
+            number: of.number,
+        };
+        let run = Run::open(&options.disk, dir, id, *of, Arc::clone(damaged))?;
+        if read_in_full {
+            run.verify()?;
+        }
+        match of.kind {
+            RunKind::Kv => kv.push(Arc::new(run)),
+            RunKind::Ended => ended.push(Arc::new(run)),
+        }
+    }
+    Ok((kv, ended))
+}
+
+/// Removes runs that no list names: a crash left them, or a merge.
+fn remove_orphans(options: &ViewsOptions, dir: &Path, meta: &Meta) {
+    let id = |run: &crate::run::RunMeta| crate::run::RunId {
+        log_id: meta.log_id,
+        timeline: meta.timeline,
+        kind: run.kind,
+        number: run.number,
+    };
+    let known: BTreeSet<String> = meta.runs.iter().map(|run| id(run).file_name()).collect();
+    for entry in options.disk.list(dir).unwrap_or_default() {
+        let ours = entry.name.starts_with("run-") || entry.name.starts_with("tmp-");
+        if entry.kind == EntryKind::File && ours && !known.contains(&entry.name) {
+            // What stays is tried again by the next start.
+            let _ = options.disk.unlink(&dir.join(&entry.name));
+        }
+    }
+}
+
+/// Begins a generation that holds nothing.
+fn begin(
+    options: &ViewsOptions,
+    number: u64,
+    rebuilt: Option<RebuildReason>,
+    quarantined: Option<PathBuf>,
+) -> Result<Opened, ViewsError> {
+    let dir = generation::path(&options.dir, number);
+    options.disk.mkdir(&dir).map_err(io_error("make", &dir))?;
+    if let StoreKind::Memory(store) = &options.store {
+        store.clear();
+    }
+    let (store, _) = open_store(options, &dir)?;
+    let meta = Meta::new(options.log_id, options.timeline);
+    store.apply(&[meta.change()])?;
+    let report = OpenedViews { applied: Lsn::ZERO, rebuilt, quarantined, generation: number };
+    let damaged = Arc::new(AtomicBool::new(false));
+    let layer = layer(options, number, store, meta, Some(options.last_lsn), damaged);
+    if options.last_lsn == Lsn::ZERO {
+        layer.announce(&mut layer.state.lock())?;
+    }
+    Ok(Opened { layer, kv: Vec::new(), ended: Vec::new(), rows: Vec::new(), report })
+}
+
+fn layer(
+    options: &ViewsOptions,
+    number: u64,
+    store: Box<dyn ProjectionStore>,
+    meta: Meta,
+    pending: Option<Lsn>,
+    damaged: Arc<AtomicBool>,
+) -> DiskLayer {
+    let next_number = meta.runs.iter().map(|run| run.number).max().unwrap_or(0) + 1;
+    let quiet_at = meta.applied;
+    DiskLayer {
+        disk: Arc::clone(&options.disk),
+        views: options.dir.clone(),
+        dir: generation::path(&options.dir, number),
+        number,
+        store,
+        limits: options.limits,
+        damaged,
+        state: Mutex::new(State { meta, next_number, pending, broken: None, quiet_at }),
+    }
+}

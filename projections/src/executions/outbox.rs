@@ -1,0 +1,332 @@
+//! The `outbox`: executions that are accepted and not yet ended, each the fold of its events.
+//!
+//! Owns: the fold of the family `execution`. Never does: decide (an event for a row that is not there, or that
+//! would not be legal, changes nothing).
+//!
+//! Invariant: P6 a row that came and went between two cuts leaves no trace in the store.
+
+use std::collections::BTreeMap;
+
+use relive_log::events::{
+    AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
+    Dropped, Enqueued, ErrorKind, ExecutionEvent, Input, Released,
+};
+use relive_log::{AppId, ExecutionId};
+
+use super::ended::{EndedTable, Patch};
+use super::row::{AttemptRef, Delivery, ExecutionRow, Status};
+use crate::rows::{self, tag};
+use crate::source::At;
+use crate::store::Change;
+
+/// An open execution, and what the store knows of it.
+#[derive(Debug)]
+struct OpenRow {
+    row: Box<ExecutionRow>,
+    /// Changed since the last cut.
+    dirty: bool,
+    /// A cut gave it to the store.
+    persisted: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    open: BTreeMap<ExecutionId, OpenRow>,
+    /// Ids that became dirty since the last cut; some may be gone again.
+    touched: Vec<ExecutionId>,
+    /// Rows of the store that are gone since the last cut.
+    removed: Vec<ExecutionId>,
+    /// Rows that the next cut gives to the store.
+    dirty: usize,
+}
+
+impl Outbox {
+    pub(super) fn get(&self, execution: ExecutionId) -> Option<&ExecutionRow> {
+        self.open.get(&execution).map(|open| &*open.row)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// All rows, by id.
+    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = &ExecutionRow> {
+        self.open.values().map(|open| &*open.row)
+    }
+
+    /// Rows with an id below the cursor, highest first.
+    pub(super) fn below(&self, cursor: Option<ExecutionId>) -> impl Iterator<Item = &ExecutionRow> {
+        let end = cursor.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        self.open.range((std::ops::Bound::Unbounded, end)).rev().map(|(_, open)| &*open.row)
+    }
+
+    /// Rows that the next cut writes.
+    pub(super) fn dirty(&self) -> usize {
+        self.dirty + self.removed.len()
+    }
+
+    /// Takes a row that the store had.
+    pub(super) fn load(&mut self, row: ExecutionRow) {
+        let open = OpenRow { row: Box::new(row), dirty: false, persisted: true };
+        self.open.insert(open.row.execution, open);
+    }
+
+    /// The changes since the last cut.
+    pub(super) fn cut(&mut self, out: &mut Vec<Change>) {
+        for execution in std::mem::take(&mut self.removed) {
+            out.push((store_key(execution), None));
+        }
+        for execution in std::mem::take(&mut self.touched) {
+            if let Some(open) = self.open.get_mut(&execution).filter(|open| open.dirty) {
+                open.dirty = false;
+                open.persisted = true;
+                out.push((store_key(execution), Some(rows::encode(&*open.row))));
+            }
+        }
+        self.dirty = 0;
+    }
+
+    /// Folds one event; what ends goes to `ended`.
+    pub(super) fn fold(&mut self, event: &ExecutionEvent, at: At, ended: &EndedTable) {
+        match event {
+            ExecutionEvent::Enqueued(e) => self.enqueued(e, at),
+            ExecutionEvent::Claimed(e) => self.change(e.app, e.execution, |row| claimed(row, e, at)),
+            ExecutionEvent::AloneEnded(e) => self.change(e.app, e.execution, |row| alone_ended(row, e)),
+            ExecutionEvent::Released(e) => self.change(e.app, e.execution, |row| released(row, e)),
+            ExecutionEvent::Completed(e) => self.completed(e, at, ended),
+            ExecutionEvent::AttemptFailed(e) => self.attempt_failed(e, at, ended),
+            ExecutionEvent::Abandoned(e) => self.abandoned(e, at, ended),
+            ExecutionEvent::Dropped(e) => self.dropped(e, at, ended),
+            ExecutionEvent::DepthExceeded(e) => ended.put(Box::new(depth_exceeded(e, at))),
+        }
+    }
+
+    fn enqueued(&mut self, event: &Enqueued, at: At) {
+        if self.open.contains_key(&event.execution) {
+            return;
+        }
+        let open = OpenRow { row: Box::new(enqueued(event, at)), dirty: true, persisted: false };
+        self.open.insert(event.execution, open);
+        self.touched.push(event.execution);
+        self.dirty += 1;
+    }
+
+    /// Changes a row of this app that is there.
+    pub(super) fn change(
+        &mut self,
+        app: AppId,
+        execution: ExecutionId,
+        change: impl FnOnce(&mut ExecutionRow),
+    ) {
+        let Some(open) = self.open.get_mut(&execution).filter(|open| open.row.app == app) else { return };
+        change(&mut open.row);
+        if !open.dirty {
+            open.dirty = true;
+            self.touched.push(execution);
+            self.dirty += 1;
+        }
+    }
+
+    /// Takes a row of this app out.
+    fn take(&mut self, app: AppId, execution: ExecutionId) -> Option<Box<ExecutionRow>> {
+        self.open.get(&execution).filter(|open| open.row.app == app)?;
+        let open = self.open.remove(&execution)?;
+        self.dirty -= usize::from(open.dirty);
+        if open.persisted {
+            self.removed.push(execution);
+        }
+        Some(open.row)
+    }
+
+    fn completed(&mut self, event: &Completed, at: At, ended: &EndedTable) {
+        let Some(mut row) = self.take(event.app, event.execution) else { return };
+        end_attempt(&mut row, at);
+        row.crashes = 0;
+        end(&mut row, Status::Completed, at);
+        ended.put(row);
+    }
+
+    fn attempt_failed(&mut self, event: &AttemptFailed, at: At, ended: &EndedTable) {
+        let status = match event.then {
+            AfterFailure::Retry { due_at } => {
+                self.change(event.app, event.execution, |row| {
+                    failed(row, event, at);
+                    row.status = Status::Retrying;
+                    row.due_at = due_at;
+                });
+                return;
+            }
+            AfterFailure::DeadLetter => Status::DeadLettered,
+            AfterFailure::End => Status::Failed,
+        };
+        let Some(mut row) = self.take(event.app, event.execution) else { return };
+        failed(&mut row, event, at);
+        end(&mut row, status, at);
+        ended.put(row);
+    }
+
+    fn abandoned(&mut self, event: &Abandoned, at: At, ended: &EndedTable) {
+        let record = (event.reason, at.time);
+        match event.reason {
+            AbandonReason::Crash => {
+                let Some(mut row) = self.take(event.app, event.execution) else { return };
+                end_attempt(&mut row, at);
+                row.abandoned = Some(record);
+                end(&mut row, Status::Abandoned, at);
+                ended.put(row);
+            }
+            AbandonReason::ClientGone => {
+                let patch = Patch { lsn: at.lsn, abandoned: Some(record), letter: None };
+                self.patch(event.app, event.execution, patch, ended);
+            }
+        }
+    }
+
+    /// Adds to a row wherever it is: here, or among those that ended (P5).
+    pub(super) fn patch(&mut self, app: AppId, execution: ExecutionId, patch: Patch, ended: &EndedTable) {
+        if self.get(execution).is_some_and(|row| row.app == app) {
+            self.change(app, execution, |row| patch.apply(row));
+        } else {
+            ended.patch(app, execution, patch);
+        }
+    }
+
+    fn dropped(&mut self, event: &Dropped, at: At, ended: &EndedTable) {
+        let Some(mut row) = self.take(event.app, event.execution) else { return };
+        end_attempt(&mut row, at);
+        row.drop_reason = Some(event.reason.clone());
+        end(&mut row, Status::Dropped, at);
+        ended.put(row);
+    }
+}
+
+fn store_key(execution: ExecutionId) -> Vec<u8> {
+    rows::key(tag::OPEN_EXECUTION, &[execution.as_bytes()])
+}
+
+fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
+    ExecutionRow {
+        app: event.app,
+        execution: event.execution,
+        root: event.root,
+        depth: event.depth,
+        caused_by: event.caused_by,
+        cause: event.cause,
+        script: event.script.clone(),
+        source: event.source.clone(),
+        status: Status::Pending,
+        enqueued: at,
+        due_at: event.due_at,
+        principal: event.principal.clone(),
+        redrive_of: event.redrive_of,
+        pinned_version: event.pinned_version,
+        attempts: Vec::new(),
+        failures_counted: 0,
+        crashes: 0,
+        last_error: None,
+        ended_at: None,
+        delivery: None,
+        abandoned: None,
+        drop_reason: None,
+        letter: None,
+        recorded: match &event.input {
+            Input::Mutation(_)
+            | Input::Letter(_)
+            | Input::SameAs(_)
+            | Input::Request(_)
+            | Input::Payload(_) => true,
+            Input::NotRecorded => false,
+        },
+    }
+}
+
+fn depth_exceeded(event: &DepthExceeded, at: At) -> ExecutionRow {
+    ExecutionRow {
+        app: event.app,
+        execution: event.execution,
+        root: event.root,
+        depth: event.depth,
+        caused_by: event.caused_by,
+        cause: Some(event.cause),
+        script: event.script.clone(),
+        source: event.source.clone(),
+        status: Status::Dropped,
+        enqueued: at,
+        due_at: at.time,
+        principal: None,
+        redrive_of: None,
+        pinned_version: None,
+        attempts: Vec::new(),
+        failures_counted: 0,
+        crashes: 0,
+        last_error: None,
+        ended_at: Some(at),
+        delivery: None,
+        abandoned: None,
+        drop_reason: Some(DEPTH_EXCEEDED.to_owned()),
+        letter: None,
+        recorded: true,
+    }
+}
+
+/// The reason that a `depth_exceeded` execution shows.
+const DEPTH_EXCEEDED: &str = "depth_exceeded";
+
+fn claimed(row: &mut ExecutionRow, event: &Claimed, at: At) {
+    row.status = Status::Running;
+    row.attempts.push(AttemptRef {
+        attempt: event.attempt,
+        version: event.version,
+        claimed: at,
+        claim_time: event.at,
+        snapshot: event.snapshot,
+        alone_ms: event.alone_ms,
+        alone_ended: false,
+        ended: None,
+        counted: false,
+        failed: false,
+    });
+}
+
+fn alone_ended(row: &mut ExecutionRow, event: &AloneEnded) {
+    if let Some(attempt) = row.attempts.iter_mut().rev().find(|attempt| attempt.attempt == event.attempt) {
+        attempt.alone_ended = true;
+    }
+}
+
+fn released(row: &mut ExecutionRow, event: &Released) {
+    row.attempts.retain(|attempt| attempt.attempt != event.attempt || attempt.ended.is_some());
+    row.status = Status::Pending;
+}
+
+fn failed(row: &mut ExecutionRow, event: &AttemptFailed, at: At) {
+    if let Some(attempt) = row.attempts.iter_mut().rev().find(|attempt| attempt.attempt == event.attempt) {
+        attempt.ended = Some(at);
+        attempt.counted = event.counted;
+        attempt.failed = true;
+    }
+    if event.counted {
+        row.failures_counted = row.failures_counted.saturating_add(1);
+        row.crashes = 0;
+    } else if event.error.kind == ErrorKind::Crashed {
+        row.crashes = row.crashes.saturating_add(1);
+    }
+    row.last_error = Some(event.error.clone());
+}
+
+fn end_attempt(row: &mut ExecutionRow, at: At) {
+    if let Some(attempt) = row.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
+        attempt.ended = Some(at);
+    }
+}
+
+/// The outcome of reply-to work was delivered unless its caller went away before; a crash leaves no outcome.
+fn end(row: &mut ExecutionRow, status: Status, at: At) {
+    row.status = status;
+    row.ended_at = Some(at);
+    let has_outcome = matches!(status, Status::Completed | Status::Failed);
+    if has_outcome && row.source.reply_to() && row.delivery.is_none() {
+        row.delivery = Some(Delivery::Delivered);
+    }
+}

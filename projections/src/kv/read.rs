@@ -1,0 +1,263 @@
+//! Reads of the KV view: each takes all layers at one instant, and an LSN.
+
+use std::sync::Arc;
+
+use relive_log::events::{Event, KvEvent, SharedBytes};
+use relive_log::{AppId, FramePos, Lsn};
+
+use super::table::{Table, Write};
+use super::types::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
+use super::{KvView, key, written};
+use crate::error::ReadError;
+use crate::layers::{Direction, KeyMerge, LayerCursor};
+use crate::run::{Cursor, Run};
+
+/// A version with its value, or with the place of its value.
+enum Found {
+    InMemory(Write),
+    InLog(KvVersion),
+}
+
+impl Found {
+    fn version(&self) -> KvVersion {
+        match self {
+            Found::InMemory(write) => write.version(),
+            Found::InLog(version) => *version,
+        }
+    }
+}
+
+impl KvView {
+    /// One key as of `at`.
+    ///
+    /// # Errors
+    /// The log or a run could not be read.
+    pub fn get(&self, app: AppId, collection: &str, key: &str, at: Lsn) -> Result<KvSlot, ReadError> {
+        let Some(found) = self.find(&key::encode(app, collection, key), at)? else {
+            return Ok(KvSlot::default());
+        };
+        let version = found.version();
+        Ok(KvSlot { version: version.lsn, value: self.value(found)?, pos: version.pos })
+    }
+
+    /// One page of a collection as of `at`.
+    ///
+    /// # Errors
+    /// The log or a run could not be read.
+    pub fn list(&self, app: AppId, collection: &str, range: &KvRange, at: Lsn) -> Result<KvPage, ReadError> {
+        let mut bounds = KvBounds { prefix: range.prefix.clone(), ..KvBounds::default() };
+        let direction = if range.reverse {
+            bounds.before.clone_from(&range.cursor);
+            Direction::Down
+        } else {
+            bounds.after.clone_from(&range.cursor);
+            Direction::Up
+        };
+        let layers = self.layers.now();
+        let mut keys = KeyMerge::new(&layers, key::bounds_range(app, collection, &bounds), direction, at)?;
+        let mut page = KvPage::default();
+        let mut bytes = 0_usize;
+        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at))? {
+            let Some(found) = found.filter(|found| !found.version().deleted) else { continue };
+            if page.items.len() >= range.limit {
+                page.more = true;
+                break;
+            }
+            let version = found.version().lsn;
+            let (_, key) = key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version })?;
+            let Some(value) = self.value(found)? else { continue };
+            bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
+            if bytes > range.bytes_max && !page.items.is_empty() {
+                page.more = true;
+                break;
+            }
+            page.items.push(KvItem { key, version, value });
+        }
+        Ok(page)
+    }
+
+    /// Versions of a key at or before `at`, newest first.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn history(
+        &self,
+        app: AppId,
+        collection: &str,
+        key: &str,
+        at: Lsn,
+        limit: usize,
+    ) -> Result<Vec<KvVersion>, ReadError> {
+        let key = key::encode(app, collection, key);
+        let layers = self.layers.now();
+        let mut out = Vec::new();
+        for table in std::iter::once(&layers.active).chain(&layers.frozen) {
+            table.versions(&key, at, limit, &mut out);
+        }
+        for run in layers.runs.iter().filter(|run| run.meta().first <= at && run.may_contain(&key)) {
+            if out.len() >= limit {
+                break;
+            }
+            let mut cursor = Cursor::new(run);
+            cursor.seek(&key, at)?;
+            while let Some(row) = cursor.row().filter(|row| row.key == key && out.len() < limit) {
+                out.push(written::decode(row.lsn, row.value).ok_or(ReadError::WrongEvent { lsn: row.lsn })?);
+                cursor.advance()?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// The collections that hold a key as of `at`, with the number of their keys, by name. Visits every key.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn collections(&self, app: AppId, at: Lsn) -> Result<Vec<(String, u64)>, ReadError> {
+        let layers = self.layers.now();
+        let mut keys = KeyMerge::new(&layers, key::app_range(app), Direction::Up, at)?;
+        let mut out: Vec<(String, u64)> = Vec::new();
+        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at))? {
+            let Some(version) = found.map(|found| found.version()).filter(|version| !version.deleted) else {
+                continue;
+            };
+            let (collection, _) = key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version.lsn })?;
+            match out.last_mut().filter(|(name, _)| *name == collection) {
+                Some((_, count)) => *count += 1,
+                None => out.push((collection, 1)),
+            }
+        }
+        Ok(out)
+    }
+
+    /// The newest write of a key, and whether it left a value. Memory first: what was written lately is there.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn last_write(
+        &self,
+        app: AppId,
+        collection: &str,
+        key: &str,
+    ) -> Result<Option<(Lsn, bool)>, ReadError> {
+        let found = self.find(&key::encode(app, collection, key), Lsn::MAX)?;
+        Ok(found.map(|found| found.version()).map(|version| (version.lsn, !version.deleted)))
+    }
+
+    /// Whether a key within the bounds was written (or deleted) above `since`.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn range_written_since(
+        &self,
+        app: AppId,
+        collection: &str,
+        bounds: &KvBounds,
+        since: Lsn,
+    ) -> Result<bool, ReadError> {
+        let range = key::bounds_range(app, collection, bounds);
+        let layers = self.layers.now();
+        if std::iter::once(&layers.active)
+            .chain(&layers.frozen)
+            .any(|table| table.written_since(&range, since))
+        {
+            return Ok(true);
+        }
+        for run in layers.runs.iter().filter(|run| run.meta().last > since) {
+            let mut cursor = Cursor::new(run);
+            cursor.seek(&range.start, Lsn::MAX)?;
+            while let Some(row) = cursor.row().filter(|row| row.key < range.end.as_slice()) {
+                if row.lsn > since {
+                    return Ok(true);
+                }
+                cursor.advance()?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every version of every key, in the order of runs.
+    pub(crate) fn for_each_version(&self, mut take: impl FnMut(&[u8], KvVersion)) -> Result<(), ReadError> {
+        let layers = self.layers.now();
+        let mut keys = KeyMerge::new(&layers, Vec::new()..vec![0xff; 64], Direction::Up, Lsn::MAX)?;
+        while let Some((key, _)) = keys.next(|_, _| Ok::<_, ReadError>(None::<()>))? {
+            let mut versions = Vec::new();
+            for table in std::iter::once(&layers.active).chain(&layers.frozen) {
+                table.versions(&key, Lsn::MAX, usize::MAX, &mut versions);
+            }
+            for run in layers.runs.iter().filter(|run| run.may_contain(&key)) {
+                let mut cursor = Cursor::new(run);
+                cursor.seek(&key, Lsn::MAX)?;
+                while let Some(row) = cursor.row().filter(|row| row.key == key) {
+                    versions.push(
+                        written::decode(row.lsn, row.value).ok_or(ReadError::WrongEvent { lsn: row.lsn })?,
+                    );
+                    cursor.advance()?;
+                }
+            }
+            versions.into_iter().for_each(|version| take(&key, version));
+        }
+        Ok(())
+    }
+
+    /// The last write at or before `at`: the first layer that has one has the newest (P3).
+    fn find(&self, key: &[u8], at: Lsn) -> Result<Option<Found>, ReadError> {
+        let layers = self.layers.now();
+        for table in std::iter::once(&layers.active).chain(&layers.frozen) {
+            if let Some(write) = table.write_at(key, at) {
+                return Ok(Some(Found::InMemory(write)));
+            }
+        }
+        for run in layers.runs.iter().filter(|run| run.meta().first <= at && run.may_contain(key)) {
+            if let Some(version) = version_in_run(run, key, at)? {
+                return Ok(Some(Found::InLog(version)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn value(&self, found: Found) -> Result<Option<SharedBytes>, ReadError> {
+        match found {
+            Found::InMemory(write) => Ok(write.value),
+            Found::InLog(version) if version.deleted => Ok(None),
+            Found::InLog(version) => self.read_value(version.pos, version.lsn).map(Some),
+        }
+    }
+
+    /// The value that the write at this place wrote.
+    ///
+    /// # Errors
+    /// The log could not be read, or another event stands there.
+    pub fn read_value(&self, pos: FramePos, lsn: Lsn) -> Result<SharedBytes, ReadError> {
+        match self.source.event(pos, lsn).map_err(|source| ReadError::Log { lsn, source })? {
+            Event::Kv(KvEvent::Put(put)) => Ok(put.value),
+            Event::Kv(KvEvent::Deleted(_))
+            | Event::App(_)
+            | Event::Script(_)
+            | Event::Route(_)
+            | Event::Trigger(_)
+            | Event::Secret(_)
+            | Event::Execution(_)
+            | Event::DeadLetter(_) => Err(ReadError::WrongEvent { lsn }),
+        }
+    }
+}
+
+fn version_in_run(run: &Arc<Run>, key: &[u8], at: Lsn) -> Result<Option<KvVersion>, ReadError> {
+    version_at_cursor(&mut Cursor::new(run), key, at)
+}
+
+fn version_at_cursor(cursor: &mut Cursor, key: &[u8], at: Lsn) -> Result<Option<KvVersion>, ReadError> {
+    match cursor.seek(key, at)?.filter(|row| row.key == key) {
+        Some(row) => {
+            written::decode(row.lsn, row.value).map(Some).ok_or(ReadError::WrongEvent { lsn: row.lsn })
+        }
+        None => Ok(None),
+    }
+}
+
+fn version_in(layer: &mut LayerCursor<'_, Table>, key: &[u8], at: Lsn) -> Result<Option<Found>, ReadError> {
+    match layer {
+        LayerCursor::Table(table) => Ok(table.write_at(key, at).map(Found::InMemory)),
+        LayerCursor::Run(cursor) => Ok(version_at_cursor(cursor, key, at)?.map(Found::InLog)),
+    }
+}

@@ -1,0 +1,199 @@
+//! The fold of the families `app`, `script`, `route`, `trigger` and `secret`.
+
+use std::sync::Arc;
+
+use relive_log::events::{
+    AppChanged, AppCreated, AppDeleted, AppEvent, RouteCreated, RouteDeleted, RouteEvent, ScriptDeleted,
+    ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, TriggerChanged, TriggerCreated,
+    TriggerDeleted, TriggerEvent,
+};
+use relive_log::{AppId, Lsn};
+
+use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Trigger};
+use super::{RegistryView, RowKey};
+use crate::source::At;
+
+impl RegistryView {
+    /// Folds one event of an app.
+    pub(crate) fn fold_app(&self, event: &AppEvent, at: At) {
+        match event {
+            AppEvent::Created(e) => self.app_created(e, at),
+            AppEvent::Changed(AppChanged { app, name, by: _ }) => {
+                self.change(*app, at.lsn, |app| {
+                    app.name.clone_from(name);
+                    None
+                });
+            }
+            AppEvent::Deleted(AppDeleted { app, by: _ }) => self.app_deleted(*app),
+        }
+    }
+
+    /// Folds one event of a script.
+    pub(crate) fn fold_script(&self, event: &ScriptEvent, at: At) {
+        match event {
+            ScriptEvent::Deployed(e) => self.change(e.app, at.lsn, |app| {
+                script_deployed(app, e, at);
+                Some(RowKey::Script(e.app, e.name.clone()))
+            }),
+            ScriptEvent::Deleted(ScriptDeleted { app, name, by: _ }) => self.change(*app, at.lsn, |found| {
+                let script = found.scripts.get_mut(name)?;
+                script.current = 0;
+                script.source = Arc::from("");
+                Some(RowKey::Script(*app, name.clone()))
+            }),
+        }
+    }
+
+    /// Folds one event of a route.
+    pub(crate) fn fold_route(&self, event: &RouteEvent, at: At) {
+        match event {
+            RouteEvent::Created(RouteCreated { app, route, spec, by }) => {
+                self.change(*app, at.lsn, |found| {
+                    let (spec, by) = (spec.clone(), by.clone());
+                    found
+                        .routes
+                        .insert(*route, Route { id: *route, spec, by, created_at: at.time, lsn: at.lsn });
+                    Some(RowKey::Route(*app, *route))
+                })
+            }
+            RouteEvent::Deleted(RouteDeleted { app, route, by: _ }) => self.change(*app, at.lsn, |found| {
+                found.routes.remove(route).map(|_| RowKey::Route(*app, *route))
+            }),
+        }
+    }
+
+    /// Folds one event of a trigger.
+    pub(crate) fn fold_trigger(&self, event: &TriggerEvent, at: At) {
+        match event {
+            TriggerEvent::Created(TriggerCreated { app, trigger, spec, by }) => {
+                self.change(*app, at.lsn, |found| {
+                    let (spec, by) = (spec.clone(), by.clone());
+                    let row = Trigger { id: *trigger, spec, by, created_at: at.time, lsn: at.lsn };
+                    found.triggers.insert(*trigger, row);
+                    Some(RowKey::Trigger(*app, *trigger))
+                });
+            }
+            TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by }) => {
+                self.change(*app, at.lsn, |found| {
+                    let row = found.triggers.get_mut(trigger)?;
+                    row.spec.clone_from(spec);
+                    row.by.clone_from(by);
+                    row.lsn = at.lsn;
+                    Some(RowKey::Trigger(*app, *trigger))
+                });
+            }
+            TriggerEvent::Deleted(TriggerDeleted { app, trigger, by: _ }) => {
+                self.change(*app, at.lsn, |found| {
+                    found.triggers.remove(trigger).map(|_| RowKey::Trigger(*app, *trigger))
+                })
+            }
+        }
+    }
+
+    /// Folds one event of a secret.
+    pub(crate) fn fold_secret(&self, event: &SecretEvent, at: At) {
+        match event {
+            SecretEvent::Set(e) => self.change(e.app, at.lsn, |app| {
+                secret_set(app, e, at);
+                Some(RowKey::Secret(e.app, e.name.clone()))
+            }),
+            SecretEvent::Deleted(SecretDeleted { app, name, by: _ }) => self.change(*app, at.lsn, |found| {
+                found.secrets.remove(name).map(|_| RowKey::Secret(*app, name.clone()))
+            }),
+        }
+    }
+
+    fn app_created(&self, event: &AppCreated, at: At) {
+        let mut current = self.current.write();
+        if current.apps.contains_key(&event.app) {
+            return;
+        }
+        let registry = Arc::make_mut(&mut current);
+        registry.by_slug.insert(event.slug.clone(), event.app);
+        registry.apps.insert(event.app, Arc::new(new_app(event, at)));
+        self.dirty.lock().insert(RowKey::App(event.app));
+    }
+
+    /// The app's entry goes, and with it everything in it. Its keys stay where they are: nothing leads to them.
+    fn app_deleted(&self, id: AppId) {
+        let mut current = self.current.write();
+        let registry = Arc::make_mut(&mut current);
+        let Some(app) = registry.apps.remove(&id) else { return };
+        if registry.by_slug.get(&app.slug) == Some(&id) {
+            registry.by_slug.remove(&app.slug);
+        }
+        let mut dirty = self.dirty.lock();
+        dirty.insert(RowKey::App(id));
+        dirty.extend(app.scripts.keys().map(|name| RowKey::Script(id, name.clone())));
+        dirty.extend(app.routes.keys().map(|route| RowKey::Route(id, *route)));
+        dirty.extend(app.triggers.keys().map(|trigger| RowKey::Trigger(id, *trigger)));
+        dirty.extend(app.secret_versions.keys().map(|name| RowKey::Secret(id, name.clone())));
+    }
+
+    /// Changes an app that is there; `change` says which row beside the app's own changed.
+    fn change(&self, id: AppId, lsn: Lsn, change: impl FnOnce(&mut App) -> Option<RowKey>) {
+        let mut current = self.current.write();
+        if !current.apps.contains_key(&id) {
+            return;
+        }
+        let registry: &mut Registry = Arc::make_mut(&mut current);
+        let Some(app) = registry.apps.get_mut(&id) else { return };
+        let app = Arc::make_mut(app);
+        app.changed_lsn = lsn;
+        let row = change(app);
+        let mut dirty = self.dirty.lock();
+        dirty.insert(RowKey::App(id));
+        dirty.extend(row);
+    }
+}
+
+fn new_app(event: &AppCreated, at: At) -> App {
+    App {
+        id: event.app,
+        slug: event.slug.clone(),
+        name: event.name.clone(),
+        created_at: at.time,
+        changed_lsn: at.lsn,
+        scripts: Default::default(),
+        routes: Default::default(),
+        triggers: Default::default(),
+        secrets: Default::default(),
+        secret_versions: Default::default(),
+    }
+}
+
+fn script_deployed(app: &mut App, event: &ScriptDeployed, at: At) {
+    let version = ScriptVersion {
+        version: event.version,
+        lsn: at.lsn,
+        pos: at.pos,
+        sha256: event.sha256,
+        at: at.time,
+        by: event.by.clone(),
+        bytes: u64::try_from(event.source.len()).unwrap_or(u64::MAX),
+    };
+    let script = app.scripts.entry(event.name.clone()).or_insert_with(|| Script {
+        name: event.name.clone(),
+        current: 0,
+        versions: Vec::new(),
+        source: Arc::from(""),
+    });
+    script.current = event.version;
+    script.versions.push(version);
+    script.source = Arc::from(event.source.as_str());
+}
+
+fn secret_set(app: &mut App, event: &SecretSet, at: At) {
+    let highest = app.secret_versions.entry(event.name.clone()).or_default();
+    *highest = event.version.max(*highest);
+    let secret = Secret {
+        name: event.name.clone(),
+        version: event.version,
+        lsn: at.lsn,
+        pos: at.pos,
+        sealed: Arc::new(event.sealed.clone()),
+        set_at: at.time,
+        by: event.by.clone(),
+    };
+    app.secrets.insert(event.name.clone(), secret);
+}

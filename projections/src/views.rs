@@ -1,0 +1,363 @@
+//! All views of one log, and the thread of work that keeps them on disk.
+//!
+//! Owns: [`Views`]: applying a batch to every view, cutting, and the order of maintenance. Never does: start
+//! threads (maintenance is lent one), read a clock, or decide anything.
+//!
+//! `apply` is called by one caller at a time, in the order of LSNs; reads run beside it. What is written behind goes
+//!
+//! ```text
+//! apply → active tables, dirty rows → cut → frozen tables, changed rows → durable → runs, one batch of the store
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use relive_log::events::{Event, decode_record};
+use relive_log::{Lsn, Reader};
+
+use crate::dead_letters::DeadLetters;
+use crate::digest::Digest;
+use crate::disk::{self, DiskLayer, Sealed, SealedQueue, State};
+use crate::error::{ReadError, StoreError, ViewsError};
+use crate::executions::Executions;
+use crate::kv::KvView;
+use crate::layers::MemoryTable;
+use crate::options::{Limits, Maintained, OpenedViews, ViewsOptions, Waiting};
+use crate::registry::{Registry, RegistryView};
+use crate::rows::tag;
+use crate::source::{At, FoldedBatch, ValueSource};
+
+/// Every so many events `apply` looks whether a cut is due.
+const CHECK_EVENTS: usize = 64;
+
+/// See the module.
+pub struct Views {
+    kv: KvView,
+    executions: Executions,
+    dead_letters: DeadLetters,
+    registry: RegistryView,
+    applied: AtomicU64,
+    applier: Mutex<Applier>,
+    sealed: Mutex<SealedQueue>,
+    layer: Option<DiskLayer>,
+}
+
+impl std::fmt::Debug for Views {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Views").field("applied", &self.applied()).finish_non_exhaustive()
+    }
+}
+
+/// Held by whoever applies or cuts: a cut is between two batches (P1).
+#[derive(Debug)]
+struct Applier {
+    last_cut: Lsn,
+    unchecked: usize,
+}
+
+impl Views {
+    /// Opens the views of a log, or begins them anew.
+    ///
+    /// # Errors
+    /// [`ViewsError::AheadOfLog`] if the log lost something, [`ViewsError::Io`] and [`ViewsError::Store`] if not even
+    /// a new generation can be written. Damage is no error: the views are rebuilt.
+    pub fn open(
+        options: ViewsOptions,
+        source: Arc<dyn ValueSource>,
+    ) -> Result<(Views, OpenedViews), ViewsError> {
+        check_limits(&options.limits)?;
+        disk::open(&options, |opened| {
+            let disk::Opened { layer, kv, ended, rows, report } = opened;
+            let views = Views::assemble(Arc::clone(&source), kv, ended, report.applied, Some(layer));
+            for (key, value) in rows {
+                views.load(&key, &value, &*source)?;
+            }
+            Ok((views, report))
+        })
+    }
+
+    /// Views that live in memory only: tests, simulation, a rebuild to compare with.
+    #[must_use]
+    pub fn in_memory(source: Arc<dyn ValueSource>) -> Views {
+        Views::assemble(source, Vec::new(), Vec::new(), Lsn::ZERO, None)
+    }
+
+    fn assemble(
+        source: Arc<dyn ValueSource>,
+        kv: Vec<Arc<crate::run::Run>>,
+        ended: Vec<Arc<crate::run::Run>>,
+        applied: Lsn,
+        layer: Option<DiskLayer>,
+    ) -> Views {
+        Views {
+            kv: KvView::new(source, kv),
+            executions: Executions::new(ended),
+            dead_letters: DeadLetters::default(),
+            registry: RegistryView::default(),
+            applied: AtomicU64::new(applied.0),
+            applier: Mutex::new(Applier { last_cut: applied, unchecked: 0 }),
+            sealed: Mutex::new(SealedQueue::new()),
+            layer,
+        }
+    }
+
+    fn load(&self, key: &[u8], value: &[u8], source: &dyn ValueSource) -> Result<(), ViewsError> {
+        let taken = match key.first() {
+            Some(&tag::OPEN_EXECUTION) => self.executions.load(value),
+            Some(&tag::LETTER) => self.dead_letters.load(value),
+            _ => self.registry.load(key, value, source)?,
+        };
+        taken.ok_or(ViewsError::Store(StoreError::Damaged { check: "a row does not decode" }))
+    }
+
+    /// Folds the durable rest of the log, writing behind as it goes. Answers what is applied then.
+    ///
+    /// # Errors
+    /// The log could not be read, or the views not be written.
+    pub fn catch_up(&self, reader: &Reader, progress: &mut dyn FnMut(Lsn)) -> Result<Lsn, ViewsError> {
+        for frame in reader.scan(self.applied().next())? {
+            let frame = frame?;
+            let mut events = Vec::new();
+            for record in frame.records() {
+                let event = decode_record(record.type_, record.type_version, record.body);
+                events.push(event.map_err(|source| ViewsError::Decode { lsn: record.lsn, source })?);
+            }
+            self.apply(&FoldedBatch {
+                first: frame.first_lsn,
+                last: frame.last_lsn,
+                commit_time: frame.commit_time,
+                pos: frame.pos,
+                events: &events,
+            });
+            self.write_ready(reader.durable())?;
+            progress(self.applied());
+        }
+        self.finish_rebuild(reader.durable())?;
+        Ok(self.applied())
+    }
+
+    /// Puts a generation in force that has caught up with the log.
+    fn finish_rebuild(&self, durable: Lsn) -> Result<(), ViewsError> {
+        let Some(layer) = &self.layer else { return Ok(()) };
+        if layer.state.lock().is_in_force() {
+            return Ok(());
+        }
+        self.cut();
+        self.write_ready(durable)
+    }
+
+    /// Applies a batch to every view. Total and silent; events at or below [`Views::applied`] are skipped (V4).
+    pub fn apply(&self, batch: &FoldedBatch<'_>) {
+        let mut applier = self.applier.lock();
+        let applied = self.applied();
+        if batch.last <= applied {
+            return;
+        }
+        let mut at = At { lsn: batch.first, pos: batch.pos, time: batch.commit_time };
+        for event in batch.events {
+            if at.lsn > applied {
+                self.fold(event, at);
+            }
+            at.lsn = at.lsn.next();
+        }
+        self.applied.store(batch.last.0, Ordering::Release);
+        applier.unchecked += batch.events.len();
+        if applier.unchecked >= CHECK_EVENTS {
+            applier.unchecked = 0;
+            if self.layer.as_ref().is_some_and(|layer| self.is_cut_due(&layer.limits)) {
+                self.cut_locked(&mut applier);
+            }
+        }
+    }
+
+    fn fold(&self, event: &Event, at: At) {
+        match event {
+            Event::App(e) => {
+                self.registry.fold_app(e, at);
+                self.dead_letters.fold_app(e);
+            }
+            Event::Script(e) => self.registry.fold_script(e, at),
+            Event::Route(e) => self.registry.fold_route(e, at),
+            Event::Trigger(e) => self.registry.fold_trigger(e, at),
+            Event::Secret(e) => self.registry.fold_secret(e, at),
+            Event::Kv(e) => self.kv.fold(e, at),
+            Event::Execution(e) => self.executions.fold(e, at),
+            Event::DeadLetter(e) => {
+                self.dead_letters.fold(e, at);
+                self.executions.fold_dead_letter(e, at);
+            }
+        }
+    }
+
+    /// The last LSN that was applied.
+    #[must_use]
+    pub fn applied(&self) -> Lsn {
+        Lsn(self.applied.load(Ordering::Acquire))
+    }
+
+    /// What is in memory and not on disk yet, about, in bytes: admissions slow down by it.
+    #[must_use]
+    pub fn lag_bytes(&self) -> usize {
+        self.kv.layers.lag_bytes() + self.executions.ended.lag_bytes()
+    }
+
+    fn is_cut_due(&self, limits: &Limits) -> bool {
+        let (kv, ended) = (&self.kv.layers.now().active, &self.executions.ended.now().active);
+        kv.rows() + ended.rows() >= limits.seal_rows
+            || kv.bytes() + ended.bytes() >= limits.seal_bytes
+            || self.executions.dirty() + self.dead_letters.dirty() + self.registry.dirty()
+                >= limits.round_rows
+    }
+
+    /// Cuts the memory layer at the end of the last batch.
+    fn cut(&self) {
+        self.cut_locked(&mut self.applier.lock());
+    }
+
+    fn cut_locked(&self, applier: &mut Applier) {
+        let last = self.applied();
+        if last <= applier.last_cut {
+            return;
+        }
+        let mut rows = Vec::new();
+        self.registry.cut(&mut rows);
+        self.executions.cut(&mut rows);
+        self.dead_letters.cut(&mut rows);
+        let sealed =
+            Sealed { last, kv: self.kv.layers.freeze(), ended: self.executions.ended.freeze(), rows };
+        self.sealed.lock().push_back(Arc::new(sealed));
+        applier.last_cut = last;
+    }
+
+    /// One step of what is written behind: a cut whose LSNs are durable, or a merge. Without either, and if nothing
+    /// was applied since the last step that found nothing to do, what there is is cut: call it again after a quiet
+    /// second.
+    ///
+    /// # Errors
+    /// The disk or the store failed. After [`ViewsError::Broken`] nothing is written any more; reads and `apply` go
+    /// on, the next start rebuilds.
+    pub fn maintain(&self, durable: Lsn) -> Result<Maintained, ViewsError> {
+        let Some(layer) = &self.layer else { return Ok(Maintained::default()) };
+        let mut state = layer.state.lock();
+        let done = self.step(layer, &mut state, durable)?;
+        if done != Maintained::default() {
+            return Ok(done);
+        }
+        if layer.too_many_runs(&state) || self.sealed.lock().is_empty() {
+            let merged = layer.merge_one(&mut state, self)?;
+            if merged > 0 {
+                return Ok(Maintained { more: true, merged, ..Maintained::default() });
+            }
+        }
+        let applied = self.applied();
+        if state.quiet_at == applied && self.sealed.lock().is_empty() {
+            self.cut();
+        }
+        state.quiet_at = applied;
+        let more = self.sealed.lock().front().is_some_and(|sealed| sealed.last <= durable);
+        Ok(Maintained { more, ..Maintained::default() })
+    }
+
+    /// Writes the oldest cut, if it may be written.
+    fn step(&self, layer: &DiskLayer, state: &mut State, durable: Lsn) -> Result<Maintained, ViewsError> {
+        layer.check(state)?;
+        let next = self.sealed.lock().front().cloned();
+        let Some(sealed) = next else { return Ok(Maintained::default()) };
+        let waiting = |waiting| Maintained { waiting: Some(waiting), ..Maintained::default() };
+        if sealed.last > durable {
+            return Ok(waiting(Waiting::Durable(sealed.last)));
+        }
+        if let Some(free) = layer.short_of_space() {
+            return Ok(waiting(Waiting::Space(free)));
+        }
+        if layer.too_many_runs(state) {
+            let merged = layer.merge_one(state, self)?;
+            if merged > 0 {
+                return Ok(Maintained { more: true, merged, ..Maintained::default() });
+            }
+        }
+        layer.write(state, self, &sealed)?;
+        self.sealed.lock().pop_front();
+        layer.announce(state)?;
+        Ok(Maintained { more: true, checkpoint: Some(sealed.last), ..Maintained::default() })
+    }
+
+    /// Writes every cut that may be written.
+    fn write_ready(&self, durable: Lsn) -> Result<(), ViewsError> {
+        let Some(layer) = &self.layer else { return Ok(()) };
+        while !self.sealed.lock().is_empty() && self.step(layer, &mut layer.state.lock(), durable)?.more {}
+        Ok(())
+    }
+
+    /// A tidy stop: cuts, writes what is durable, and hands it to the system.
+    ///
+    /// # Errors
+    /// The disk or the store failed; nothing is lost, the next start folds the log further or rebuilds.
+    pub fn close(&self, durable: Lsn) -> Result<(), ViewsError> {
+        let Some(layer) = &self.layer else { return Ok(()) };
+        self.cut();
+        self.write_ready(durable)?;
+        layer.flush()
+    }
+
+    /// A digest of all that the views hold, positions included; independent of layers. Visits every row, while
+    /// nothing may be applied.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn digest(&self) -> Result<u128, ReadError> {
+        let _applier = self.applier.lock();
+        let mut digest = Digest::default();
+        self.registry.digest(&mut digest);
+        self.executions.digest(&mut digest)?;
+        self.dead_letters.digest(&mut digest);
+        self.kv.for_each_version(|key, version| {
+            let mut value = version.lsn.0.to_le_bytes().to_vec();
+            value.extend_from_slice(&version.pos.to_u64().to_le_bytes());
+            value.push(u8::from(version.deleted));
+            digest.add(key, &value);
+        })?;
+        Ok(digest.0)
+    }
+
+    /// The configuration as it is now: an immutable snapshot.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.now()
+    }
+
+    /// Keys and values.
+    #[must_use]
+    pub fn kv(&self) -> &KvView {
+        &self.kv
+    }
+
+    /// Outbox and history.
+    #[must_use]
+    pub fn executions(&self) -> &Executions {
+        &self.executions
+    }
+
+    /// Dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
+    }
+}
+
+fn check_limits(limits: &Limits) -> Result<(), ViewsError> {
+    let rules = [
+        (
+            limits.seal_rows > 0 && limits.seal_bytes > 0 && limits.round_rows > 0,
+            "a cut needs a positive bound",
+        ),
+        (limits.merge_ratio >= 2, "merge_ratio is at least 2"),
+        (limits.runs_max > limits.merge_ratio, "runs_max is above merge_ratio"),
+        (limits.block_bytes >= 512 && limits.block_bytes <= 1 << 20, "block_bytes is 512 to 1048576"),
+    ];
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, reason)) => Err(ViewsError::Options { reason }),
+        None => Ok(()),
+    }
+}
