@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Decisions and scripts: what happens next.
+//!
+//! Owns: the sequencer (decide, append, apply, sync, act), transactions, the dispatcher, dead letters, the
+//! inbox, and scripts. Never does: touch a socket, a file, the wall clock, a source of randomness or a thread;
+//! all of them are handed in ([`seams`]) or lent ([`node`]).
+
+pub mod command;
+mod decide;
+mod dispatch;
+pub mod node;
+pub mod refusal;
+pub mod script;
+pub mod seams;
+pub mod secrets;
+pub mod settings;

@@ -1,0 +1,242 @@
+//! Commands: what somebody asks for, imperative. `decide` answers each with events or a refusal.
+//!
+//! Owns: the shapes of commands and of what they answer. Never does: check or carry out anything.
+
+use relive_log::events::{RouteSpec, SharedBytes, TriggerSpec};
+use relive_log::{ExecutionId, LetterId, Lsn, RouteId, TriggerId};
+
+/// A change that a principal asks for. Apps are named by slug, as the caller knows them.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Make an app.
+    CreateApp {
+        /// Its slug.
+        slug: String,
+        /// A name for people.
+        name: Option<String>,
+    },
+    /// Rename an app (the slug stays).
+    ChangeApp {
+        /// The app.
+        slug: String,
+        /// The new name for people.
+        name: Option<String>,
+    },
+    /// Delete an app and drop its work.
+    DeleteApp {
+        /// The app.
+        slug: String,
+    },
+    /// Bring an app to what a manifest says, in one batch or not at all.
+    Deploy {
+        /// The app.
+        app: String,
+        /// What it shall be.
+        plan: DeployPlan,
+    },
+    /// Deploy one script.
+    PutScript {
+        /// The app.
+        app: String,
+        /// The script.
+        name: String,
+        /// Its source.
+        source: String,
+    },
+    /// Delete a script.
+    DeleteScript {
+        /// The app.
+        app: String,
+        /// The script.
+        name: String,
+    },
+    /// Make a route.
+    CreateRoute {
+        /// The app.
+        app: String,
+        /// What it is.
+        spec: RouteSpec,
+    },
+    /// Delete a route.
+    DeleteRoute {
+        /// The app.
+        app: String,
+        /// The route.
+        route: RouteId,
+    },
+    /// Make a trigger.
+    CreateTrigger {
+        /// The app.
+        app: String,
+        /// What it is.
+        spec: TriggerSpec,
+    },
+    /// Delete a trigger.
+    DeleteTrigger {
+        /// The app.
+        app: String,
+        /// The trigger.
+        trigger: TriggerId,
+    },
+    /// Set a secret.
+    SetSecret {
+        /// The app.
+        app: String,
+        /// The secret.
+        name: String,
+        /// The value, in clear; sealed before it gets near the log.
+        value: String,
+    },
+    /// Delete a secret.
+    DeleteSecret {
+        /// The app.
+        app: String,
+        /// The secret.
+        name: String,
+    },
+    /// Write a key.
+    PutKey {
+        /// The app.
+        app: String,
+        /// Collection.
+        collection: String,
+        /// Key.
+        key: String,
+        /// JSON text.
+        value: SharedBytes,
+        /// Only if.
+        condition: Condition,
+    },
+    /// Delete a key.
+    DeleteKey {
+        /// The app.
+        app: String,
+        /// Collection.
+        collection: String,
+        /// Key.
+        key: String,
+        /// Only if.
+        condition: Condition,
+    },
+    /// Run a dead letter's input again (D12).
+    Redrive {
+        /// The app.
+        app: String,
+        /// The letter.
+        letter: LetterId,
+        /// With which version.
+        version: RedriveVersion,
+    },
+}
+
+/// Condition of a KV write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// None.
+    Always,
+    /// The key is present and has this version (`If-Match`).
+    Version(Lsn),
+    /// The key is present (`If-Match: *`).
+    Present,
+    /// The key is absent (`If-None-Match: *`).
+    Absent,
+}
+
+/// Which script version a redrive runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedriveVersion {
+    /// The one that is current at the claim.
+    Current,
+    /// The one that failed.
+    Original,
+    /// This one.
+    Number(u32),
+}
+
+/// What an app shall be.
+#[derive(Clone, Debug, Default)]
+pub struct DeployPlan {
+    /// Name and source of each script.
+    pub scripts: Vec<(String, String)>,
+    /// Routes.
+    pub routes: Vec<RouteSpec>,
+    /// Triggers.
+    pub triggers: Vec<TriggerSpec>,
+    /// What to do with scripts, routes and triggers that the plan does not name.
+    pub others: Others,
+    /// Whether to carry it out.
+    pub mode: DeployMode,
+    /// What if there is no such app.
+    pub missing_app: MissingApp,
+}
+
+/// What a deploy does with what it does not name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Others {
+    /// Left alone.
+    #[default]
+    Keep,
+    /// Deleted.
+    Prune,
+}
+
+/// Whether a deploy is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeployMode {
+    /// It is.
+    #[default]
+    Apply,
+    /// Only the plan is answered.
+    DryRun,
+}
+
+/// What a deploy does without its app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingApp {
+    /// Refuses.
+    #[default]
+    Refuse,
+    /// Creates it.
+    Create,
+}
+
+/// One change of a deploy, for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// `create`, `update`, `delete`, `unchanged`.
+    pub action: &'static str,
+    /// `app`, `script`, `route`, `trigger`.
+    pub what: &'static str,
+    /// Which one: name, or `METHOD path`.
+    pub name: String,
+    /// The new version, for scripts.
+    pub version: Option<u32>,
+}
+
+/// What a carried-out command answers beside its LSN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing more.
+    Done,
+    /// The new route.
+    Route(RouteId),
+    /// The new trigger.
+    Trigger(TriggerId),
+    /// Version of the script or secret; unchanged source answers the version that stands.
+    Version(u32),
+    /// The key's new version.
+    Key(Lsn),
+    /// What a deploy changed (would change).
+    Changes(Vec<Change>),
+    /// The new execution.
+    Execution(ExecutionId),
+}
+
+/// A command that was carried out and is durable (S3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The last LSN of its batch; the durable LSN if nothing had to change.
+    pub lsn: Lsn,
+    /// What it answers.
+    pub answer: Answer,
+}

@@ -1,0 +1,177 @@
+//! Decision on an attempt that succeeded: its writes, its `completed` and the work that they fire are one batch
+//! (S1), provided that what it read still stands (S2).
+//!
+//! Invariants: E20 an attempt with writes commits only if every key, absence and range that it read is
+//! unchanged since its snapshot; E21 an attempt without writes is serialised at its snapshot and needs no check.
+
+use relive_log::events::{
+    AbandonReason, Abandoned, AttemptRecord, Completed, Event, ExecutionEvent, KvDeleted, KvEvent, KvPut,
+    OutputRecord, ReadRecord, Source, Writer,
+};
+use relive_log::{AppId, ExecutionId, Lsn};
+use relive_projections::{App, KvBounds, ReadError};
+
+use super::fire::{Cause, fire_mutations};
+use super::kv::read_failed;
+use super::{Decision, Scene};
+use crate::refusal::{Failure, Refusal};
+use crate::script::WriteEffect;
+
+/// Keys of an attempt's writes with what happens to them.
+pub(crate) type Writes = std::collections::BTreeMap<(String, String), WriteEffect>;
+
+/// The attempt that ends: who it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    pub app: AppId,
+    pub execution: ExecutionId,
+    pub root: ExecutionId,
+    pub depth: u16,
+    pub attempt: u32,
+    pub source: Source,
+    /// The dead script's name, for letters.
+    pub script: String,
+    /// The version that ran; 0 if there was none.
+    pub version: u32,
+    /// Whether the caller went away.
+    pub caller_gone: bool,
+}
+
+/// What a successful attempt wants to leave behind.
+pub(crate) struct Success {
+    pub output: OutputRecord,
+    pub record: AttemptRecord,
+    pub writes: Writes,
+    /// Reads to validate; the same as in the record unless recording is off.
+    pub reads: Vec<ReadRecord>,
+    pub snapshot: Lsn,
+}
+
+/// Why a successful attempt does not commit.
+#[derive(Debug)]
+pub(crate) enum NotCommitted {
+    /// Something that it read was written since its snapshot: run it again.
+    Conflict,
+    /// It would fire too much.
+    FanOut(Refusal),
+    /// The views could not be read.
+    Failed(Failure),
+}
+
+/// Whether everything that was read is unchanged since the snapshot (E20).
+pub(crate) fn still_valid(
+    scene: &Scene<'_>,
+    app: AppId,
+    reads: &[ReadRecord],
+    snapshot: Lsn,
+) -> Result<bool, ReadError> {
+    let kv = scene.views.kv();
+    for read in reads {
+        let changed = match read {
+            ReadRecord::Key { collection, key, .. } => {
+                kv.last_write(app, collection, key)?.is_some_and(|(lsn, _)| lsn > snapshot)
+            }
+            ReadRecord::Range { collection, prefix, cursor, reverse, limit, items } => {
+                let bounds = read_bounds(prefix, cursor.as_ref(), *reverse, *limit, items);
+                kv.range_written_since(app, collection, &bounds, snapshot)?
+            }
+        };
+        if changed {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The part of a collection that a listing looked at: from its cursor to its last item if the page was full,
+/// else to the end of the prefix.
+fn read_bounds(
+    prefix: &str,
+    cursor: Option<&String>,
+    reverse: bool,
+    limit: u32,
+    items: &[(String, Lsn)],
+) -> KvBounds {
+    let full = items.len() as u64 >= u64::from(limit);
+    let last = if full { items.last().map(|(key, _)| key.clone()) } else { None };
+    let mut bounds = KvBounds { prefix: prefix.to_owned(), ..KvBounds::default() };
+    if reverse {
+        bounds.before = cursor.cloned();
+        bounds.from = last;
+    } else {
+        bounds.after = cursor.cloned();
+        bounds.to = last;
+    }
+    bounds
+}
+
+/// Decides the commit of a successful attempt.
+pub(crate) fn commit(
+    scene: &Scene<'_>,
+    app: &App,
+    ending: &Ending,
+    success: Success,
+    out: &mut Decision,
+) -> Result<(), NotCommitted> {
+    let failed = |e: ReadError| NotCommitted::Failed(read_failed(e));
+    if !success.writes.is_empty()
+        && !still_valid(scene, app.id, &success.reads, success.snapshot).map_err(failed)?
+    {
+        return Err(NotCommitted::Conflict);
+    }
+    for ((collection, key), effect) in success.writes {
+        let last = scene.views.kv().last_write(app.id, &collection, &key).map_err(failed)?;
+        let previous = last.filter(|(_, present)| *present).map(|(lsn, _)| lsn);
+        let writer = Writer::Execution { id: ending.execution, line: effect.line };
+        match (effect.value, previous) {
+            (Some(value), previous) => {
+                let put = KvPut { app: app.id, collection, key, value, previous, writer };
+                out.push(Event::Kv(KvEvent::Put(put)));
+            }
+            (None, Some(previous)) => {
+                let deleted = KvDeleted { app: app.id, collection, key, previous, writer };
+                out.push(Event::Kv(KvEvent::Deleted(deleted)));
+            }
+            (None, None) => {}
+        }
+    }
+    let cause = Cause { by: Some((ending.execution, ending.root, ending.depth)) };
+    fire_mutations(scene, app, &cause, out).map_err(NotCommitted::FanOut)?;
+    let completed = Completed {
+        app: app.id,
+        execution: ending.execution,
+        attempt: ending.attempt,
+        output: success.output,
+        record: success.record,
+    };
+    out.push(Event::Execution(ExecutionEvent::Completed(Box::new(completed))));
+    if ending.caller_gone {
+        push_client_gone(ending, out);
+    }
+    Ok(())
+}
+
+/// Records that nobody was there to take the outcome (D5).
+pub(crate) fn push_client_gone(ending: &Ending, out: &mut Decision) {
+    out.push(Event::Execution(ExecutionEvent::Abandoned(Abandoned {
+        app: ending.app,
+        execution: ending.execution,
+        reason: AbandonReason::ClientGone,
+    })));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e20_a_full_page_was_read_up_to_its_last_item() {
+        let items = vec![("a".to_owned(), Lsn(1)), ("b".to_owned(), Lsn(2))];
+        let full = read_bounds("", None, false, 2, &items);
+        assert_eq!(full.to.as_deref(), Some("b"));
+        let open = read_bounds("", None, false, 3, &items);
+        assert_eq!(open.to, None, "an absent key at the end was seen too");
+        let reverse = read_bounds("", Some(&"z".to_owned()), true, 2, &items);
+        assert_eq!((reverse.before.as_deref(), reverse.from.as_deref()), (Some("z"), Some("b")));
+    }
+}

@@ -1,0 +1,122 @@
+//! Decisions: state and command in, events or a refusal out. Pure: no clock, no effect, nothing appended.
+//!
+//! Owns: one file per family of commands. Never does: apply, append or carry out; it may read the views, and
+//! it is handed the time and the source of ids.
+//!
+//! Invariants: E1 a refusal leaves nothing behind; E2 the events of one decision are one batch, all or nothing;
+//! E3 `Decision` knows the LSN of each event that it pushes (causes and inputs refer to events of the same batch).
+
+pub(crate) mod commit;
+pub(crate) mod deploy;
+pub(crate) mod failure;
+pub(crate) mod fire;
+pub(crate) mod kv;
+pub(crate) mod names;
+pub(crate) mod redrive;
+pub(crate) mod registry;
+
+use std::sync::Arc;
+
+use relive_log::events::{Event, Principal};
+use relive_log::{Lsn, UnixMicros};
+use relive_projections::{App, Registry, Views};
+use uuid::Uuid;
+
+use crate::command::{Answer, Command};
+use crate::refusal::{Refusal, SubmitError};
+use crate::seams::{Entropy, uuid_v7};
+use crate::secrets::InstanceKey;
+use crate::settings::EngineSettings;
+
+/// What a decision may look at.
+pub(crate) struct Scene<'a> {
+    /// State as of the last applied batch.
+    pub views: &'a Views,
+    /// The registry of that state.
+    pub registry: Arc<Registry>,
+    /// Settings.
+    pub settings: &'a EngineSettings,
+    /// Chance, for ids and jitter.
+    pub entropy: &'a dyn Entropy,
+    /// Seals secrets.
+    pub key: &'a InstanceKey,
+    /// The time of the decision.
+    pub now: UnixMicros,
+}
+
+impl Scene<'_> {
+    /// A fresh id.
+    pub(crate) fn mint(&self) -> Uuid {
+        uuid_v7(self.now, self.entropy)
+    }
+
+    /// The app with this slug.
+    pub(crate) fn app(&self, slug: &str) -> Result<Arc<App>, Refusal> {
+        self.registry.app_by_slug(slug).cloned().ok_or_else(|| Refusal::NotFound { what: "app", name: slug.to_owned() })
+    }
+}
+
+/// Events of one batch in the making; each knows its LSN (E3).
+pub(crate) struct Decision {
+    first: Lsn,
+    events: Vec<Event>,
+}
+
+impl Decision {
+    /// Starts a batch whose first event will have the LSN `next`.
+    pub(crate) fn starting_at(first: Lsn) -> Decision {
+        Decision { first, events: Vec::new() }
+    }
+
+    /// Adds an event; the answer is its LSN.
+    pub(crate) fn push(&mut self, event: Event) -> Lsn {
+        let lsn = self.first.plus(self.events.len() as u64);
+        self.events.push(event);
+        lsn
+    }
+
+    /// The LSN of the first event.
+    pub(crate) fn first(&self) -> Lsn {
+        self.first
+    }
+
+    /// Events so far.
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Whether nothing happened.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// Decides a command: its events go into `out`, which is dropped if this refuses.
+pub(crate) fn decide(
+    scene: &Scene<'_>,
+    command: Command,
+    by: &Principal,
+    out: &mut Decision,
+) -> Result<Answer, SubmitError> {
+    match command {
+        Command::CreateApp { slug, name } => Ok(registry::create_app(scene, slug, name, by, out)?),
+        Command::ChangeApp { slug, name } => Ok(registry::change_app(scene, &slug, name, by, out)?),
+        Command::DeleteApp { slug } => Ok(registry::delete_app(scene, &slug, by, out)?),
+        Command::Deploy { app, plan } => Ok(deploy::deploy(scene, &app, plan, by, out)?),
+        Command::PutScript { app, name, source } => Ok(registry::put_script(scene, &app, &name, source, by, out)?),
+        Command::DeleteScript { app, name } => Ok(registry::delete_script(scene, &app, &name, by, out)?),
+        Command::CreateRoute { app, spec } => Ok(registry::create_route(scene, &app, spec, by, out)?),
+        Command::DeleteRoute { app, route } => Ok(registry::delete_route(scene, &app, route, by, out)?),
+        Command::CreateTrigger { app, spec } => Ok(registry::create_trigger(scene, &app, spec, by, out)?),
+        Command::DeleteTrigger { app, trigger } => Ok(registry::delete_trigger(scene, &app, trigger, by, out)?),
+        Command::SetSecret { app, name, value } => Ok(registry::set_secret(scene, &app, &name, &value, by, out)?),
+        Command::DeleteSecret { app, name } => Ok(registry::delete_secret(scene, &app, &name, by, out)?),
+        Command::PutKey { app, collection, key, value, condition } => {
+            kv::put(scene, &kv::Target { app: &app, collection: &collection, key: &key }, value, condition, by, out)
+        }
+        Command::DeleteKey { app, collection, key, condition } => {
+            kv::delete(scene, &kv::Target { app: &app, collection: &collection, key: &key }, condition, by, out)
+        }
+        Command::Redrive { app, letter, version } => Ok(redrive::redrive(scene, &app, letter, version, by, out)?),
+    }
+}

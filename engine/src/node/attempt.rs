@@ -1,0 +1,433 @@
+//! One attempt on a script thread: prepare, run, commit; again on a conflict, at last under the app's lock (S2).
+//!
+//! Owns: the way of a claimed attempt to its end. Never does: decide what may start.
+//!
+//! Invariants: E90 an attempt that was claimed ends exactly once; E91 after `conflicts_before_lock` conflicts it
+//! runs while no other execution of its app commits a write; E92 an outcome leaves only after what it depends on
+//! is durable (S3).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use relive_log::events::{
+    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, OutputRecord, Record, Released, SharedBytes, Source,
+};
+use relive_log::{Lsn, UnixMicros};
+use relive_projections::App;
+use sha2::{Digest, Sha256};
+
+use super::core::{Core, Deferred, Job, NotAppended};
+use super::input::{For, Inputs, NoInput};
+use super::snapshot::ViewSnapshot;
+use super::waiters::Action;
+use super::{Delivery, Node, Outcome, Reply, ReplyTo};
+use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_gone};
+use crate::decide::failure::{FailedAttempt, fail};
+use crate::refusal::Failure;
+use crate::script::{
+    Compiled, Context, ContextInput, Finished, Returned, Run, StopCause, Stopwatch, run, to_json, to_response,
+};
+use crate::seams::Clock;
+
+/// The wall-clock limit of an attempt, and the switch that cuts it off.
+pub(super) struct RunClock {
+    clock: Arc<dyn Clock>,
+    deadline: UnixMicros,
+    cut: AtomicBool,
+}
+
+impl RunClock {
+    pub(super) fn new(clock: Arc<dyn Clock>, deadline: UnixMicros) -> RunClock {
+        RunClock { clock, deadline, cut: AtomicBool::new(false) }
+    }
+
+    /// Ends the attempt at its next look: an orderly shutdown.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Stopwatch for RunClock {
+    fn expired(&self) -> Option<StopCause> {
+        if self.cut.load(Ordering::Relaxed) {
+            return Some(StopCause::ShuttingDown);
+        }
+        (self.clock.now() > self.deadline).then_some(StopCause::Timeout)
+    }
+}
+
+/// What a run came to, ready to be committed.
+enum Ran {
+    Good { reply: Option<Reply>, success: Box<Success>, depends_on: Lsn },
+    Bad { error: ErrorRecord, record: AttemptRecord },
+}
+
+/// How an attempt goes on.
+enum Verdict {
+    Ended,
+    Conflict,
+}
+
+/// What leaves after the lock is given up.
+struct Leaving {
+    after: Lsn,
+    outcome: Outcome,
+}
+
+fn error(kind: ErrorKind, message: impl Into<String>) -> ErrorRecord {
+    ErrorRecord { kind, message: message.into(), line: 0, column: 0 }
+}
+
+impl Node {
+    /// Runs executions until shutdown; to be called on `settings.gate` threads with
+    /// [`SCRIPT_STACK_BYTES`](crate::script::SCRIPT_STACK_BYTES) of stack.
+    pub fn run_scripts(self: &Arc<Self>) {
+        while let Some(job) = self.jobs.pop() {
+            self.attempt(*job);
+        }
+    }
+
+    /// Runs one claimed attempt if there is one; for loops that do not block.
+    pub fn step_scripts(self: &Arc<Self>) -> bool {
+        let job = self.jobs.try_pop();
+        job.is_some_and(|job| {
+            self.attempt(*job);
+            true
+        })
+    }
+
+    fn attempt(self: &Arc<Self>, mut job: Job) {
+        let (compiled, input) = match self.ready(&mut job) {
+            Ok(ready) => ready,
+            Err(error) => {
+                let record = AttemptRecord { snapshot: job.claim.snapshot, ..AttemptRecord::default() };
+                self.finish(&job, Ran::Bad { error, record }, Vec::new());
+                return;
+            }
+        };
+        let mut conflicts = 0;
+        let mut locked = false;
+        let mut snapshot = job.claim.snapshot;
+        loop {
+            let finished = self.run_once(&job, &compiled, input.clone(), snapshot);
+            let logs = finished.record.logs.clone();
+            let ran = self.judge(&job, finished, snapshot, conflicts);
+            match self.finish(&job, ran, logs) {
+                Verdict::Ended => break,
+                Verdict::Conflict => conflicts += 1,
+            }
+            if conflicts >= self.settings.conflicts_before_lock && !locked {
+                self.lock_app(&job);
+                locked = true;
+            }
+            snapshot = self.views.applied();
+        }
+        if locked {
+            self.unlock_app(&job);
+        }
+    }
+
+    /// The compiled script and the input of an attempt.
+    fn ready(&self, job: &mut Job) -> Result<(Compiled, ContextInput), ErrorRecord> {
+        match job.stop.expired() {
+            Some(StopCause::ShuttingDown) => return Err(error(ErrorKind::ShuttingDown, "the instance is shutting down")),
+            Some(StopCause::Timeout) => return Err(error(ErrorKind::Timeout, "the time was over before it started")),
+            None => {}
+        }
+        let source = self.source(job)?;
+        let compiled = self.compiled.get_or_compile(&job.ending.script, &source).map_err(|e| ErrorRecord {
+            kind: ErrorKind::Parse,
+            message: e.message,
+            line: e.line,
+            column: e.column,
+        })?;
+        if let Some(live) = job.live.take() {
+            return Ok((compiled, live));
+        }
+        let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app: &job.app, who: For::Attempt };
+        let input = inputs.of(job.enqueued.pos, job.enqueued.lsn).map_err(|why| match why {
+            NoInput::KeyMissing => error(ErrorKind::KeyMissing, "a header is sealed with a key that is not here"),
+            NoInput::NotRecorded => error(ErrorKind::Internal, "the input was not recorded"),
+            NoInput::Failed(failure) => error(ErrorKind::Internal, failure.to_string()),
+        })?;
+        Ok((compiled, input))
+    }
+
+    fn source(&self, job: &Job) -> Result<Arc<str>, ErrorRecord> {
+        let name = &job.ending.script;
+        let missing = || error(ErrorKind::ScriptMissing, format!("there is no script `{name}`"));
+        let script = job.app.live_script(name).ok_or_else(missing)?;
+        if script.current == job.claim.version {
+            return Ok(Arc::clone(&script.source));
+        }
+        let version = script.version(job.claim.version).ok_or_else(missing)?;
+        self.source_at(version).map_err(|failure| error(ErrorKind::Internal, failure.to_string()))
+    }
+
+    fn run_once(&self, job: &Job, compiled: &Compiled, input: ContextInput, snapshot: Lsn) -> Finished {
+        run(Run {
+            compiled: compiled.clone(),
+            context: Context {
+                app: job.app.slug.clone(),
+                script: job.ending.script.clone(),
+                version: job.claim.version,
+                execution: job.ending.execution,
+                root: job.ending.root,
+                depth: job.ending.depth,
+                attempt: job.claim.attempt,
+                principal: job.principal.clone(),
+                lsn: snapshot,
+                input,
+            },
+            snapshot: Arc::new(ViewSnapshot {
+                views: Arc::clone(&self.views),
+                app: job.app.id,
+                at: snapshot,
+                list_bytes_max: self.settings.limits.list_bytes_max,
+            }),
+            secrets: self.vaults.of(&job.app),
+            limits: self.settings.limits,
+            seed: job.claim.seed,
+            claim_time: job.claim.at,
+            stopwatch: Arc::clone(&job.stop) as Arc<dyn Stopwatch>,
+        })
+    }
+
+    /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.
+    fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
+        let Finished { outcome, writes, mut record, depends_on, masker } = finished;
+        record.conflicts = conflicts;
+        let returned = match outcome {
+            Ok(returned) => returned,
+            Err(error) => return Ran::Bad { error, record },
+        };
+        let (reply, mut output) = match self.answer(&job.ending.source, &returned) {
+            Ok(answer) => answer,
+            Err(error) => return Ran::Bad { error, record },
+        };
+        masker.mask_bytes(&mut output.head);
+        let reads = record.reads.clone();
+        if records_nothing(job) {
+            record = AttemptRecord { operations: record.operations, conflicts, snapshot, ..AttemptRecord::default() };
+            output.head.clear();
+        }
+        let success = Box::new(Success { output, record, writes, reads, snapshot });
+        Ran::Good { reply, success, depends_on }
+    }
+
+    fn answer(
+        &self,
+        source: &Source,
+        returned: &Returned,
+    ) -> Result<(Option<Reply>, OutputRecord), ErrorRecord> {
+        match source {
+            Source::Route { sync: true, .. } => {
+                let response = to_response(returned)?;
+                let (bytes, limit) = (response.body.len(), self.settings.response_body_max);
+                if bytes > limit {
+                    let message = format!("the response body has {bytes} bytes, the limit is {limit}");
+                    return Err(error(ErrorKind::BadResponse, message));
+                }
+                let content_type = response.content_type.clone().unwrap_or_default();
+                let output = output(response.status, content_type, &response.body);
+                Ok((Some(Reply::Response(response)), output))
+            }
+            Source::Direct => {
+                let json = to_json(returned)?;
+                let output = output(200, "application/json".to_owned(), &json);
+                Ok((Some(Reply::Value(SharedBytes::from(json))), output))
+            }
+            Source::Route { sync: false, .. } | Source::Kv { .. } | Source::DeadLetter { .. } => {
+                // Recorded, not checked: nobody waits for it.
+                let json = to_json(returned).unwrap_or_else(|why| why.message.into_bytes());
+                Ok((None, output(0, "application/json".to_owned(), &json)))
+            }
+        }
+    }
+
+    /// Commits what a run came to and lets the outcome leave when it may (E90, E92).
+    fn finish(self: &Arc<Self>, job: &Job, ran: Ran, logs: Vec<LogLine>) -> Verdict {
+        let mut core = self.core.lock();
+        let writes = matches!(&ran, Ran::Good { success, .. } if !success.writes.is_empty());
+        while writes && core.locked_by_other(job.app.id, job.ending.execution) {
+            self.unlocked.wait(&mut core);
+        }
+        let leaving = match self.settle(&mut core, job, ran) {
+            Settled::Conflict => return Verdict::Conflict,
+            Settled::Ended { after, lsn, result } => {
+                Leaving { after, outcome: Outcome { execution: job.ending.execution, lsn, result, logs } }
+            }
+        };
+        let execution = job.ending.execution;
+        core.running.remove(&execution);
+        core.dispatch.ended(execution);
+        let caller = core.inbox.remove(&execution);
+        if !core.stopping {
+            self.pump(&mut core);
+        }
+        drop(core);
+        self.idle.notify_all();
+        if let Some(caller) = caller {
+            self.deliver(job.ending.clone(), caller.reply, leaving.after, leaving.outcome);
+        }
+        Verdict::Ended
+    }
+
+    /// Gives a caller its outcome once `after` is durable. A log that failed has no outcomes: the caller sees its
+    /// connection end with the process.
+    fn deliver(self: &Arc<Self>, ending: Ending, reply: ReplyTo, after: Lsn, outcome: Outcome) {
+        let delivery = self.delivery(ending, reply, outcome);
+        self.waiters.when_durable(after, delivery);
+    }
+
+    /// What hands over an outcome and records it if nobody was there. Takes the sequencer's lock.
+    pub(super) fn delivery(self: &Arc<Self>, ending: Ending, reply: ReplyTo, outcome: Outcome) -> Action {
+        let node = Arc::clone(self);
+        Box::new(move |durable| {
+            if durable.is_ok() && reply(outcome) == Delivery::Gone {
+                node.record_gone(&ending);
+            }
+        })
+    }
+
+    fn settle(&self, core: &mut Core, job: &Job, ran: Ran) -> Settled {
+        let execution = job.ending.execution;
+        let mut ending = job.ending.clone();
+        ending.caller_gone = core.inbox.get(&execution).is_some_and(|caller| caller.gone);
+        let registry = self.views.registry();
+        let open = self.views.executions().with_open(execution, |_| ()).is_some();
+        let Some(app) = registry.app(job.app.id).filter(|_| open).map(Arc::clone) else {
+            let error = error(ErrorKind::ScriptMissing, "the app was deleted while this ran");
+            return Settled::Ended { after: self.views.applied(), lsn: self.views.applied(), result: Err(error) };
+        };
+        let scene = self.scene();
+        let (error, record) = match ran {
+            Ran::Bad { error, record } => (error, record),
+            Ran::Good { reply, success, depends_on } => {
+                let read_only = success.writes.is_empty();
+                let (snapshot, operations) = (success.snapshot, success.record.operations);
+                let mut decision = core.decision();
+                match commit(&scene, &app, &ending, *success, &mut decision) {
+                    Ok(()) => match core.append(&decision, &self.views, &self.durability, scene.now) {
+                        Ok(appended) => {
+                            let (after, lsn) =
+                                if read_only { (depends_on, snapshot) } else { (appended.last, appended.last) };
+                            let result = reply.ok_or_else(|| error_without_caller());
+                            return Settled::Ended { after, lsn, result };
+                        }
+                        Err(why) => (not_appended(&why), AttemptRecord { snapshot, operations, ..Default::default() }),
+                    },
+                    Err(NotCommitted::Conflict) => return Settled::Conflict,
+                    Err(NotCommitted::FanOut(refusal)) => (
+                        error(ErrorKind::FanOut, refusal.to_string()),
+                        AttemptRecord { snapshot, operations, ..Default::default() },
+                    ),
+                    Err(NotCommitted::Failed(failure)) => (
+                        error(ErrorKind::Internal, failure.to_string()),
+                        AttemptRecord { snapshot, operations, ..Default::default() },
+                    ),
+                }
+            }
+        };
+        self.settle_failure(core, &app, &ending, error, record)
+    }
+
+    fn settle_failure(
+        &self,
+        core: &mut Core,
+        app: &App,
+        ending: &Ending,
+        error: ErrorRecord,
+        record: AttemptRecord,
+    ) -> Settled {
+        let scene = self.scene();
+        let execution = ending.execution;
+        let mut decision = core.decision();
+        if error.kind == ErrorKind::ShuttingDown && !ending.source.reply_to() {
+            let released = Released { app: ending.app, execution, attempt: ending.attempt };
+            decision.push(Event::Execution(ExecutionEvent::Released(released)));
+        } else if let Some(row) = self.views.executions().open_row(execution) {
+            let failed = FailedAttempt { error: error.clone(), record: Some(record), counted: true };
+            fail(&scene, app, &row, ending, failed, &mut decision);
+        }
+        let lsn = match core.append(&decision, &self.views, &self.durability, scene.now) {
+            Ok(appended) => appended.last,
+            Err(why) => {
+                tracing::error!(%execution, ?why, "the end of an attempt could not be recorded");
+                self.views.applied()
+            }
+        };
+        Settled::Ended { after: lsn, lsn, result: Err(error) }
+    }
+
+    /// Waits until no other execution of the app runs locked, then takes the lock.
+    fn lock_app(&self, job: &Job) {
+        let mut core = self.core.lock();
+        while core.locked_by_other(job.app.id, job.ending.execution) {
+            self.unlocked.wait(&mut core);
+        }
+        core.locks.insert(job.app.id, job.ending.execution);
+    }
+
+    fn unlock_app(self: &Arc<Self>, job: &Job) {
+        let mut core = self.core.lock();
+        core.locks.remove(&job.app.id);
+        let deferred = std::mem::take(&mut core.deferred);
+        let (ready, later): (Vec<Deferred>, Vec<Deferred>) = deferred.into_iter().partition(|d| d.app == job.app.id);
+        core.deferred = later;
+        drop(core);
+        self.unlocked.notify_all();
+        for deferred in ready {
+            self.submit(deferred.command, &deferred.by, deferred.done);
+        }
+    }
+
+    /// Records that an outcome found nobody (D5), unless that is recorded already.
+    fn record_gone(self: &Arc<Self>, ending: &Ending) {
+        let execution = ending.execution;
+        let mut core = self.core.lock();
+        match self.views.executions().get(ending.app, execution) {
+            Ok(Some(row)) if row.abandoned.is_none() => {}
+            Ok(_) => return,
+            Err(why) => {
+                tracing::error!(%execution, %why, "an abandoned outcome could not be looked up");
+                return;
+            }
+        }
+        let mut decision = core.decision();
+        push_client_gone(ending, &mut decision);
+        if let Err(why) = core.append(&decision, &self.views, &self.durability, self.clock.now()) {
+            tracing::error!(%execution, ?why, "an abandoned outcome could not be recorded");
+        }
+    }
+}
+
+enum Settled {
+    Conflict,
+    Ended { after: Lsn, lsn: Lsn, result: Result<Reply, ErrorRecord> },
+}
+
+/// Work without a caller has no answer; nobody looks at this.
+fn error_without_caller() -> ErrorRecord {
+    error(ErrorKind::Internal, "no caller")
+}
+
+fn not_appended(why: &NotAppended) -> ErrorRecord {
+    match why {
+        NotAppended::TooLarge { bytes, limit } => {
+            error(ErrorKind::Writes, format!("the commit has {bytes} bytes, the limit is {limit} (batch limit)"))
+        }
+        NotAppended::Failed(Failure::NoSpace { message }) => error(ErrorKind::NoSpace, message.clone()),
+        NotAppended::Failed(failure) => error(ErrorKind::Internal, failure.to_string()),
+    }
+}
+
+fn output(status: u16, content_type: String, body: &[u8]) -> OutputRecord {
+    let head = body.get(..OutputRecord::HEAD_BYTES_MAX).unwrap_or(body).to_vec();
+    OutputRecord { status, content_type, len: body.len() as u64, sha256: Sha256::digest(body).into(), head }
+}
+
+fn records_nothing(job: &Job) -> bool {
+    let Source::Route { route, .. } = &job.ending.source else { return false };
+    job.app.routes.get(route).is_some_and(|route| route.spec.record == Record::Off)
+}

@@ -1,0 +1,359 @@
+//! Admission: route calls and direct runs become work in the outbox (D1, D4, D6).
+
+use std::sync::Arc;
+
+use relive_log::events::{
+    Claimed, DispatchMode, Enqueued, Event, ExecutionEvent, Input, Principal, Record, RequestRecord, Source,
+};
+use relive_log::{ExecutionId, UnixMicros};
+use relive_projections::{App, At, Registry};
+
+use super::attempt::RunClock;
+use super::core::{Caller, Core, Job, NotAppended, Running, claim, ending};
+use super::input::{Recorder, Withhold};
+use super::{Accepted, DirectRun, Node, ReplyTo, RouteCall};
+use crate::decide::Decision;
+use crate::decide::commit::Ending;
+use crate::dispatch::{Lane, Start};
+use crate::refusal::{Refusal, SubmitError};
+use crate::script::{ContextInput, Request};
+use crate::seams::uuid_v7;
+use crate::secrets::Masked;
+
+/// Work that a caller waits for.
+struct Admission {
+    app: Arc<App>,
+    script: String,
+    source: Source,
+    input: Input,
+    principal: Option<Principal>,
+    live: Option<ContextInput>,
+    timeout_ms: u64,
+}
+
+/// Called when an async call's enqueue is durable, or refused.
+pub type AcceptedTo = Box<dyn FnOnce(Result<Accepted, SubmitError>) + Send>;
+
+impl Node {
+    /// A sync call: `reply` is called exactly once, unless this refuses.
+    ///
+    /// # Errors
+    /// Not admitted ([`Refusal::Overloaded`], [`Refusal::ShuttingDown`]), or the log failed.
+    pub fn call(self: &Arc<Self>, call: RouteCall, reply: ReplyTo) -> Result<ExecutionId, SubmitError> {
+        let route = call.app.routes.get(&call.route).ok_or_else(|| gone(&call))?;
+        let spec = &route.spec;
+        let input = match spec.record {
+            Record::Full => Input::Request(Box::new(self.record(&call.app, &call.request, Withhold::Digest))),
+            Record::Off => Input::NotRecorded,
+        };
+        let admission = Admission {
+            script: spec.script.clone(),
+            source: Source::Route { route: route.id, sync: true },
+            input,
+            principal: call.principal,
+            timeout_ms: spec.timeout_ms.unwrap_or(self.settings.timeout_ms),
+            app: Arc::clone(&call.app),
+            live: Some(ContextInput::Request(Box::new(call.request))),
+        };
+        self.admit(admission, reply)
+    }
+
+    /// A direct run; like a sync call.
+    ///
+    /// # Errors
+    /// No such app or script, not admitted, or the log failed.
+    pub fn run_direct(self: &Arc<Self>, run: DirectRun, reply: ReplyTo) -> Result<ExecutionId, SubmitError> {
+        let registry = self.views.registry();
+        let not_found = |what, name: &str| Refusal::NotFound { what, name: name.to_owned() };
+        let app = registry.app_by_slug(&run.app).ok_or_else(|| not_found("app", &run.app))?;
+        if app.live_script(&run.script).is_none() {
+            return Err(not_found("script", &run.script).into());
+        }
+        let live = Some(ContextInput::Payload(run.payload.clone()));
+        let masked = run.payload.map(|payload| {
+            let mut text = payload.to_vec();
+            match self.vaults.of(app).masker().mask_bytes(&mut text) {
+                Masked::Yes => text.into(),
+                Masked::No => payload,
+            }
+        });
+        let admission = Admission {
+            app: Arc::clone(app),
+            script: run.script,
+            source: Source::Direct,
+            input: Input::Payload(masked),
+            principal: Some(run.principal),
+            live,
+            timeout_ms: self.settings.timeout_ms,
+        };
+        self.admit(admission, reply)
+    }
+
+    /// An async call; `done` when the enqueue is durable, or refused.
+    pub fn call_async(self: &Arc<Self>, call: RouteCall, done: AcceptedTo) {
+        let Some(route) = call.app.routes.get(&call.route) else {
+            done(Err(gone(&call).into()));
+            return;
+        };
+        debug_assert_eq!(route.spec.mode, DispatchMode::Async, "the caller looked at the mode");
+        let record = self.record(&call.app, &call.request, Withhold::Seal);
+        let now = self.clock.now();
+        let admission = Admission {
+            app: Arc::clone(&call.app),
+            script: route.spec.script.clone(),
+            source: Source::Route { route: route.id, sync: false },
+            input: Input::Request(Box::new(record)),
+            principal: call.principal,
+            live: None,
+            timeout_ms: 0,
+        };
+        let execution = ExecutionId(uuid_v7(now, &*self.entropy));
+        match self.enqueue_async(admission, execution, now) {
+            Ok(accepted) => self.waiters.when_durable(
+                accepted.lsn,
+                Box::new(move |durable| done(durable.map(|()| accepted).map_err(Into::into))),
+            ),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn enqueue_async(
+        self: &Arc<Self>,
+        admission: Admission,
+        execution: ExecutionId,
+        now: UnixMicros,
+    ) -> Result<Accepted, SubmitError> {
+        let mut core = self.core.lock();
+        if !core.admitting {
+            return Err(Refusal::ShuttingDown.into());
+        }
+        let mut decision = core.decision();
+        decision.push(enqueue(admission, execution, now));
+        let appended = core.append(&decision, &self.views, &self.durability, now)?;
+        self.pump(&mut core);
+        Ok(Accepted { execution, at: appended.commit_time, lsn: appended.last })
+    }
+
+    fn record(&self, app: &App, request: &Request, withhold: Withhold) -> RequestRecord {
+        let vault = self.vaults.of(app);
+        let recorder = Recorder {
+            vaults: &self.vaults,
+            vault: &vault,
+            entropy: &*self.entropy,
+            sensitive: &self.settings.sensitive_headers,
+        };
+        recorder.record(request, withhold)
+    }
+
+    /// Enqueues work with a caller; if there is room its claim rides in the same frame, and it starts at once,
+    /// before either is durable: nobody was promised anything yet (S3).
+    fn admit(self: &Arc<Self>, mut admission: Admission, reply: ReplyTo) -> Result<ExecutionId, SubmitError> {
+        let now = self.clock.now();
+        let execution = ExecutionId(uuid_v7(now, &*self.entropy));
+        let deadline = now.plus_millis(admission.timeout_ms);
+        let mut core = self.core.lock();
+        if !core.admitting {
+            return Err(Refusal::ShuttingDown.into());
+        }
+        let (waiting, limit) = (core.dispatch.sync_waiting(), self.settings.waiting_calls_max);
+        if waiting >= limit {
+            return Err(Refusal::Overloaded { waiting, limit }.into());
+        }
+        let mut caller = Caller { reply, live: admission.live.take(), deadline, gone: false };
+        if core.dispatch.has_room_for_sync() && core.barrier <= self.durability.durable() {
+            let live = caller.live.take();
+            core.dispatch.started(execution, Lane::Sync);
+            core.inbox.insert(execution, caller);
+            if let Err(failure) = self.append_started(&mut core, admission, live, execution, now) {
+                core.dispatch.ended(execution);
+                core.running.remove(&execution);
+                core.inbox.remove(&execution);
+                return Err(failure);
+            }
+        } else {
+            let mut decision = core.decision();
+            decision.push(enqueue(admission, execution, now));
+            core.append(&decision, &self.views, &self.durability, now)?;
+            core.inbox.insert(execution, caller);
+            core.waiting.insert((deadline, execution));
+            self.pump(&mut core);
+            self.wake_timers(&core);
+        }
+        Ok(execution)
+    }
+
+    /// Appends the enqueue of a call that starts at once together with its claim.
+    fn append_started(
+        self: &Arc<Self>,
+        core: &mut Core,
+        admission: Admission,
+        live: Option<ContextInput>,
+        execution: ExecutionId,
+        now: UnixMicros,
+    ) -> Result<(), SubmitError> {
+        let app = Arc::clone(&admission.app);
+        let version = app.live_script(&admission.script).map_or(0, |script| script.current);
+        let claim = Claimed {
+            app: app.id,
+            execution,
+            attempt: 1,
+            at: now,
+            seed: self.seed(),
+            snapshot: self.views.applied(),
+            version,
+            alone_ms: 0,
+        };
+        let ending = Ending {
+            app: app.id,
+            execution,
+            root: execution,
+            depth: 0,
+            attempt: 1,
+            source: admission.source.clone(),
+            script: admission.script.clone(),
+            version,
+            caller_gone: false,
+        };
+        let stop = Arc::new(RunClock::new(Arc::clone(&self.clock), now.plus_millis(admission.timeout_ms)));
+        let running = Running { ending: ending.clone(), alone_until: None, stop: Arc::clone(&stop) };
+        core.running.insert(execution, running);
+        let principal = admission.principal.clone();
+        let mut decision = core.decision();
+        decision.push(enqueue(admission, execution, now));
+        decision.push(Event::Execution(ExecutionEvent::Claimed(claim.clone())));
+        let appended = core.append(&decision, &self.views, &self.durability, now)?;
+        let enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
+        self.jobs.push(Box::new(Job { app, ending, claim, principal, live, enqueued, stop }));
+        Ok(())
+    }
+
+    /// Claims and starts whatever may start now (D2, D3). Work that may be run again starts when its claim is
+    /// durable, else a script that kills the process would never run out of attempts.
+    pub(super) fn pump(self: &Arc<Self>, core: &mut Core) {
+        let now = self.clock.now();
+        core.dispatch.advance(now);
+        self.claim_ready(core, now);
+        self.wake_timers(core);
+    }
+
+    fn claim_ready(self: &Arc<Self>, core: &mut Core, now: UnixMicros) {
+        let mut decision = core.decision();
+        let mut jobs: Vec<(Lane, Box<Job>)> = Vec::new();
+        let registry = self.views.registry();
+        while let Some(start) = core.dispatch.next() {
+            match self.prepare(core, start, &registry, now, &mut decision) {
+                Some(job) => jobs.push((start.lane, job)),
+                None => core.dispatch.ended(start.execution),
+            }
+        }
+        if decision.is_empty() {
+            return;
+        }
+        match core.append(&decision, &self.views, &self.durability, now) {
+            Ok(appended) => {
+                for (lane, job) in jobs {
+                    let after = if lane == Lane::Sync { core.barrier } else { appended.last };
+                    let line = Arc::clone(&self.jobs);
+                    self.waiters.when_durable(
+                        after,
+                        Box::new(move |durable| {
+                            if durable.is_ok() {
+                                line.push(job);
+                            }
+                        }),
+                    );
+                }
+            }
+            Err(error) => self.claims_failed(core, jobs, &error),
+        }
+    }
+
+    fn prepare(
+        &self,
+        core: &mut Core,
+        start: Start,
+        registry: &Registry,
+        now: UnixMicros,
+        decision: &mut Decision,
+    ) -> Option<Box<Job>> {
+        let (app, row, claimed) = claim(start, &self.views, registry, now, self.seed())?;
+        let ending = ending(&row, &claimed);
+        let (deadline, live) = match core.inbox.get_mut(&start.execution) {
+            Some(caller) => (caller.deadline, caller.live.take()),
+            None => (now.plus_millis(self.timeout_ms(&app, &row.source)), None),
+        };
+        core.waiting.remove(&(deadline, start.execution));
+        let stop = Arc::new(RunClock::new(Arc::clone(&self.clock), deadline));
+        let alone_until = (claimed.alone_ms > 0).then(|| now.plus_millis(claimed.alone_ms));
+        if alone_until.is_some() {
+            tracing::warn!(execution = %row.execution, ms = claimed.alone_ms, "runs alone after a crash");
+        }
+        core.running.insert(
+            start.execution,
+            Running { ending: ending.clone(), alone_until, stop: Arc::clone(&stop) },
+        );
+        decision.push(Event::Execution(ExecutionEvent::Claimed(claimed.clone())));
+        let (principal, enqueued) = (row.principal, row.enqueued);
+        Some(Box::new(Job { app, ending, claim: claimed, principal, live, enqueued, stop }))
+    }
+
+    /// Claims that were not appended: the work stays where the log says it is, in the outbox.
+    fn claims_failed(&self, core: &mut Core, jobs: Vec<(Lane, Box<Job>)>, error: &NotAppended) {
+        tracing::error!(?error, "claims could not be appended; the work waits");
+        for (lane, job) in jobs {
+            let execution = job.ending.execution;
+            core.running.remove(&execution);
+            core.dispatch.ended(execution);
+            let again = self.clock.now().plus_millis(RETRY_CLAIM_MS);
+            if lane == Lane::Sync {
+                if let Some(caller) = core.inbox.get_mut(&execution) {
+                    caller.live = job.live;
+                    core.waiting.insert((caller.deadline, execution));
+                }
+                core.dispatch.ready(job.ending.app, execution, lane);
+            } else {
+                core.dispatch.later(job.ending.app, execution, again, lane);
+            }
+        }
+    }
+
+    /// The wall-clock limit of one attempt of background work.
+    fn timeout_ms(&self, app: &App, source: &Source) -> u64 {
+        let own = match source {
+            Source::Route { route, .. } => app.routes.get(route).and_then(|route| route.spec.timeout_ms),
+            Source::Kv { .. } | Source::DeadLetter { .. } | Source::Direct => None,
+        };
+        own.unwrap_or(self.settings.timeout_ms)
+    }
+
+    fn seed(&self) -> [u8; 16] {
+        let mut seed = [0_u8; 16];
+        self.entropy.fill(&mut seed);
+        seed
+    }
+}
+
+/// How long claims wait after the log had no room for them.
+const RETRY_CLAIM_MS: u64 = 500;
+
+fn gone(call: &RouteCall) -> Refusal {
+    Refusal::NotFound { what: "route", name: call.route.to_string() }
+}
+
+fn enqueue(admission: Admission, execution: ExecutionId, now: UnixMicros) -> Event {
+    Event::Execution(ExecutionEvent::Enqueued(Box::new(Enqueued {
+        app: admission.app.id,
+        execution,
+        root: execution,
+        depth: 0,
+        cause: None,
+        caused_by: None,
+        script: admission.script,
+        source: admission.source,
+        input: admission.input,
+        due_at: now,
+        principal: admission.principal,
+        redrive_of: None,
+        pinned_version: None,
+    })))
+}

@@ -1,0 +1,335 @@
+//! The sequencer: one caller at a time decides, appends and applies. Whoever holds its lock is the sequencer.
+//!
+//! Owns: the appender, the dispatcher's state, the inbox of callers, the executions that run, app locks. Never
+//! does: wait for the disk while it holds the lock (except when the log's buffer is full), run a script,
+//! reply.
+//!
+//! Invariants: E80 what is appended is applied before the lock is given up; E81 `running` holds exactly the
+//! executions with an open claim; E82 a caller stands in the inbox from its admission until its outcome.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use relive_log::events::{AfterFailure, Claimed, ErrorKind, Event, ExecutionEvent, Principal, Source};
+use relive_log::{AppId, Appended, Appender, Batch, Durability, ExecutionId, Lsn, UnixMicros};
+use relive_projections::{App, ExecutionRow, FoldedBatch, Registry, Status, Views};
+
+use super::{Done, ReplyTo};
+use crate::command::Command;
+use crate::decide::Decision;
+use crate::decide::commit::Ending;
+use crate::dispatch::{Dispatch, Lane, Start};
+use crate::refusal::{Failure, Refusal, SubmitError};
+use crate::script::ContextInput;
+
+/// The time alone after the first crash, milliseconds (D3); twice as long after each further one.
+pub(crate) const ALONE_MS_FIRST: u64 = 1000;
+/// The longest time alone.
+pub(crate) const ALONE_MS_MAX: u64 = 64_000;
+
+/// A caller that waits for an outcome.
+pub(super) struct Caller {
+    pub reply: ReplyTo,
+    /// What it sent, until its attempt takes it: unmasked, and never read back from the log.
+    pub live: Option<ContextInput>,
+    pub deadline: UnixMicros,
+    pub gone: bool,
+}
+
+/// An attempt with an open claim.
+pub(super) struct Running {
+    pub ending: Ending,
+    /// While it runs alone: until when.
+    pub alone_until: Option<UnixMicros>,
+    pub stop: Arc<super::attempt::RunClock>,
+}
+
+/// A claimed attempt on its way to a script thread.
+pub(super) struct Job {
+    pub app: Arc<App>,
+    pub ending: Ending,
+    pub claim: Claimed,
+    pub principal: Option<Principal>,
+    /// What a caller that still waits sent; otherwise the input is read at the `enqueued` event.
+    pub live: Option<ContextInput>,
+    pub enqueued: relive_projections::At,
+    pub stop: Arc<super::attempt::RunClock>,
+}
+
+/// A KV write of the admin API that waits for an app's lock.
+pub(super) struct Deferred {
+    pub app: AppId,
+    pub command: Command,
+    pub by: Principal,
+    pub done: Done,
+}
+
+/// See the module.
+pub(super) struct Core {
+    appender: Appender,
+    batch: Batch,
+    pub dispatch: Dispatch,
+    pub running: HashMap<ExecutionId, Running>,
+    pub inbox: HashMap<ExecutionId, Caller>,
+    /// Deadlines of callers whose execution has not started.
+    pub waiting: BTreeSet<(UnixMicros, ExecutionId)>,
+    /// Apps in which one execution runs locked (S2).
+    pub locks: HashMap<AppId, ExecutionId>,
+    pub deferred: Vec<Deferred>,
+    pub admitting: bool,
+    pub stopping: bool,
+    /// Nothing starts before this is durable: others join an execution that ran alone only when the log says so.
+    pub barrier: Lsn,
+    /// Until when the timers sleep.
+    pub asleep_until: UnixMicros,
+}
+
+/// Why a batch was not appended.
+#[derive(Debug)]
+pub(super) enum NotAppended {
+    /// It is too large for the log: nothing was written.
+    TooLarge { bytes: u64, limit: u64 },
+    /// The world broke.
+    Failed(Failure),
+}
+
+impl From<NotAppended> for SubmitError {
+    fn from(error: NotAppended) -> SubmitError {
+        match error {
+            NotAppended::TooLarge { bytes, limit } => SubmitError::Refused(Refusal::TooLarge {
+                what: "this batch".to_owned(),
+                actual: bytes,
+                limit,
+                unit: "bytes",
+                setting: "batch limit",
+            }),
+            NotAppended::Failed(failure) => SubmitError::Failed(failure),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(appender: Appender, gate: usize) -> Core {
+        Core {
+            appender,
+            batch: Batch::new(),
+            dispatch: Dispatch::new(gate),
+            running: HashMap::default(),
+            inbox: HashMap::default(),
+            waiting: BTreeSet::new(),
+            locks: HashMap::default(),
+            deferred: Vec::new(),
+            admitting: true,
+            stopping: false,
+            barrier: Lsn::ZERO,
+            asleep_until: UnixMicros(0),
+        }
+    }
+
+    /// A batch in the making that starts at the next LSN.
+    pub(super) fn decision(&self) -> Decision {
+        Decision::starting_at(self.appender.next_lsn())
+    }
+
+    /// Appends, applies, and tells the dispatcher (E80).
+    pub(super) fn append(
+        &mut self,
+        decision: &Decision,
+        views: &Views,
+        durability: &Durability,
+        now: UnixMicros,
+    ) -> Result<Appended, NotAppended> {
+        self.batch.clear();
+        for event in decision.events() {
+            self.batch.push(event);
+        }
+        let appended = self.append_batch(durability, now)?;
+        debug_assert_eq!(appended.first, decision.first(), "E3: a decision knows its LSNs");
+        views.apply(&FoldedBatch {
+            first: appended.first,
+            last: appended.last,
+            commit_time: appended.commit_time,
+            pos: appended.pos,
+            events: decision.events(),
+        });
+        self.observe(decision.events(), now);
+        Ok(appended)
+    }
+
+    fn append_batch(&mut self, durability: &Durability, now: UnixMicros) -> Result<Appended, NotAppended> {
+        loop {
+            let failed = |message: String| NotAppended::Failed(Failure::Log { message });
+            match self.appender.append(&self.batch, now) {
+                Ok(appended) => return Ok(appended),
+                Err(relive_log::AppendError::Busy) => {
+                    // The buffer is full: the disk sets the pace. Nothing that it waits for needs this lock.
+                    durability.wait(durability.durable().next()).map_err(|e| failed(e.to_string()))?;
+                }
+                Err(relive_log::AppendError::TooLarge { bytes, limit }) => {
+                    return Err(NotAppended::TooLarge { bytes, limit });
+                }
+                Err(error @ relive_log::AppendError::NoSpace) => {
+                    return Err(NotAppended::Failed(Failure::NoSpace { message: error.to_string() }));
+                }
+                Err(error @ (relive_log::AppendError::Poisoned(_) | relive_log::AppendError::Empty)) => {
+                    return Err(failed(error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// What the dispatcher has to know of a batch.
+    fn observe(&mut self, events: &[Event], now: UnixMicros) {
+        for event in events {
+            let Event::Execution(event) = event else { continue };
+            match event {
+                ExecutionEvent::Enqueued(e) => {
+                    let lane = if e.source.reply_to() { Lane::Sync } else { Lane::Background };
+                    // The sync path claims in the same batch and never waits in a line.
+                    if !self.running.contains_key(&e.execution) {
+                        self.line_up(e.app, e.execution, e.due_at, lane, now);
+                    }
+                }
+                ExecutionEvent::AttemptFailed(e) => {
+                    if let AfterFailure::Retry { due_at } = e.then {
+                        let crashed = e.error.kind == ErrorKind::Crashed;
+                        let lane = if crashed { Lane::Alone } else { Lane::Background };
+                        self.dispatch.later(e.app, e.execution, due_at, lane);
+                    }
+                }
+                ExecutionEvent::Dropped(e) => self.dispatch.forget(e.app, e.execution),
+                ExecutionEvent::Claimed(_)
+                | ExecutionEvent::AloneEnded(_)
+                | ExecutionEvent::Released(_)
+                | ExecutionEvent::Completed(_)
+                | ExecutionEvent::Abandoned(_)
+                | ExecutionEvent::DepthExceeded(_) => {}
+            }
+        }
+    }
+
+    /// Puts open work where it waits.
+    pub(super) fn line_up(
+        &mut self,
+        app: AppId,
+        execution: ExecutionId,
+        due_at: UnixMicros,
+        lane: Lane,
+        now: UnixMicros,
+    ) {
+        if lane != Lane::Sync && due_at > now {
+            self.dispatch.later(app, execution, due_at, lane);
+        } else {
+            self.dispatch.ready(app, execution, lane);
+        }
+    }
+
+    /// The earliest time at which something happens by itself.
+    pub(super) fn next_time(&self) -> Option<UnixMicros> {
+        let alone = self.dispatch.only().and_then(|e| self.running.get(&e)).and_then(|r| r.alone_until);
+        let waiting = self.waiting.first().map(|(deadline, _)| *deadline);
+        [self.dispatch.next_due(), waiting, alone].into_iter().flatten().min()
+    }
+
+    /// Whether the app is locked by another execution than this.
+    pub(super) fn locked_by_other(&self, app: AppId, execution: ExecutionId) -> bool {
+        self.locks.get(&app).is_some_and(|holder| *holder != execution)
+    }
+}
+
+/// Prepares the claim of one execution that the dispatcher wants to start; `None` if its row is gone.
+pub(super) fn claim(
+    start: Start,
+    views: &Views,
+    registry: &Registry,
+    now: UnixMicros,
+    seed: [u8; 16],
+) -> Option<(Arc<App>, ExecutionRow, Claimed)> {
+    let row = views.executions().open_row(start.execution)?;
+    let app = Arc::clone(registry.app(start.app)?);
+    let current = app.live_script(&row.script).map_or(0, |script| script.current);
+    let version = if current == 0 { 0 } else { row.pinned_version.unwrap_or(current) };
+    let claimed = Claimed {
+        app: app.id,
+        execution: row.execution,
+        attempt: next_attempt(&row),
+        at: now,
+        seed,
+        snapshot: views.applied(),
+        version,
+        alone_ms: if start.lane == Lane::Alone { alone_ms(&row) } else { 0 },
+    };
+    Some((app, row, claimed))
+}
+
+/// The number of the next attempt.
+pub(super) fn next_attempt(row: &ExecutionRow) -> u32 {
+    row.attempts.last().map_or(1, |last| last.attempt + 1)
+}
+
+/// How long the next attempt of work that a crash cut off runs alone (D3).
+fn alone_ms(row: &ExecutionRow) -> u64 {
+    match row.attempts.last().map_or(0, |last| last.alone_ms) {
+        0 => ALONE_MS_FIRST,
+        last => last.saturating_mul(2).min(ALONE_MS_MAX),
+    }
+}
+
+/// Whether open work was cut off by a crash and has to run alone next.
+pub(super) fn runs_alone(row: &ExecutionRow) -> bool {
+    row.status == Status::Retrying && row.last_error.as_ref().is_some_and(|e| e.kind == ErrorKind::Crashed)
+}
+
+/// Who an attempt is, for its end.
+pub(super) fn ending(row: &ExecutionRow, claimed: &Claimed) -> Ending {
+    Ending {
+        app: row.app,
+        execution: row.execution,
+        root: row.root,
+        depth: row.depth,
+        attempt: claimed.attempt,
+        source: row.source.clone(),
+        script: row.script.clone(),
+        version: claimed.version,
+        caller_gone: false,
+    }
+}
+
+/// The lane of open work.
+pub(super) fn lane_of(source: &Source, alone: Alone) -> Lane {
+    match (source.reply_to(), alone) {
+        (true, _) => Lane::Sync,
+        (false, Alone::Yes) => Lane::Alone,
+        (false, Alone::No) => Lane::Background,
+    }
+}
+
+/// Whether work has to run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alone {
+    /// A crash cut it off before.
+    Yes,
+    /// It did not.
+    No,
+}
+
+/// Who the attempt is that a crash cut off.
+pub(super) fn crashed(row: &ExecutionRow) -> Ending {
+    let (attempt, version) = row.last_attempt().map_or((0, 0), |last| (last.attempt, last.version));
+    Ending {
+        app: row.app,
+        execution: row.execution,
+        root: row.root,
+        depth: row.depth,
+        attempt,
+        source: row.source.clone(),
+        script: row.script.clone(),
+        version,
+        caller_gone: false,
+    }
+}
+
+/// Work that ends before its first attempt: attempt 0.
+pub(super) fn waiting(row: &ExecutionRow) -> Ending {
+    Ending { attempt: 0, version: 0, ..crashed(row) }
+}

@@ -1,0 +1,259 @@
+//! Inputs: what goes into the log of a request, and what an attempt gets back out of it (T1, T5).
+//!
+//! Owns: masking and withholding before the append, resolving references after it. Invariants: E70 a sensitive
+//! header's value never enters an event in clear; E71 a secret's value in a request is masked in its record.
+
+use relive_log::events::{
+    DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent, RequestRecord,
+};
+use relive_log::{FramePos, Lsn, Reader};
+use relive_projections::App;
+
+use super::vault::{AppVault, Vaults};
+use crate::refusal::Failure;
+use crate::script::{ContextInput, DeadLetter, KvEvent as KvContext, Request};
+use crate::seams::Entropy;
+use crate::secrets::{Masked, open, seal};
+
+/// Authenticated with a sealed header.
+const HEADER_AAD: &[u8] = b"relive header\0";
+/// How deep references between inputs may go (a redrive of a redrive of …).
+const REFERENCES_MAX: usize = 64;
+
+/// How sensitive headers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Withhold {
+    /// As a keyed digest: the only attempt runs on the live request (sync routes).
+    Digest,
+    /// Encrypted: attempts come later (async routes).
+    Seal,
+}
+
+/// What recording needs beside the request.
+pub(super) struct Recorder<'a> {
+    pub vaults: &'a Vaults,
+    pub vault: &'a AppVault,
+    pub entropy: &'a dyn Entropy,
+    pub sensitive: &'a [String],
+}
+
+impl Recorder<'_> {
+    /// The record of a request.
+    pub(super) fn record(&self, request: &Request, withhold: Withhold) -> RequestRecord {
+        let mut masked = false;
+        let masker = self.vault.masker();
+        let mut text = |text: &str| {
+            let mut text = text.to_owned();
+            masked |= masker.mask_text(&mut text) == Masked::Yes;
+            text
+        };
+        let mut pairs = |pairs: &[(String, String)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+        };
+        let params = pairs(&request.params);
+        let query = pairs(&request.query);
+        let path = text(&request.path);
+        let headers = request
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let kept = if self.sensitive.iter().any(|s| s == name) {
+                    self.withhold(name, value, withhold)
+                } else {
+                    HeaderRecord::Clear(text(value))
+                };
+                (name.clone(), kept)
+            })
+            .collect();
+        let mut body = request.body.clone();
+        masked |= masker.mask_bytes(&mut body) == Masked::Yes;
+        RequestRecord { method: request.method.clone(), path, params, query, headers, body, masked }
+    }
+
+    fn withhold(&self, name: &str, value: &str, withhold: Withhold) -> HeaderRecord {
+        match withhold {
+            Withhold::Digest => HeaderRecord::Digest(self.vaults.key().header_digest(name, value)),
+            Withhold::Seal => {
+                let mut nonce = [0_u8; 24];
+                self.entropy.fill(&mut nonce);
+                // Sealing fails above 256 GiB only; a header that could not be sealed is never kept in clear.
+                seal(self.vaults.key(), nonce, HEADER_AAD, value.as_bytes())
+                    .map_or_else(|_| HeaderRecord::Digest(self.vaults.key().header_digest(name, value)), HeaderRecord::Sealed)
+            }
+        }
+    }
+}
+
+/// Who looks at an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// An attempt: sealed headers are opened.
+    Attempt,
+    /// People: withheld headers show as `‹header:NAME›`.
+    Eyes,
+}
+
+/// Why an input is not there.
+#[derive(Debug)]
+pub(super) enum NoInput {
+    /// It was not recorded.
+    NotRecorded,
+    /// It is sealed with a key that is not here.
+    KeyMissing,
+    /// The log could not be read, or does not hold what it should.
+    Failed(Failure),
+}
+
+fn unreadable(error: impl std::fmt::Display) -> NoInput {
+    NoInput::Failed(Failure::Read { message: error.to_string() })
+}
+
+/// Reads inputs back from the log.
+pub(super) struct Inputs<'a> {
+    pub reader: &'a Reader,
+    pub vaults: &'a Vaults,
+    pub app: &'a App,
+    pub who: For,
+}
+
+impl Inputs<'_> {
+    /// The input of the `enqueued` event at `lsn`, in the frame at `pos`.
+    pub(super) fn of(&self, pos: FramePos, lsn: Lsn) -> Result<ContextInput, NoInput> {
+        self.of_enqueued(self.enqueued(pos, lsn)?, 0)
+    }
+
+    fn event(&self, lsn: Lsn) -> Result<Event, NoInput> {
+        let frame = self.reader.frame_of(lsn).map_err(unreadable)?;
+        self.reader.read_event(frame.pos, lsn).map(|(event, _)| event).map_err(unreadable)
+    }
+
+    fn enqueued(&self, pos: FramePos, lsn: Lsn) -> Result<Enqueued, NoInput> {
+        let (event, _) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
+        enqueued(event).ok_or_else(|| unreadable(format!("event {lsn} is no enqueue")))
+    }
+
+    fn of_enqueued(&self, enqueue: Enqueued, references: usize) -> Result<ContextInput, NoInput> {
+        if references > REFERENCES_MAX {
+            return Err(unreadable(format!("input of {} refers too far", enqueue.execution)));
+        }
+        match enqueue.input {
+            Input::Request(record) => self.request(*record).map(|r| ContextInput::Request(Box::new(r))),
+            Input::Mutation(lsn) => self.mutation(lsn),
+            Input::Letter(lsn) => self.letter(lsn, references),
+            Input::SameAs(lsn) => {
+                let event = self.event(lsn)?;
+                let first = enqueued(event).ok_or_else(|| unreadable(format!("event {lsn} is no enqueue")))?;
+                self.of_enqueued(first, references + 1)
+            }
+            Input::Payload(payload) => Ok(ContextInput::Payload(payload)),
+            Input::NotRecorded => Err(NoInput::NotRecorded),
+        }
+    }
+
+    fn request(&self, record: RequestRecord) -> Result<Request, NoInput> {
+        let mut headers = Vec::with_capacity(record.headers.len());
+        for (name, value) in record.headers {
+            let text = match (value, self.who) {
+                (HeaderRecord::Clear(text), _) => text,
+                (HeaderRecord::Digest(_), _) | (HeaderRecord::Sealed(_), For::Eyes) => format!("‹header:{name}›"),
+                (HeaderRecord::Sealed(sealed), For::Attempt) => {
+                    let plain = open(self.vaults.key(), HEADER_AAD, &sealed).map_err(|_| NoInput::KeyMissing)?;
+                    String::from_utf8_lossy(&plain).into_owned()
+                }
+            };
+            headers.push((name, text));
+        }
+        Ok(Request {
+            method: record.method,
+            path: record.path,
+            params: record.params,
+            query: record.query,
+            headers,
+            body: record.body,
+        })
+    }
+
+    fn mutation(&self, lsn: Lsn) -> Result<ContextInput, NoInput> {
+        let no_mutation = || unreadable(format!("event {lsn} is no mutation"));
+        let Event::Kv(event) = self.event(lsn)? else { return Err(no_mutation()) };
+        Ok(ContextInput::Kv(match event {
+            KvEvent::Put(put) => KvContext {
+                op: if put.previous.is_some() { "update" } else { "insert" },
+                old_value: put.previous.map(|previous| self.value(previous)).transpose()?.flatten(),
+                collection: put.collection,
+                key: put.key,
+                value: Some(put.value),
+                lsn,
+            },
+            KvEvent::Deleted(deleted) => KvContext {
+                op: "delete",
+                old_value: self.value(deleted.previous)?,
+                collection: deleted.collection,
+                key: deleted.key,
+                value: None,
+                lsn,
+            },
+        }))
+    }
+
+    fn value(&self, lsn: Lsn) -> Result<Option<relive_log::events::SharedBytes>, NoInput> {
+        match self.event(lsn)? {
+            Event::Kv(KvEvent::Put(put)) => Ok(Some(put.value)),
+            Event::Kv(KvEvent::Deleted(_))
+            | Event::App(_)
+            | Event::Script(_)
+            | Event::Route(_)
+            | Event::Trigger(_)
+            | Event::Secret(_)
+            | Event::Execution(_)
+            | Event::DeadLetter(_) => Ok(None),
+        }
+    }
+
+    fn letter(&self, lsn: Lsn, references: usize) -> Result<ContextInput, NoInput> {
+        let event = self.event(lsn)?;
+        let Event::DeadLetter(DeadLetterEvent::DeadLettered(letter)) = event else {
+            return Err(unreadable(format!("event {lsn} is no dead letter")));
+        };
+        let DeadLettered { letter: id, execution, root, enqueued: at, script, source, attempts, error, .. } = *letter;
+        let first = self.event(at)?;
+        let died = enqueued(first).ok_or_else(|| unreadable(format!("event {at} is no enqueue")))?;
+        let original = self.of_enqueued(died, references + 1)?;
+        let trigger = source.trigger().and_then(|t| self.app.triggers.get(&t)).map(|t| t.spec.name.clone());
+        Ok(ContextInput::DeadLetter(Box::new(DeadLetter {
+            id: id.to_string(),
+            execution,
+            root,
+            original,
+            script,
+            trigger,
+            attempts,
+            last_error: error,
+            first_attempt_at: letter.first_attempt_at,
+            last_attempt_at: letter.last_attempt_at,
+        })))
+    }
+}
+
+fn enqueued(event: Event) -> Option<Enqueued> {
+    match event {
+        Event::Execution(ExecutionEvent::Enqueued(enqueued)) => Some(*enqueued),
+        Event::Execution(
+            ExecutionEvent::Claimed(_)
+            | ExecutionEvent::AloneEnded(_)
+            | ExecutionEvent::Released(_)
+            | ExecutionEvent::Completed(_)
+            | ExecutionEvent::AttemptFailed(_)
+            | ExecutionEvent::Abandoned(_)
+            | ExecutionEvent::Dropped(_)
+            | ExecutionEvent::DepthExceeded(_),
+        )
+        | Event::App(_)
+        | Event::Script(_)
+        | Event::Route(_)
+        | Event::Trigger(_)
+        | Event::Secret(_)
+        | Event::Kv(_)
+        | Event::DeadLetter(_) => None,
+    }
+}

@@ -1,0 +1,45 @@
+//! KV as of one LSN, as a script sees it.
+
+use std::sync::Arc;
+
+use relive_log::{AppId, Lsn};
+use relive_projections::{KvRange, Views};
+
+use crate::script::{ListItem, ListPage, ListQuery, ReadFailed, Slot, Snapshot};
+
+/// The views of one app as of one LSN.
+pub(crate) struct ViewSnapshot {
+    pub views: Arc<Views>,
+    pub app: AppId,
+    pub at: Lsn,
+    /// Bytes of keys and values in one page.
+    pub list_bytes_max: usize,
+}
+
+fn failed(error: impl std::fmt::Display) -> ReadFailed {
+    ReadFailed { message: error.to_string() }
+}
+
+impl Snapshot for ViewSnapshot {
+    fn get(&self, collection: &str, key: &str) -> Result<Slot, ReadFailed> {
+        let slot = self.views.kv().get(self.app, collection, key, self.at).map_err(failed)?;
+        Ok(Slot { version: slot.version, value: slot.value })
+    }
+
+    fn list(&self, query: &ListQuery) -> Result<ListPage, ReadFailed> {
+        let range = KvRange {
+            prefix: query.prefix.clone(),
+            cursor: query.cursor.clone(),
+            reverse: query.reverse,
+            limit: query.limit,
+            bytes_max: self.list_bytes_max,
+        };
+        let page = self.views.kv().list(self.app, &query.collection, &range, self.at).map_err(failed)?;
+        let item = |item: relive_projections::KvItem| ListItem {
+            key: item.key,
+            version: item.version,
+            value: item.value,
+        };
+        Ok(ListPage { items: page.items.into_iter().map(item).collect(), more: page.more })
+    }
+}

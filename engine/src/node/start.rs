@@ -1,0 +1,112 @@
+//! The start of a node: what a crash left behind is settled, what waits is lined up (D3).
+//!
+//! Invariants: E95 after the start no row is `running`; E96 reply-to work without an outcome is `abandoned`;
+//! E97 a crash counts as an attempt only if the attempt ran alone then.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use relive_log::events::{AbandonReason, Abandoned, ErrorKind, ErrorRecord, Event, ExecutionEvent};
+use relive_projections::{ExecutionRow, Status};
+
+use super::core::{Alone, Core, NotAppended, crashed, lane_of, runs_alone};
+use super::jobs::Jobs;
+use super::routes::RouteCache;
+use super::vault::Vaults;
+use super::waiters::Waiters;
+use super::{Node, NodeParts};
+use crate::decide::failure::{FailedAttempt, fail};
+use crate::decide::{Decision, Scene};
+use crate::refusal::Failure;
+use crate::script::CompileCache;
+
+/// Events of one batch of settlements.
+const SETTLE_EVENTS_MAX: usize = 1000;
+
+impl Node {
+    /// Starts on views that are caught up with the log: settles what a crash left behind and lines up what
+    /// waits. Nothing runs before threads are lent.
+    ///
+    /// # Errors
+    /// When the log fails.
+    pub fn start(parts: NodeParts) -> Result<Arc<Node>, Failure> {
+        let NodeParts { appender, reader, durability, views, clock, entropy, key, settings } = parts;
+        let waiters = Arc::new(Waiters::new(durability.clone()));
+        let wake = Arc::clone(&waiters);
+        durability.on_change(Box::new(move |_| wake.wake()));
+        let node = Arc::new(Node {
+            core: Mutex::new(Core::new(appender, settings.gate)),
+            views,
+            reader,
+            durability,
+            waiters,
+            jobs: Arc::new(Jobs::default()),
+            routes: RouteCache::default(),
+            vaults: Vaults::new(key),
+            compiled: CompileCache::default(),
+            clock,
+            entropy,
+            settings,
+            timers: Condvar::new(),
+            unlocked: Condvar::new(),
+            idle: Condvar::new(),
+        });
+        node.settle_crash()?;
+        Ok(node)
+    }
+
+    fn settle_crash(self: &Arc<Self>) -> Result<(), Failure> {
+        let mut core = self.core.lock();
+        let (cut_off, waiting): (Vec<ExecutionRow>, Vec<ExecutionRow>) = self
+            .views
+            .executions()
+            .open(None)
+            .into_iter()
+            .partition(|row| row.status == Status::Running || row.source.reply_to());
+        let now = self.clock.now();
+        for row in &waiting {
+            let alone = if runs_alone(row) { Alone::Yes } else { Alone::No };
+            core.line_up(row.app, row.execution, row.due_at, lane_of(&row.source, alone), now);
+        }
+        for rows in cut_off.chunks(SETTLE_EVENTS_MAX / 4) {
+            let scene = self.scene();
+            let mut decision = core.decision();
+            for row in rows {
+                settle(&scene, row, &mut decision);
+            }
+            core.append(&decision, &self.views, &self.durability, scene.now).map_err(|error| match error {
+                NotAppended::Failed(failure) => failure,
+                NotAppended::TooLarge { bytes, limit } => {
+                    Failure::Log { message: format!("a settlement of {bytes} bytes is over the limit of {limit}") }
+                }
+            })?;
+        }
+        if !cut_off.is_empty() {
+            tracing::warn!(executions = cut_off.len(), "the last run ended without settling these; settled now");
+        }
+        Ok(())
+    }
+}
+
+/// What a crash means for one execution that it cut off.
+fn settle(scene: &Scene<'_>, row: &ExecutionRow, out: &mut Decision) {
+    if row.source.reply_to() {
+        out.push(Event::Execution(ExecutionEvent::Abandoned(Abandoned {
+            app: row.app,
+            execution: row.execution,
+            reason: AbandonReason::Crash,
+        })));
+        return;
+    }
+    let Some(app) = scene.registry.app(row.app) else { return };
+    let was_alone = row.last_attempt().is_some_and(|attempt| attempt.alone_ms > 0 && !attempt.alone_ended);
+    let message = if was_alone {
+        "the process ended while this attempt ran alone"
+    } else {
+        "the process ended while this attempt ran; it does not count, the next one runs alone"
+    };
+    let error =
+        ErrorRecord { kind: ErrorKind::Crashed, message: message.to_owned(), line: 0, column: 0 };
+    let failed = FailedAttempt { error, record: None, counted: was_alone };
+    fail(scene, app, row, &crashed(row), failed, out);
+}

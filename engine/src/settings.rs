@@ -1,0 +1,61 @@
+//! Settings of the engine, every bound with a name. The server fills them from flags, environment and file.
+
+use relive_log::events::{Backoff, RetryPolicy};
+
+use crate::script::Limits;
+
+/// Settings of one node; see `contract.md` for the names on the outside.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Executions that run at once (`RELIVE_MAX_CONCURRENT_EXECUTIONS`).
+    pub gate: usize,
+    /// Sync calls that may wait for a place (`RELIVE_MAX_WAITING_CALLS`).
+    pub waiting_calls_max: usize,
+    /// The deepest execution that still runs (`RELIVE_MAX_TRIGGER_DEPTH`).
+    pub depth_max: u16,
+    /// Retries where a trigger or route says nothing (`RELIVE_RETRY_…`).
+    pub retry: RetryPolicy,
+    /// Wall-clock limit of an attempt, milliseconds (`RELIVE_EXECUTION_TIMEOUT_MS`).
+    pub timeout_ms: u64,
+    /// Budgets of a script.
+    pub limits: Limits,
+    /// Executions that one commit may fire.
+    pub fan_out_max: usize,
+    /// Conflicts after which an execution runs under its app's lock (S2).
+    pub conflicts_before_lock: u32,
+    /// Headers that are withheld from the record (T5), lower case.
+    pub sensitive_headers: Vec<String>,
+    /// Largest request body, bytes (`413` above).
+    pub request_body_max: usize,
+    /// Largest response body, bytes.
+    pub response_body_max: usize,
+    /// Largest script source, bytes.
+    pub source_bytes_max: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        EngineSettings {
+            gate: 4,
+            waiting_calls_max: 1024,
+            depth_max: 8,
+            retry: RetryPolicy {
+                max_attempts: 3,
+                backoff: Backoff::Exponential,
+                base_ms: 1000,
+                max_ms: 60_000,
+                jitter_pct: 20,
+            },
+            timeout_ms: 10_000,
+            limits: Limits::default(),
+            fan_out_max: 10_000,
+            conflicts_before_lock: 4,
+            sensitive_headers: ["authorization", "cookie", "proxy-authorization", "x-api-key"]
+                .map(str::to_owned)
+                .to_vec(),
+            request_body_max: 1024 * 1024,
+            response_body_max: 4 * 1024 * 1024,
+            source_bytes_max: 256 * 1024,
+        }
+    }
+}
