@@ -115,6 +115,9 @@ pub(crate) fn create(
         }
     }
     disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
+    // Here and not where the directory was made: a start that failed in between leaves the directory behind, and its
+    // name must be durable before anything in it counts.
+    sync_parent(disk, dir)?;
     let geometry = geometry(options, identity);
     let header = SegmentHeader::new(geometry, FIRST_SEGMENT, now, &options.software);
     publish(disk, &log_dir, &header)
@@ -147,6 +150,18 @@ pub(crate) fn create(
         replace_small(disk, dir, name, &bytes).map_err(io_error("install", &dir.join(name)))?;
     }
     Ok(())
+}
+
+/// A parent that may not even be opened was not where this process made the directory; that is fine.
+fn sync_parent(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    match disk.sync_dir(parent) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(io_error("sync directory", parent)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn geometry(options: &LogOptions, identity: FreshIdentity) -> Geometry {

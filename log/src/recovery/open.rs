@@ -87,9 +87,6 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<LockGuard, OpenError> {
         Ok(entries) => fresh::check_ours(dir, &entries)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             disk.mkdir(dir).map_err(io_error("make", dir))?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                disk.sync_dir(parent).map_err(io_error("sync directory", parent))?;
-            }
         }
         Err(error) => return Err(io_error("list", dir)(error)),
     }
