@@ -18,9 +18,36 @@ pub trait Entropy: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// A UUIDv7 from the seams: milliseconds of `now`, the rest random.
+/// A UUIDv7 from the seams: milliseconds of `now`, then the microseconds within it in the 12 bits of `rand_a`
+/// (RFC 9562, 6.2, method 3), the rest random. Ids made in a row sort in that order, to the microsecond.
 pub fn uuid_v7(now: UnixMicros, entropy: &dyn Entropy) -> Uuid {
-    let mut random = [0_u8; 10];
-    entropy.fill(&mut random);
-    uuid::Builder::from_unix_timestamp_millis(now.as_millis(), &random).into_uuid()
+    let mut tail = [0_u8; 10];
+    entropy.fill(&mut tail);
+    let fraction = (now.0 % 1000) * 4096 / 1000;
+    let [high, low] = u16::try_from(fraction).unwrap_or(0xFFF).to_be_bytes();
+    if let Some(sub_millisecond) = tail.first_chunk_mut::<2>() {
+        *sub_millisecond = [high, low];
+    }
+    uuid::Builder::from_unix_timestamp_millis(now.as_millis(), &tail).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Ones;
+    impl Entropy for Ones {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(0xFF);
+        }
+    }
+
+    #[test]
+    fn ids_sort_by_the_microsecond() {
+        let at = |us| uuid_v7(UnixMicros(us), &Ones);
+        let start = 1_800_000_000_000_000;
+        let ids: Vec<Uuid> = (0..3000).map(|us| at(start + us)).collect();
+        assert!(ids.is_sorted());
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+    }
 }

@@ -4,8 +4,8 @@
 //! name. Deploying the same plan twice changes nothing (idempotent).
 
 use relive_log::events::{
-    AppCreated, AppEvent, Event, Principal, RouteCreated, RouteEvent, RouteSpec, TriggerChanged, TriggerCreated,
-    TriggerEvent, TriggerSpec,
+    AppCreated, AppEvent, Event, Principal, RouteCreated, RouteEvent, RouteSpec, TriggerChanged,
+    TriggerCreated, TriggerEvent, TriggerSpec,
 };
 use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::App;
@@ -106,7 +106,8 @@ impl Deploying<'_> {
     }
 
     fn script(&mut self, name: &str, source: String) -> Result<(), Refusal> {
-        let deployed = registry::deploy_script(self.scene, self.app, self.id, name, source, self.by, self.out)?;
+        let deployed =
+            registry::deploy_script(self.scene, self.app, self.id, name, source, self.by, self.out)?;
         let action = match deployed {
             Deployed::New(_) => "create",
             Deployed::Changed(_) => "update",

@@ -6,8 +6,8 @@
 
 use relive_log::LetterId;
 use relive_log::events::{
-    AfterFailure, AttemptFailed, AttemptRecord, Backoff, DeadLetterEvent, DeadLetterHandlerFailed, DeadLettered,
-    ErrorKind, ErrorRecord, Event, ExecutionEvent, RetryPolicy, Source,
+    AfterFailure, AttemptFailed, AttemptRecord, Backoff, DeadLetterEvent, DeadLetterHandlerFailed,
+    DeadLettered, ErrorKind, ErrorRecord, Event, ExecutionEvent, RetryPolicy, Source,
 };
 use relive_projections::{App, ExecutionRow};
 use sha2::{Digest, Sha256};
@@ -88,8 +88,7 @@ pub(crate) fn fail(
         AfterFailure::DeadLetter => dead_letter(scene, app, row, ending, error, failures, out),
         AfterFailure::End => {
             if let Source::DeadLetter { letter, .. } = ending.source {
-                let event =
-                    DeadLetterHandlerFailed { app: ending.app, letter, execution: ending.execution };
+                let event = DeadLetterHandlerFailed { app: ending.app, letter, execution: ending.execution };
                 out.push(Event::DeadLetter(DeadLetterEvent::HandlerFailed(event)));
             }
             if ending.caller_gone {

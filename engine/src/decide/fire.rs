@@ -79,12 +79,8 @@ pub(crate) fn fire_mutations(
         return Ok(());
     }
     let first = out.first();
-    let mutations: Vec<Mutation> = out
-        .events()
-        .iter()
-        .zip(0_u64..)
-        .filter_map(|(event, at)| mutation(event, first.plus(at)))
-        .collect();
+    let mutations: Vec<Mutation> =
+        out.events().iter().zip(0_u64..).filter_map(|(event, at)| mutation(event, first.plus(at))).collect();
     let mut fired = 0_usize;
     for mutation in &mutations {
         for trigger in app.triggers.values().filter(|trigger| matches(trigger, mutation)) {

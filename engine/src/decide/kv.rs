@@ -1,7 +1,7 @@
 //! Decisions on KV writes through the admin API: conditions, limits, and the triggers that they fire.
 
-use relive_log::events::{Event, KvDeleted, KvEvent, KvPut, Principal, SharedBytes, Writer};
 use relive_log::Lsn;
+use relive_log::events::{Event, KvDeleted, KvEvent, KvPut, Principal, SharedBytes, Writer};
 
 use super::fire::{Cause, fire_mutations};
 use super::{Decision, Scene, names};

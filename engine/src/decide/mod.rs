@@ -52,7 +52,10 @@ impl Scene<'_> {
 
     /// The app with this slug.
     pub(crate) fn app(&self, slug: &str) -> Result<Arc<App>, Refusal> {
-        self.registry.app_by_slug(slug).cloned().ok_or_else(|| Refusal::NotFound { what: "app", name: slug.to_owned() })
+        self.registry
+            .app_by_slug(slug)
+            .cloned()
+            .ok_or_else(|| Refusal::NotFound { what: "app", name: slug.to_owned() })
     }
 }
 
@@ -103,20 +106,37 @@ pub(crate) fn decide(
         Command::ChangeApp { slug, name } => Ok(registry::change_app(scene, &slug, name, by, out)?),
         Command::DeleteApp { slug } => Ok(registry::delete_app(scene, &slug, by, out)?),
         Command::Deploy { app, plan } => Ok(deploy::deploy(scene, &app, plan, by, out)?),
-        Command::PutScript { app, name, source } => Ok(registry::put_script(scene, &app, &name, source, by, out)?),
+        Command::PutScript { app, name, source } => {
+            Ok(registry::put_script(scene, &app, &name, source, by, out)?)
+        }
         Command::DeleteScript { app, name } => Ok(registry::delete_script(scene, &app, &name, by, out)?),
         Command::CreateRoute { app, spec } => Ok(registry::create_route(scene, &app, spec, by, out)?),
         Command::DeleteRoute { app, route } => Ok(registry::delete_route(scene, &app, route, by, out)?),
         Command::CreateTrigger { app, spec } => Ok(registry::create_trigger(scene, &app, spec, by, out)?),
-        Command::DeleteTrigger { app, trigger } => Ok(registry::delete_trigger(scene, &app, trigger, by, out)?),
-        Command::SetSecret { app, name, value } => Ok(registry::set_secret(scene, &app, &name, &value, by, out)?),
+        Command::DeleteTrigger { app, trigger } => {
+            Ok(registry::delete_trigger(scene, &app, trigger, by, out)?)
+        }
+        Command::SetSecret { app, name, value } => {
+            Ok(registry::set_secret(scene, &app, &name, &value, by, out)?)
+        }
         Command::DeleteSecret { app, name } => Ok(registry::delete_secret(scene, &app, &name, by, out)?),
-        Command::PutKey { app, collection, key, value, condition } => {
-            kv::put(scene, &kv::Target { app: &app, collection: &collection, key: &key }, value, condition, by, out)
+        Command::PutKey { app, collection, key, value, condition } => kv::put(
+            scene,
+            &kv::Target { app: &app, collection: &collection, key: &key },
+            value,
+            condition,
+            by,
+            out,
+        ),
+        Command::DeleteKey { app, collection, key, condition } => kv::delete(
+            scene,
+            &kv::Target { app: &app, collection: &collection, key: &key },
+            condition,
+            by,
+            out,
+        ),
+        Command::Redrive { app, letter, version } => {
+            Ok(redrive::redrive(scene, &app, letter, version, by, out)?)
         }
-        Command::DeleteKey { app, collection, key, condition } => {
-            kv::delete(scene, &kv::Target { app: &app, collection: &collection, key: &key }, condition, by, out)
-        }
-        Command::Redrive { app, letter, version } => Ok(redrive::redrive(scene, &app, letter, version, by, out)?),
     }
 }

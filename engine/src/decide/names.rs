@@ -24,7 +24,10 @@ pub(crate) fn slug(text: &str) -> Result<(), Refusal> {
     if head && tail && text.len() <= 63 {
         return Ok(());
     }
-    Err(invalid("slug", format!("`{text}` is no slug: a lower-case letter, then at most 62 of a-z, 0-9 and -")))
+    Err(invalid(
+        "slug",
+        format!("`{text}` is no slug: a lower-case letter, then at most 62 of a-z, 0-9 and -"),
+    ))
 }
 
 /// A name of a script, trigger or secret: letters, digits, `_`, `-`, `.`; at most [`NAME_BYTES_MAX`].
@@ -33,7 +36,10 @@ pub(crate) fn name(field: &str, text: &str) -> Result<(), Refusal> {
     if !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(legal) {
         return Ok(());
     }
-    Err(invalid(field, format!("`{text}` is no name: 1 to {NAME_BYTES_MAX} letters, digits, `_`, `-` or `.`")))
+    Err(invalid(
+        field,
+        format!("`{text}` is no name: 1 to {NAME_BYTES_MAX} letters, digits, `_`, `-` or `.`"),
+    ))
 }
 
 /// A collection's name: 1 to 256 bytes, no control characters.
@@ -128,7 +134,9 @@ mod tests {
         for good in ["/", "/a", "/a/", "/a/{id}", "/a/{id}/b", "/files/{*rest}", "/{*all}"] {
             assert_eq!(path(good), Ok(()), "{good}");
         }
-        for bad in ["", "a", "//a", "/a//b", "/{id}x", "/{*rest}/a", "/{a}/{a}", "/{}", "/{*}", "/a?b", "/{a-b}"] {
+        for bad in
+            ["", "a", "//a", "/a//b", "/{id}x", "/{*rest}/a", "/{a}/{a}", "/{}", "/{*}", "/a?b", "/{a-b}"]
+        {
             assert!(path(bad).is_err(), "{bad}");
         }
     }

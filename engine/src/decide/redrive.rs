@@ -1,6 +1,8 @@
 //! Decision on a redrive: dead work runs again, with effects, as a fresh execution (D12).
 
-use relive_log::events::{DeadLetterEvent, DeadLetterRedriven, Enqueued, Event, ExecutionEvent, Input, Principal};
+use relive_log::events::{
+    DeadLetterEvent, DeadLetterRedriven, Enqueued, Event, ExecutionEvent, Input, Principal,
+};
 use relive_log::{ExecutionId, LetterId};
 
 use super::{Decision, Scene};
@@ -30,9 +32,13 @@ pub(super) fn redrive(
         RedriveVersion::Number(number) => Some(number),
     };
     if let Some(number) = pinned_version {
-        let known = app.scripts.get(&row.script).is_some_and(|s| s.versions.iter().any(|v| v.version == number));
+        let known =
+            app.scripts.get(&row.script).is_some_and(|s| s.versions.iter().any(|v| v.version == number));
         if !known {
-            return Err(Refusal::NotFound { what: "script version", name: format!("{} {number}", row.script) });
+            return Err(Refusal::NotFound {
+                what: "script version",
+                name: format!("{} {number}", row.script),
+            });
         }
     }
     let execution = ExecutionId(scene.mint());

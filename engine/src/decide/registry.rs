@@ -3,10 +3,10 @@
 //! Owns: uniqueness of slugs, routes and trigger names; version numbers; what a deletion drops (D17, S6).
 
 use relive_log::events::{
-    AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Pattern, Principal,
-    Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent, RouteSpec, ScriptDeleted, ScriptDeployed,
-    ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source, TriggerCreated, TriggerDeleted, TriggerEvent,
-    TriggerSpec,
+    AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Pattern,
+    Principal, Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent, RouteSpec, ScriptDeleted,
+    ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source, TriggerCreated,
+    TriggerDeleted, TriggerEvent, TriggerSpec,
 };
 use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::{App, ExecutionRow, Status};
@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Decision, Scene, names};
 use crate::command::Answer;
+use crate::node::secret_aad;
 use crate::refusal::Refusal;
 use crate::script::compile;
-use crate::node::secret_aad;
 use crate::secrets::seal;
 
 /// Longest wait that a retry setting may name: one day.
@@ -231,7 +231,8 @@ pub(super) fn check_route(spec: &RouteSpec) -> Result<(), Refusal> {
 
 /// Checks a retry policy (D7).
 pub(super) fn check_retry(retry: &RetryPolicy) -> Result<(), Refusal> {
-    let invalid = |field: &str, problem: String| Err(Refusal::Invalid { field: format!("retry.{field}"), problem });
+    let invalid =
+        |field: &str, problem: String| Err(Refusal::Invalid { field: format!("retry.{field}"), problem });
     if retry.max_attempts == 0 || retry.max_attempts > RETRY_ATTEMPTS_MAX {
         return invalid("max_attempts", format!("it counts the first attempt: 1 to {RETRY_ATTEMPTS_MAX}"));
     }
@@ -291,7 +292,13 @@ pub(super) fn delete_route(
 }
 
 /// Deletes a route and drops its unclaimed async work; sync callers that wait get their outcome.
-pub(super) fn remove_route(scene: &Scene<'_>, app: AppId, route: RouteId, by: &Principal, out: &mut Decision) {
+pub(super) fn remove_route(
+    scene: &Scene<'_>,
+    app: AppId,
+    route: RouteId,
+    by: &Principal,
+    out: &mut Decision,
+) {
     let of_route = |source: &Source| matches!(source, Source::Route { route: r, sync: false } if *r == route);
     drop_unclaimed(scene, app, "its route was deleted", of_route, out);
     out.push(Event::Route(RouteEvent::Deleted(RouteDeleted { app, route, by: by.clone() })));
@@ -327,7 +334,12 @@ pub(super) fn create_trigger(
         return Err(Refusal::Exists { what: "trigger", name: spec.name });
     }
     let trigger = TriggerId(scene.mint());
-    out.push(Event::Trigger(TriggerEvent::Created(TriggerCreated { app: app.id, trigger, spec, by: by.clone() })));
+    out.push(Event::Trigger(TriggerEvent::Created(TriggerCreated {
+        app: app.id,
+        trigger,
+        spec,
+        by: by.clone(),
+    })));
     Ok(Answer::Trigger(trigger))
 }
 
@@ -347,7 +359,13 @@ pub(super) fn delete_trigger(
 }
 
 /// Deletes a trigger and drops its unclaimed work (D17).
-pub(super) fn remove_trigger(scene: &Scene<'_>, app: AppId, trigger: TriggerId, by: &Principal, out: &mut Decision) {
+pub(super) fn remove_trigger(
+    scene: &Scene<'_>,
+    app: AppId,
+    trigger: TriggerId,
+    by: &Principal,
+    out: &mut Decision,
+) {
     drop_unclaimed(scene, app, "its trigger was deleted", |source| source.trigger() == Some(trigger), out);
     out.push(Event::Trigger(TriggerEvent::Deleted(TriggerDeleted { app, trigger, by: by.clone() })));
 }

@@ -108,10 +108,14 @@ impl Dispatch {
 
     /// Whether a sync call that arrives now would start at once.
     pub(crate) fn has_room_for_sync(&self) -> bool {
-        self.sync.is_empty() && self.peek_lane() != Some(Lane::Alone) && self.free() && self.only.is_none() && {
-            let reserved = self.reserved_for_background();
-            self.background.is_empty() || self.running_background >= reserved
-        }
+        self.sync.is_empty()
+            && self.peek_lane() != Some(Lane::Alone)
+            && self.free()
+            && self.only.is_none()
+            && {
+                let reserved = self.reserved_for_background();
+                self.background.is_empty() || self.running_background >= reserved
+            }
     }
 
     /// Takes the next execution to start, if there is room for one (E50 to E53).
@@ -189,7 +193,9 @@ impl Dispatch {
             (true, true) if self.gate == 1 => {
                 Some(if self.last_was_sync { Lane::Background } else { Lane::Sync })
             }
-            (true, true) if self.running_background < self.reserved_for_background() => Some(Lane::Background),
+            (true, true) if self.running_background < self.reserved_for_background() => {
+                Some(Lane::Background)
+            }
             (true, true) => Some(Lane::Sync),
         }
     }

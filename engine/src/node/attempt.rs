@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use relive_log::events::{
-    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, OutputRecord, Record, Released, SharedBytes, Source,
+    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, OutputRecord, Record, Released,
+    SharedBytes, Source,
 };
 use relive_log::{Lsn, UnixMicros};
 use relive_projections::App;
@@ -130,23 +131,26 @@ impl Node {
     /// The compiled script and the input of an attempt.
     fn ready(&self, job: &mut Job) -> Result<(Compiled, ContextInput), ErrorRecord> {
         match job.stop.expired() {
-            Some(StopCause::ShuttingDown) => return Err(error(ErrorKind::ShuttingDown, "the instance is shutting down")),
-            Some(StopCause::Timeout) => return Err(error(ErrorKind::Timeout, "the time was over before it started")),
+            Some(StopCause::ShuttingDown) => {
+                return Err(error(ErrorKind::ShuttingDown, "the instance is shutting down"));
+            }
+            Some(StopCause::Timeout) => {
+                return Err(error(ErrorKind::Timeout, "the time was over before it started"));
+            }
             None => {}
         }
         let source = self.source(job)?;
-        let compiled = self.compiled.get_or_compile(&job.ending.script, &source).map_err(|e| ErrorRecord {
-            kind: ErrorKind::Parse,
-            message: e.message,
-            line: e.line,
-            column: e.column,
+        let compiled = self.compiled.get_or_compile(&job.ending.script, &source).map_err(|e| {
+            ErrorRecord { kind: ErrorKind::Parse, message: e.message, line: e.line, column: e.column }
         })?;
         if let Some(live) = job.live.take() {
             return Ok((compiled, live));
         }
         let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app: &job.app, who: For::Attempt };
         let input = inputs.of(job.enqueued.pos, job.enqueued.lsn).map_err(|why| match why {
-            NoInput::KeyMissing => error(ErrorKind::KeyMissing, "a header is sealed with a key that is not here"),
+            NoInput::KeyMissing => {
+                error(ErrorKind::KeyMissing, "a header is sealed with a key that is not here")
+            }
             NoInput::NotRecorded => error(ErrorKind::Internal, "the input was not recorded"),
             NoInput::Failed(failure) => error(ErrorKind::Internal, failure.to_string()),
         })?;
@@ -208,7 +212,12 @@ impl Node {
         masker.mask_bytes(&mut output.head);
         let reads = record.reads.clone();
         if records_nothing(job) {
-            record = AttemptRecord { operations: record.operations, conflicts, snapshot, ..AttemptRecord::default() };
+            record = AttemptRecord {
+                operations: record.operations,
+                conflicts,
+                snapshot,
+                ..AttemptRecord::default()
+            };
             output.head.clear();
         }
         let success = Box::new(Success { output, record, writes, reads, snapshot });
@@ -298,7 +307,11 @@ impl Node {
         let open = self.views.executions().with_open(execution, |_| ()).is_some();
         let Some(app) = registry.app(job.app.id).filter(|_| open).map(Arc::clone) else {
             let error = error(ErrorKind::ScriptMissing, "the app was deleted while this ran");
-            return Settled::Ended { after: self.views.applied(), lsn: self.views.applied(), result: Err(error) };
+            return Settled::Ended {
+                after: self.views.applied(),
+                lsn: self.views.applied(),
+                result: Err(error),
+            };
         };
         let scene = self.scene();
         let (error, record) = match ran {
@@ -310,12 +323,17 @@ impl Node {
                 match commit(&scene, &app, &ending, *success, &mut decision) {
                     Ok(()) => match core.append(&decision, &self.views, &self.durability, scene.now) {
                         Ok(appended) => {
-                            let (after, lsn) =
-                                if read_only { (depends_on, snapshot) } else { (appended.last, appended.last) };
+                            let (after, lsn) = if read_only {
+                                (depends_on, snapshot)
+                            } else {
+                                (appended.last, appended.last)
+                            };
                             let result = reply.ok_or_else(|| error_without_caller());
                             return Settled::Ended { after, lsn, result };
                         }
-                        Err(why) => (not_appended(&why), AttemptRecord { snapshot, operations, ..Default::default() }),
+                        Err(why) => {
+                            (not_appended(&why), AttemptRecord { snapshot, operations, ..Default::default() })
+                        }
                     },
                     Err(NotCommitted::Conflict) => return Settled::Conflict,
                     Err(NotCommitted::FanOut(refusal)) => (
@@ -373,7 +391,8 @@ impl Node {
         let mut core = self.core.lock();
         core.locks.remove(&job.app.id);
         let deferred = std::mem::take(&mut core.deferred);
-        let (ready, later): (Vec<Deferred>, Vec<Deferred>) = deferred.into_iter().partition(|d| d.app == job.app.id);
+        let (ready, later): (Vec<Deferred>, Vec<Deferred>) =
+            deferred.into_iter().partition(|d| d.app == job.app.id);
         core.deferred = later;
         drop(core);
         self.unlocked.notify_all();
@@ -414,9 +433,10 @@ fn error_without_caller() -> ErrorRecord {
 
 fn not_appended(why: &NotAppended) -> ErrorRecord {
     match why {
-        NotAppended::TooLarge { bytes, limit } => {
-            error(ErrorKind::Writes, format!("the commit has {bytes} bytes, the limit is {limit} (batch limit)"))
-        }
+        NotAppended::TooLarge { bytes, limit } => error(
+            ErrorKind::Writes,
+            format!("the commit has {bytes} bytes, the limit is {limit} (batch limit)"),
+        ),
         NotAppended::Failed(Failure::NoSpace { message }) => error(ErrorKind::NoSpace, message.clone()),
         NotAppended::Failed(failure) => error(ErrorKind::Internal, failure.to_string()),
     }

@@ -4,7 +4,8 @@
 //! header's value never enters an event in clear; E71 a secret's value in a request is masked in its record.
 
 use relive_log::events::{
-    DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent, RequestRecord,
+    DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent,
+    RequestRecord,
 };
 use relive_log::{FramePos, Lsn, Reader};
 use relive_projections::App;
@@ -77,8 +78,10 @@ impl Recorder<'_> {
                 let mut nonce = [0_u8; 24];
                 self.entropy.fill(&mut nonce);
                 // Sealing fails above 256 GiB only; a header that could not be sealed is never kept in clear.
-                seal(self.vaults.key(), nonce, HEADER_AAD, value.as_bytes())
-                    .map_or_else(|_| HeaderRecord::Digest(self.vaults.key().header_digest(name, value)), HeaderRecord::Sealed)
+                seal(self.vaults.key(), nonce, HEADER_AAD, value.as_bytes()).map_or_else(
+                    |_| HeaderRecord::Digest(self.vaults.key().header_digest(name, value)),
+                    HeaderRecord::Sealed,
+                )
             }
         }
     }
@@ -142,7 +145,8 @@ impl Inputs<'_> {
             Input::Letter(lsn) => self.letter(lsn, references),
             Input::SameAs(lsn) => {
                 let event = self.event(lsn)?;
-                let first = enqueued(event).ok_or_else(|| unreadable(format!("event {lsn} is no enqueue")))?;
+                let first =
+                    enqueued(event).ok_or_else(|| unreadable(format!("event {lsn} is no enqueue")))?;
                 self.of_enqueued(first, references + 1)
             }
             Input::Payload(payload) => Ok(ContextInput::Payload(payload)),
@@ -155,9 +159,12 @@ impl Inputs<'_> {
         for (name, value) in record.headers {
             let text = match (value, self.who) {
                 (HeaderRecord::Clear(text), _) => text,
-                (HeaderRecord::Digest(_), _) | (HeaderRecord::Sealed(_), For::Eyes) => format!("‹header:{name}›"),
+                (HeaderRecord::Digest(_), _) | (HeaderRecord::Sealed(_), For::Eyes) => {
+                    format!("‹header:{name}›")
+                }
                 (HeaderRecord::Sealed(sealed), For::Attempt) => {
-                    let plain = open(self.vaults.key(), HEADER_AAD, &sealed).map_err(|_| NoInput::KeyMissing)?;
+                    let plain =
+                        open(self.vaults.key(), HEADER_AAD, &sealed).map_err(|_| NoInput::KeyMissing)?;
                     String::from_utf8_lossy(&plain).into_owned()
                 }
             };
@@ -215,7 +222,9 @@ impl Inputs<'_> {
         let Event::DeadLetter(DeadLetterEvent::DeadLettered(letter)) = event else {
             return Err(unreadable(format!("event {lsn} is no dead letter")));
         };
-        let DeadLettered { letter: id, execution, root, enqueued: at, script, source, attempts, error, .. } = *letter;
+        let DeadLettered {
+            letter: id, execution, root, enqueued: at, script, source, attempts, error, ..
+        } = *letter;
         let first = self.event(at)?;
         let died = enqueued(first).ok_or_else(|| unreadable(format!("event {at} is no enqueue")))?;
         let original = self.of_enqueued(died, references + 1)?;

@@ -31,8 +31,8 @@ use self::core::{Core, Deferred};
 use self::input::{For, Inputs, NoInput};
 use self::jobs::Jobs;
 use self::routes::RouteCache;
-pub(crate) use self::vault::secret_aad;
 use self::vault::Vaults;
+pub(crate) use self::vault::secret_aad;
 use self::waiters::Waiters;
 use crate::command::{Command, Committed, DeployMode};
 use crate::decide::{Scene, decide};
@@ -190,7 +190,8 @@ impl Node {
         match result {
             Ok(committed) => {
                 let lsn = committed.lsn;
-                let answer = |durable: Result<(), Failure>| done(durable.map(|()| committed).map_err(Into::into));
+                let answer =
+                    |durable: Result<(), Failure>| done(durable.map(|()| committed).map_err(Into::into));
                 self.waiters.when_durable(lsn, Box::new(answer));
             }
             Err(error) => done(Err(error)),

@@ -43,7 +43,8 @@ impl RouteTable {
                 Segment::Rest(_) => (2, String::new()),
             };
             let same = |p: &&mut Pattern| {
-                p.segments.len() == segments.len() && p.segments.iter().map(shape).eq(segments.iter().map(shape))
+                p.segments.len() == segments.len()
+                    && p.segments.iter().map(shape).eq(segments.iter().map(shape))
             };
             let method = (route.spec.method.clone(), route.id);
             match patterns.iter_mut().find(same) {
@@ -176,7 +177,11 @@ mod tests {
                         Segment::Rest(_) => 2,
                     })
                     .collect();
-                Pattern { segments, rank, methods: vec![((*method).to_owned(), RouteId::from_bytes([n; 16]))] }
+                Pattern {
+                    segments,
+                    rank,
+                    methods: vec![((*method).to_owned(), RouteId::from_bytes([n; 16]))],
+                }
             })
             .collect();
         patterns.sort_by(|a, b| a.rank.cmp(&b.rank));

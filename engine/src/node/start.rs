@@ -74,15 +74,20 @@ impl Node {
             for row in rows {
                 settle(&scene, row, &mut decision);
             }
-            core.append(&decision, &self.views, &self.durability, scene.now).map_err(|error| match error {
-                NotAppended::Failed(failure) => failure,
-                NotAppended::TooLarge { bytes, limit } => {
-                    Failure::Log { message: format!("a settlement of {bytes} bytes is over the limit of {limit}") }
-                }
-            })?;
+            core.append(&decision, &self.views, &self.durability, scene.now).map_err(
+                |error| match error {
+                    NotAppended::Failed(failure) => failure,
+                    NotAppended::TooLarge { bytes, limit } => Failure::Log {
+                        message: format!("a settlement of {bytes} bytes is over the limit of {limit}"),
+                    },
+                },
+            )?;
         }
         if !cut_off.is_empty() {
-            tracing::warn!(executions = cut_off.len(), "the last run ended without settling these; settled now");
+            tracing::warn!(
+                executions = cut_off.len(),
+                "the last run ended without settling these; settled now"
+            );
         }
         Ok(())
     }
@@ -105,8 +110,7 @@ fn settle(scene: &Scene<'_>, row: &ExecutionRow, out: &mut Decision) {
     } else {
         "the process ended while this attempt ran; it does not count, the next one runs alone"
     };
-    let error =
-        ErrorRecord { kind: ErrorKind::Crashed, message: message.to_owned(), line: 0, column: 0 };
+    let error = ErrorRecord { kind: ErrorKind::Crashed, message: message.to_owned(), line: 0, column: 0 };
     let failed = FailedAttempt { error, record: None, counted: was_alone };
     fail(scene, app, row, &crashed(row), failed, out);
 }

@@ -37,9 +37,8 @@ impl AppVault {
             let value = open(key, &aad, &secret.sealed).ok().and_then(|plain| String::from_utf8(plain).ok());
             secrets.insert(secret.name.clone(), (secret.version, value));
         }
-        let masker = Masker::new(
-            secrets.iter().filter_map(|(name, (_, value))| Some((name.clone(), value.clone()?))),
-        );
+        let masker =
+            Masker::new(secrets.iter().filter_map(|(name, (_, value))| Some((name.clone(), value.clone()?))));
         AppVault { secrets, masker }
     }
 

@@ -68,6 +68,7 @@ fn shortened(mut message: String) -> String {
 }
 
 /// The error below all "in call to function", with the innermost position that is known.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only two variants of Rhai's open enum wrap another")]
 fn innermost(mut error: &EvalAltResult) -> (&EvalAltResult, Position) {
     let mut position = error.position();
     loop {
@@ -83,6 +84,7 @@ fn innermost(mut error: &EvalAltResult) -> (&EvalAltResult, Position) {
 }
 
 /// The record of an error that ended a run by itself (not a budget that the host noticed first).
+#[expect(clippy::wildcard_enum_match_arm, reason = "Rhai's enum is open: what is not named is `runtime`")]
 pub(super) fn classify(error: &EvalAltResult) -> ErrorRecord {
     let (error, position) = innermost(error);
     match error {

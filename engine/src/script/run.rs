@@ -85,15 +85,10 @@ fn evaluate(host: &Arc<Host>, compiled: &Compiled) -> Result<Returned, ErrorReco
     let engine = engine::running(host);
     let mut scope = Scope::new();
     let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, compiled.ast());
-    let outcome = match result {
-        Ok(value) => Ok(value),
-        Err(error) => match *error {
-            EvalAltResult::Exit(value, _) => Ok(value),
-            error => Err(error),
-        },
-    };
+    let outcome = result
+        .or_else(|error| if let EvalAltResult::Exit(value, _) = *error { Ok(value) } else { Err(error) });
     let outcome = match (host.stopped(), outcome) {
-        (Some(stop), ended) => Err(placed(stop, ended.err().as_ref())),
+        (Some(stop), ended) => Err(placed(stop, ended.err().as_deref())),
         (None, Ok(value)) => Ok(returned(value)),
         (None, Err(error)) => Err(classify(&error)),
     };

@@ -101,3 +101,43 @@ fn replace_bytes(bytes: &[u8], value: &[u8], shown: &[u8]) -> Option<Vec<u8>> {
     out.extend_from_slice(rest);
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Masked, Masker};
+
+    fn masker(secrets: &[(&str, &str)]) -> Masker {
+        Masker::new(secrets.iter().map(|(name, value)| (name.to_string(), value.to_string())))
+    }
+
+    #[track_caller]
+    fn check(secrets: &[(&str, &str)], text: &str, expected: &str) {
+        let masker = masker(secrets);
+        let found = if text == expected { Masked::No } else { Masked::Yes };
+        let (mut shown, mut bytes) = (text.to_owned(), text.as_bytes().to_vec());
+        assert_eq!((masker.mask_text(&mut shown), shown.as_str()), (found, expected));
+        assert_eq!((masker.mask_bytes(&mut bytes), bytes.as_slice()), (found, expected.as_bytes()));
+    }
+
+    #[test]
+    fn e49_every_occurrence_is_replaced_longest_first() {
+        let two = [("short", "abcd"), ("long", "abcdef")];
+        check(&two, "abcdef abcd", "‹secret:long› ‹secret:short›");
+        check(&two, "abcdabcd", "‹secret:short›‹secret:short›");
+        check(&two, "abcabcd", "abc‹secret:short›");
+        check(&two, "nothing", "nothing");
+        check(&[("s", "aaaa")], "aaaaa aaa", "‹secret:s›a aaa");
+        check(&[("s", "größe")], "Über größe!", "Über ‹secret:s›!");
+        check(&[("tiny", "abc")], "abc", "abc");
+        check(&[], "abcd", "abcd");
+        check(&[("s", "abcd")], "", "");
+    }
+
+    #[test]
+    fn bytes_need_not_be_text_and_values_are_not_shown() {
+        let mut bytes = b"\xff\xfeabcd\xff".to_vec();
+        assert_eq!(masker(&[("s", "abcd")]).mask_bytes(&mut bytes), Masked::Yes);
+        assert_eq!(bytes, [b"\xff\xfe".as_slice(), "‹secret:s›".as_bytes(), b"\xff"].concat());
+        assert!(!format!("{:?}", masker(&[("s", "abcd")])).contains("abcd"));
+    }
+}

@@ -141,3 +141,60 @@ pub fn open(key: &InstanceKey, aad: &[u8], sealed: &SealedBytes) -> Result<Vec<u
     let payload = Payload { msg: sealed.ciphertext.as_slice(), aad };
     key.cipher().decrypt(XNonce::from_slice(&sealed.nonce), payload).map_err(|_| OpenError::Damaged)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{InstanceKey, KeyTextError, OpenError, open, seal};
+
+    fn key(byte: u8) -> InstanceKey {
+        InstanceKey::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn e48_only_the_same_key_and_binding_open_and_no_bit_may_differ() {
+        let sealed = seal(&key(1), [5; 24], b"shop/stripe", b"sk_live").expect("seals");
+        assert_eq!(open(&key(1), b"shop/stripe", &sealed).as_deref(), Ok(b"sk_live".as_slice()));
+        assert_eq!(open(&key(2), b"shop/stripe", &sealed), Err(OpenError::OtherKey));
+        assert_eq!(open(&key(1), b"shop/other", &sealed), Err(OpenError::Damaged));
+        for bit in 0..sealed.ciphertext.len() * 8 {
+            let mut changed = sealed.clone();
+            if let Some(byte) = changed.ciphertext.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+            assert_eq!(open(&key(1), b"shop/stripe", &changed), Err(OpenError::Damaged), "bit {bit}");
+        }
+        for len in 0..sealed.ciphertext.len() {
+            let mut cut = sealed.clone();
+            cut.ciphertext.truncate(len);
+            assert_eq!(open(&key(1), b"shop/stripe", &cut), Err(OpenError::Damaged), "length {len}");
+        }
+        let mut other_nonce = sealed;
+        other_nonce.nonce = [6; 24];
+        assert_eq!(open(&key(1), b"shop/stripe", &other_nonce), Err(OpenError::Damaged));
+    }
+
+    #[test]
+    fn keys_read_as_hexadecimal_and_as_base64() {
+        let hex = "ff".repeat(32);
+        let base64 = format!("{}8=", "/".repeat(42));
+        let url = format!("{}8", "_".repeat(42));
+        for text in [&hex, &format!(" {hex}\n"), &base64, &url] {
+            assert_eq!(InstanceKey::from_text(text), Ok(key(0xff)), "{text}");
+        }
+        for text in ["", "ff", &"f".repeat(63), &"zz".repeat(32), "not a key"] {
+            assert_eq!(InstanceKey::from_text(text), Err(KeyTextError), "{text}");
+        }
+        assert_eq!(key(0xff).to_text(), hex);
+        assert_ne!(key(1).key_id(), key(2).key_id());
+        assert!(!format!("{:?}", key(0xff)).contains("ffff"));
+    }
+
+    #[test]
+    fn digests_of_headers_depend_on_key_name_and_value() {
+        let digest = key(1).header_digest("Cookie", "a=1");
+        assert_eq!(digest, key(1).header_digest("cookie", "a=1"));
+        assert_ne!(digest, key(2).header_digest("cookie", "a=1"));
+        assert_ne!(digest, key(1).header_digest("cookie", "a=2"));
+        assert_ne!(key(1).header_digest("ab", "c"), key(1).header_digest("a", "bc"));
+    }
+}

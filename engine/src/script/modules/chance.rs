@@ -25,25 +25,25 @@ pub(in crate::script) fn generator(seed: [u8; 16]) -> ChaCha20Rng {
 
 pub(super) fn random() -> Family {
     let mut module = Family::new("random");
-    module.add("int", int);
-    module.add("float", float);
-    module.add("bytes", bytes);
+    module.add2("int", int);
+    module.add0("float", float);
+    module.add1("bytes", bytes);
     module
 }
 
 pub(super) fn uuid() -> Family {
     let mut module = Family::new("uuid");
-    module.add("v4", v4);
-    module.add("v7", v7);
+    module.add0("v4", v4);
+    module.add0("v7", v7);
     module
 }
 
 /// An integer from `lo` to `hi`, both included, each as likely as any other.
-fn int(call: Call<'_>, lo: i64, hi: i64) -> Answer<i64> {
+fn int(call: &Call<'_>, lo: i64, hi: i64) -> Answer<i64> {
     if lo > hi {
         return Err(runtime(format!("random::int: {lo} is above {hi}")));
     }
-    let host = Host::of(&call)?;
+    let host = Host::of(call)?;
     let mut chance = host.chance.lock();
     let span = hi.wrapping_sub(lo).cast_unsigned();
     let Some(values) = span.checked_add(1) else { return Ok(chance.next_u64().cast_signed()) };
@@ -59,14 +59,14 @@ fn int(call: Call<'_>, lo: i64, hi: i64) -> Answer<i64> {
 
 /// A float from 0 (included) to 1 (not included), 53 random bits.
 #[expect(clippy::cast_precision_loss, reason = "53 bits fit into a float exactly")]
-fn float(call: Call<'_>) -> Answer<f64> {
-    let host = Host::of(&call)?;
+fn float(call: &Call<'_>) -> Answer<f64> {
+    let host = Host::of(call)?;
     let bits = host.chance.lock().next_u64() >> 11;
     Ok(bits as f64 / (1_u64 << 53) as f64)
 }
 
-fn bytes(call: Call<'_>, len: i64) -> Answer<Blob> {
-    let host = Host::of(&call)?;
+fn bytes(call: &Call<'_>, len: i64) -> Answer<Blob> {
+    let host = Host::of(call)?;
     let size = usize::try_from(len)
         .ok()
         .filter(|_| len <= BYTES_MAX)
@@ -76,16 +76,16 @@ fn bytes(call: Call<'_>, len: i64) -> Answer<Blob> {
     Ok(blob)
 }
 
-fn v4(call: Call<'_>) -> Answer<String> {
-    let host = Host::of(&call)?;
+fn v4(call: &Call<'_>) -> Answer<String> {
+    let host = Host::of(call)?;
     let mut random = [0; 16];
     host.chance.lock().fill_bytes(&mut random);
     Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
 }
 
 /// Its time is the claim time, so ids of one run do not sort among themselves.
-fn v7(call: Call<'_>) -> Answer<String> {
-    let host = Host::of(&call)?;
+fn v7(call: &Call<'_>) -> Answer<String> {
+    let host = Host::of(call)?;
     let mut random = [0; 10];
     host.chance.lock().fill_bytes(&mut random);
     let ms = host.claim_time.as_millis();

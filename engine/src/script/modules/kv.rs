@@ -16,57 +16,57 @@ type Text = ImmutableString;
 
 pub(super) fn module() -> Family {
     let mut module = Family::new("kv");
-    module.add("get", get);
-    module.add("has", has);
-    module.add("set", set);
-    module.add("set", set_with);
-    module.add("delete", delete);
-    module.add("incr", incr);
-    module.add("list", kv_list::list);
-    module.add("list", kv_list::list_with);
+    module.add2("get", get);
+    module.add2("has", has);
+    module.add3("set", set);
+    module.add4("set", set_with);
+    module.add2("delete", delete);
+    module.add3("incr", incr);
+    module.add1("list", kv_list::list);
+    module.add2("list", kv_list::list_with);
     module
 }
 
-fn get(call: Call<'_>, collection: Text, key: Text) -> Answer<Dynamic> {
-    let host = Host::of(&call)?;
+fn get(call: &Call<'_>, collection: Text, key: Text) -> Answer<Dynamic> {
+    let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_READ, "kv::get")?;
     let key = full_key(&host, &collection, &key)?;
-    match read(&host, &call, &key)? {
-        Some(value) => decode(&host, &call, &value),
+    match read(&host, call, &key)? {
+        Some(value) => decode(&host, call, &value),
         None => Ok(Dynamic::UNIT),
     }
 }
 
-fn has(call: Call<'_>, collection: Text, key: Text) -> Answer<bool> {
-    let host = Host::of(&call)?;
+fn has(call: &Call<'_>, collection: Text, key: Text) -> Answer<bool> {
+    let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_READ, "kv::has")?;
     let key = full_key(&host, &collection, &key)?;
-    Ok(read(&host, &call, &key)?.is_some())
+    Ok(read(&host, call, &key)?.is_some())
 }
 
-fn set(call: Call<'_>, collection: Text, key: Text, value: Dynamic) -> Answer<()> {
-    let host = Host::of(&call)?;
+fn set(call: &Call<'_>, collection: Text, key: Text, value: Dynamic) -> Answer<()> {
+    let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_WRITE, "kv::set")?;
     let key = full_key(&host, &collection, &key)?;
     let limit = host.limits.value_bytes_max;
     let json = convert::to_json(&value, limit).map_err(|refused| runtime(format!("kv::set: {refused}")))?;
-    write(&host, &call, key, Some(json.into()))
+    write(&host, call, key, Some(json.into()))
 }
 
-fn set_with(_: Call<'_>, _: Text, _: Text, _: Dynamic, options: Map) -> Answer<()> {
+fn set_with(_: &Call<'_>, _: Text, _: Text, _: Dynamic, options: Map) -> Answer<()> {
     match options.keys().find(|name| name.as_str() != "ttl_ms") {
         Some(unknown) => Err(runtime(format!("kv::set knows no option {unknown}"))),
         None => Err(runtime("kv::set: ttl_ms is not supported yet")),
     }
 }
 
-fn delete(call: Call<'_>, collection: Text, key: Text) -> Answer<bool> {
-    let host = Host::of(&call)?;
+fn delete(call: &Call<'_>, collection: Text, key: Text) -> Answer<bool> {
+    let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_WRITE, "kv::delete")?;
     let key = full_key(&host, &collection, &key)?;
-    let was_there = read(&host, &call, &key)?.is_some();
-    if stored(&host, &call, &key)?.is_some() {
-        write(&host, &call, key, None)?;
+    let was_there = read(&host, call, &key)?.is_some();
+    if stored(&host, call, &key)?.is_some() {
+        write(&host, call, key, None)?;
     } else {
         // The snapshot lacks it: nothing to delete, and an own write before this one is void.
         let mut effects = host.effects.lock();
@@ -77,20 +77,20 @@ fn delete(call: Call<'_>, collection: Text, key: Text) -> Answer<bool> {
     Ok(was_there)
 }
 
-fn incr(call: Call<'_>, collection: Text, key: Text, by: i64) -> Answer<i64> {
-    let host = Host::of(&call)?;
+fn incr(call: &Call<'_>, collection: Text, key: Text, by: i64) -> Answer<i64> {
+    let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_WRITE, "kv::incr")?;
     let key = full_key(&host, &collection, &key)?;
-    let before = match read(&host, &call, &key)? {
+    let before = match read(&host, call, &key)? {
         None => 0,
-        Some(value) => decode(&host, &call, &value)?.as_int().map_err(|found| {
+        Some(value) => decode(&host, call, &value)?.as_int().map_err(|found| {
             runtime(format!("kv::incr: {}/{} holds a value of type {found}, not an integer", key.0, key.1))
         })?,
     };
     let after = before.checked_add(by).ok_or_else(|| {
         runtime(format!("kv::incr: {before} + {by} does not fit into a 64-bit integer ({}/{})", key.0, key.1))
     })?;
-    write(&host, &call, key, Some(after.to_string().into_bytes().into()))?;
+    write(&host, call, key, Some(after.to_string().into_bytes().into()))?;
     Ok(after)
 }
 

@@ -14,21 +14,21 @@ use super::super::host::Host;
 use super::super::types::{ListItem, ListQuery};
 use super::kv::{check_collection, decode};
 
-pub(super) fn list(call: Call<'_>, collection: ImmutableString) -> Answer<Map> {
+pub(super) fn list(call: &Call<'_>, collection: ImmutableString) -> Answer<Map> {
     list_with(call, collection, Map::new())
 }
 
-pub(super) fn list_with(call: Call<'_>, collection: ImmutableString, options: Map) -> Answer<Map> {
-    let host = Host::of(&call)?;
+pub(super) fn list_with(call: &Call<'_>, collection: ImmutableString, options: Map) -> Answer<Map> {
+    let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_READ, "kv::list")?;
     check_collection(&host, &collection)?;
     let query = query(&host, &collection, &options)?;
-    let page = Merge::new(&host, &call, query).page()?;
+    let page = Merge::new(&host, call, query).page()?;
     let mut items = Array::with_capacity(page.items.len());
     for (key, value) in page.items {
         let mut item = Map::new();
         item.insert("key".into(), key.into());
-        item.insert("value".into(), decode(&host, &call, &value)?);
+        item.insert("value".into(), decode(&host, call, &value)?);
         items.push(item.into());
     }
     let mut answer = Map::new();

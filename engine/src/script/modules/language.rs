@@ -22,7 +22,10 @@ pub(in crate::script) fn module() -> Shared<Module> {
         .set_into_module(&mut module, || -> Answer<Dynamic> { exit(Dynamic::UNIT) });
     FuncRegistration::new("exit").with_volatility(true).set_into_module(&mut module, exit);
     FuncRegistration::new("take").set_into_module(&mut module, take);
-    FuncRegistration::new("parse_json").set_into_module(&mut module, text::parse);
+    FuncRegistration::new("parse_json")
+        .set_into_module(&mut module, |call: Call<'_>, text: ImmutableString| -> Answer<Dynamic> {
+            text::parse(&call, text)
+        });
     FuncRegistration::new("to_json").set_into_module(&mut module, to_json);
     for name in ["to_string", "to_debug"] {
         container::<Array>(&mut module, name);
@@ -63,7 +66,7 @@ fn take(value: &mut Dynamic) -> Answer<Dynamic> {
 }
 
 fn to_json(call: Call<'_>, map: &mut Map) -> Answer<String> {
-    text::stringify(call, Dynamic::from_map(map.clone()))
+    text::stringify(&call, Dynamic::from_map(map.clone()))
 }
 
 /// Every kind that Rhai prints by a version of its own needs one here, or its version would win.

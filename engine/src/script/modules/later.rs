@@ -2,7 +2,7 @@
 //!
 //! Owns: the table. Never does: behave. A line leaves the table when its function is built.
 
-use rhai::Dynamic;
+use rhai::{Dynamic, NativeCallContext as Call};
 
 use super::super::errors::{Answer, runtime};
 use super::Family;
@@ -43,8 +43,8 @@ pub(super) fn add(families: &mut Vec<Family>) {
 fn refuse(module: &mut Family, function: &'static str, full: &'static str) {
     type D = Dynamic;
     let not_yet = move || -> Answer<D> { Err(runtime(format!("{full} is not supported yet"))) };
-    module.add(function, move |_: D| -> Answer<D> { not_yet() });
-    module.add(function, move |_: D, _: D| -> Answer<D> { not_yet() });
-    module.add(function, move |_: D, _: D, _: D| -> Answer<D> { not_yet() });
-    module.add(function, move |_: D, _: D, _: D, _: D| -> Answer<D> { not_yet() });
+    module.add1(function, move |_: &Call<'_>, _: D| not_yet());
+    module.add2(function, move |_: &Call<'_>, _: D, _: D| not_yet());
+    module.add3(function, move |_: &Call<'_>, _: D, _: D, _: D| not_yet());
+    module.add4(function, move |_: &Call<'_>, _: D, _: D, _: D, _: D| not_yet());
 }

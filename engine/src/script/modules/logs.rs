@@ -21,9 +21,7 @@ pub(super) fn module() -> Family {
         ("warn", LogLevel::Warn),
         ("error", LogLevel::Error),
     ] {
-        module.add(name, move |call: Call<'_>, message: Dynamic| -> Answer<()> {
-            write(&call, level, &message)
-        });
+        module.add1(name, move |call: &Call<'_>, message: Dynamic| write(call, level, &message));
     }
     module
 }

@@ -14,7 +14,7 @@ mod secrets;
 pub(super) mod text;
 pub(super) mod time;
 
-use rhai::{Blob, Dynamic, FuncRegistration, Module, RhaiNativeFunc, Shared, Variant};
+use rhai::{Blob, Dynamic, FuncRegistration, Module, NativeCallContext as Call, Shared, Variant};
 
 use super::errors::{Answer, runtime};
 
@@ -30,18 +30,78 @@ impl Family {
         Family { name, module: Module::new(), functions: Vec::new() }
     }
 
-    fn add<A, const N: usize, const X: bool, R, const F: bool, Function>(
+    /// Functions of each arity are handed the call by reference; their errors get its position, which Rhai
+    /// fills in for operators and methods, but not for qualified calls.
+    fn add0<R: Kind>(&mut self, name: &'static str, f: impl Fn(&Call<'_>) -> Answer<R> + SendSync) {
+        self.keep(name);
+        FuncRegistration::new(name).set_into_module(&mut self.module, move |call: Call<'_>| -> Answer<R> {
+            located(&call, f(&call))
+        });
+    }
+
+    fn add1<A: Kind, R: Kind>(
         &mut self,
         name: &'static str,
-        function: Function,
-    ) where
-        A: 'static,
-        R: Variant + Clone,
-        Function: RhaiNativeFunc<A, N, X, R, F> + Send + Sync + 'static,
-    {
-        self.functions.push(name);
-        FuncRegistration::new(name).set_into_module(&mut self.module, function);
+        f: impl Fn(&Call<'_>, A) -> Answer<R> + SendSync,
+    ) {
+        self.keep(name);
+        let f = move |call: Call<'_>, a: A| -> Answer<R> { located(&call, f(&call, a)) };
+        FuncRegistration::new(name).set_into_module(&mut self.module, f);
     }
+
+    fn add2<A: Kind, B: Kind, R: Kind>(
+        &mut self,
+        name: &'static str,
+        f: impl Fn(&Call<'_>, A, B) -> Answer<R> + SendSync,
+    ) {
+        self.keep(name);
+        let f = move |call: Call<'_>, a: A, b: B| -> Answer<R> { located(&call, f(&call, a, b)) };
+        FuncRegistration::new(name).set_into_module(&mut self.module, f);
+    }
+
+    fn add3<A: Kind, B: Kind, C: Kind, R: Kind>(
+        &mut self,
+        name: &'static str,
+        f: impl Fn(&Call<'_>, A, B, C) -> Answer<R> + SendSync,
+    ) {
+        self.keep(name);
+        let f = move |call: Call<'_>, a: A, b: B, c: C| -> Answer<R> { located(&call, f(&call, a, b, c)) };
+        FuncRegistration::new(name).set_into_module(&mut self.module, f);
+    }
+
+    fn add4<A: Kind, B: Kind, C: Kind, D: Kind, R: Kind>(
+        &mut self,
+        name: &'static str,
+        f: impl Fn(&Call<'_>, A, B, C, D) -> Answer<R> + SendSync,
+    ) {
+        self.keep(name);
+        let f = move |call: Call<'_>, a: A, b: B, c: C, d: D| -> Answer<R> {
+            located(&call, f(&call, a, b, c, d))
+        };
+        FuncRegistration::new(name).set_into_module(&mut self.module, f);
+    }
+
+    fn keep(&mut self, name: &'static str) {
+        if !self.functions.contains(&name) {
+            self.functions.push(name);
+        }
+    }
+}
+
+/// What scripts can pass and get.
+trait Kind: Variant + Clone {}
+impl<T: Variant + Clone> Kind for T {}
+trait SendSync: Send + Sync + 'static {}
+impl<T: Send + Sync + 'static> SendSync for T {}
+
+/// An answer whose error says where it was asked for.
+fn located<T>(call: &Call<'_>, answer: Answer<T>) -> Answer<T> {
+    answer.map_err(|mut error| {
+        if error.position().is_none() {
+            error.set_position(call.call_position());
+        }
+        error
+    })
 }
 
 fn families() -> Vec<Family> {

@@ -13,14 +13,14 @@ use super::Family;
 
 pub(super) fn module() -> Family {
     let mut module = Family::new("secrets");
-    module.add("get", get);
+    module.add1("get", get);
     module
 }
 
 /// An unknown name is an error that scripts can catch; a missing key ends the run, because the same script
 /// works again once the secret is set again (`semantics.md`, Secrets and keys).
-fn get(call: Call<'_>, name: ImmutableString) -> Answer<String> {
-    let host = Host::of(&call)?;
+fn get(call: &Call<'_>, name: ImmutableString) -> Answer<String> {
+    let host = Host::of(call)?;
     match host.secrets.get(&name) {
         SecretLookup::Found { version, value } => {
             let mut effects = host.effects.lock();
@@ -35,7 +35,7 @@ fn get(call: Call<'_>, name: ImmutableString) -> Answer<String> {
         SecretLookup::KeyMissing => {
             let why =
                 format!("the secret {name} is sealed with an instance key that is not here; set it again");
-            Err(host.end(&call, ErrorKind::KeyMissing, why))
+            Err(host.end(call, ErrorKind::KeyMissing, why))
         }
     }
 }

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
-use rhai::{Blob, Dynamic, NativeCallContext as Call};
+use rhai::{Blob, Dynamic, ImmutableString, NativeCallContext as Call};
 
 use super::super::convert;
 use super::super::errors::{Answer, runtime};
@@ -21,19 +21,19 @@ const READ_URL: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE
 
 pub(super) fn json() -> Family {
     let mut module = Family::new("json");
-    module.add("parse", parse);
-    module.add("stringify", stringify);
+    module.add1("parse", parse);
+    module.add1("stringify", stringify);
     module
 }
 
-pub(super) fn parse(call: Call<'_>, text: &str) -> Answer<Dynamic> {
+pub(super) fn parse(call: &Call<'_>, text: ImmutableString) -> Answer<Dynamic> {
     let value = convert::from_json(text.as_bytes()).map_err(|why| runtime(format!("json::parse: {why}")))?;
     call.engine().ensure_data_size_within_limits(&value)?;
     Ok(value)
 }
 
-pub(super) fn stringify(call: Call<'_>, value: Dynamic) -> Answer<String> {
-    let limit = Host::of(&call)?.limits.string_bytes;
+pub(super) fn stringify(call: &Call<'_>, value: Dynamic) -> Answer<String> {
+    let limit = Host::of(call)?.limits.string_bytes;
     let json =
         convert::to_json(&value, limit).map_err(|refused| runtime(format!("json::stringify: {refused}")))?;
     String::from_utf8(json).map_err(|why| runtime(format!("json::stringify: {why}")))
@@ -41,25 +41,29 @@ pub(super) fn stringify(call: Call<'_>, value: Dynamic) -> Answer<String> {
 
 pub(super) fn hex() -> Family {
     let mut module = Family::new("hex");
-    module.add("encode", |value: Dynamic| -> Answer<String> {
+    module.add1("encode", |_: &Call<'_>, value: Dynamic| -> Answer<String> {
         Ok(hex::encode(bytes_of(&value, "hex::encode")?))
     });
-    module.add("decode", |text: &str| -> Answer<Blob> {
-        hex::decode(text).map_err(|why| runtime(format!("hex::decode: {why}")))
+    module.add1("decode", |_: &Call<'_>, text: ImmutableString| -> Answer<Blob> {
+        hex::decode(text.as_str()).map_err(|why| runtime(format!("hex::decode: {why}")))
     });
     module
 }
 
 pub(super) fn base64() -> Family {
     let mut module = Family::new("base64");
-    module.add("encode", |value: Dynamic| -> Answer<String> {
+    module.add1("encode", |_: &Call<'_>, value: Dynamic| -> Answer<String> {
         Ok(STANDARD.encode(bytes_of(&value, "base64::encode")?))
     });
-    module.add("encode_url", |value: Dynamic| -> Answer<String> {
+    module.add1("encode_url", |_: &Call<'_>, value: Dynamic| -> Answer<String> {
         Ok(URL_SAFE_NO_PAD.encode(bytes_of(&value, "base64::encode_url")?))
     });
-    module.add("decode", |text: &str| -> Answer<Blob> { decoded(&READ_STANDARD, "base64::decode", text) });
-    module.add("decode_url", |text: &str| -> Answer<Blob> { decoded(&READ_URL, "base64::decode_url", text) });
+    module.add1("decode", |_: &Call<'_>, text: ImmutableString| -> Answer<Blob> {
+        decoded(&READ_STANDARD, "base64::decode", &text)
+    });
+    module.add1("decode_url", |_: &Call<'_>, text: ImmutableString| -> Answer<Blob> {
+        decoded(&READ_URL, "base64::decode_url", &text)
+    });
     module
 }
 

@@ -4,7 +4,7 @@
 //! Invariants: E42.
 
 use jiff::Timestamp;
-use rhai::NativeCallContext as Call;
+use rhai::{ImmutableString, NativeCallContext as Call};
 
 use super::super::errors::{Answer, runtime};
 use super::super::host::Host;
@@ -12,14 +12,14 @@ use super::Family;
 
 pub(super) fn module() -> Family {
     let mut module = Family::new("time");
-    module.add("now", now);
-    module.add("rfc3339", text);
-    module.add("parse", parse);
+    module.add0("now", now);
+    module.add1("rfc3339", text);
+    module.add1("parse", parse);
     module
 }
 
-fn now(call: Call<'_>) -> Answer<i64> {
-    Ok(i64::try_from(Host::of(&call)?.claim_time.as_millis()).unwrap_or(i64::MAX))
+fn now(call: &Call<'_>) -> Answer<i64> {
+    Ok(i64::try_from(Host::of(call)?.claim_time.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// UTC with milliseconds; `None` outside the years that RFC 3339 can write.
@@ -30,14 +30,14 @@ pub(in crate::script) fn rfc3339(ms: i64) -> Option<String> {
     (text.len() == "2026-01-01T00:00:00.000Z".len()).then_some(text)
 }
 
-fn text(ms: i64) -> Answer<String> {
+fn text(_: &Call<'_>, ms: i64) -> Answer<String> {
     rfc3339(ms).ok_or_else(|| runtime(format!("time::rfc3339: {ms} ms is outside the years 0 to 9999")))
 }
 
 /// Milliseconds since the epoch; digits below a millisecond are cut off.
-fn parse(text: &str) -> Answer<i64> {
-    let at: Timestamp = text
-        .parse()
-        .map_err(|_| runtime(format!("time::parse: {text:?} is not an RFC 3339 time with an offset")))?;
+fn parse(_: &Call<'_>, text: ImmutableString) -> Answer<i64> {
+    let at: Timestamp = text.parse().map_err(|_| {
+        runtime(format!("time::parse: {:?} is not an RFC 3339 time with an offset", text.as_str()))
+    })?;
     Ok(at.as_microsecond().div_euclid(1000))
 }

@@ -161,6 +161,7 @@ pub(super) fn given(source: &str) -> Run {
 }
 
 /// Runs on a stack of the size that the contract of [`run`] asks for.
+#[expect(clippy::disallowed_methods, reason = "the test lends the thread that a run needs")]
 pub(super) fn finish(given: Run) -> Finished {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(SCRIPT_STACK_BYTES);

@@ -1,0 +1,10 @@
+//! The node, stepped by a loop with a clock of its own over a simulated disk: rules of the dispatcher, of
+//! transactions and of crashes, one test each, named after the rule.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
+
+mod dead_letters;
+mod deploys;
+mod dispatch;
+mod recording;
+mod transactions;
+mod world;

@@ -1,0 +1,180 @@
+//! S1, S2, S5, S6: batches, conflicts, firing, isolation. With real threads where order matters.
+
+use std::sync::Arc;
+
+use relive_engine::command::Command;
+use relive_engine::settings::EngineSettings;
+use relive_log::Lsn;
+use relive_log::events::{DispatchMode, KvOps, Pattern, TriggerSpec};
+
+use crate::dispatch::on;
+use crate::world::{World, route};
+
+#[test]
+fn s1_writes_completion_and_fired_work_are_one_batch() {
+    let mut world = World::new();
+    let writes = r#"kv::set("c", "a", 1); kv::set("c", "b", 2); kv::set("c", "a", 3)"#;
+    let routes = vec![route("/w", "w", DispatchMode::Sync)];
+    world.deploy(&[("w", writes), ("job", "1")], routes, vec![on("t", "c", "job", 1)]);
+    let before = world.node.applied();
+    let lsn = world.call("/w", "").lsn;
+    let frame = world.reader.frame_of(lsn).unwrap();
+    let count = usize::try_from(frame.last_lsn.0 - frame.first_lsn.0 + 1).unwrap();
+    let batch: Vec<&str> = world.kinds_since(frame.first_lsn.prev()).into_iter().take(count).collect();
+    assert_eq!(batch, ["kv_put", "kv_put", "enqueued", "enqueued", "completed"], "the last write per key");
+    assert!(frame.first_lsn > before);
+    assert_eq!(world.get("c", "a").as_deref(), Some("3"));
+}
+
+#[test]
+fn s1_a_failed_attempt_leaves_no_write() {
+    let mut world = World::new();
+    world.deploy(&[("w", r#"kv::set("c", "a", 1); throw 1"#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    world.call("/w", "").result.unwrap_err();
+    assert_eq!(world.get("c", "a"), None);
+}
+
+#[test]
+fn s5_triggers_fire_once_per_matching_mutation_however_made() {
+    let mut world = World::new();
+    let trigger = |name: &str, ops: KvOps, prefix: &str| TriggerSpec {
+        name: name.into(),
+        pattern: Pattern::Kv { collection: "c".into(), ops, key_prefix: prefix.into() },
+        script: "log".into(),
+        retry: None,
+    };
+    let source = r#"kv::set("seen", `${1000 + ctx.event.lsn}-${ctx.execution_id}`, `${ctx.event.op} ${ctx.event.key}`)"#;
+    world.deploy(
+        &[("log", source)],
+        vec![],
+        vec![trigger("ins", KvOps::INSERT, "a"), trigger("del", KvOps::DELETE, ""), trigger("upd", KvOps::UPDATE, "a")],
+    );
+    world.put("c", "a1", "1");
+    world.put("c", "b1", "1");
+    world.put("c", "a1", "2");
+    world.submit(Command::DeleteKey {
+        app: "shop".into(),
+        collection: "c".into(),
+        key: "b1".into(),
+        condition: relive_engine::command::Condition::Always,
+    })
+    .unwrap();
+    world.settle();
+    let range = relive_projections::KvRange { limit: 100, bytes_max: 1 << 20, ..Default::default() };
+    let page = world.views.kv().list(world.app().id, "seen", &range, world.node.applied()).unwrap();
+    let seen: Vec<String> = page.items.iter().map(|i| String::from_utf8(i.value.to_vec()).unwrap()).collect();
+    assert_eq!(seen, [r#""insert a1""#, r#""update a1""#, r#""delete b1""#]);
+}
+
+#[test]
+fn s6_a_slug_used_again_sees_nothing_of_its_predecessor() {
+    let mut world = World::new();
+    world.deploy(&[("job", "throw 1")], vec![], vec![on("t", "c", "job", 5)]);
+    world.put("c", "k", "1");
+    world.settle();
+    let before = world.app().id;
+    world.submit(Command::DeleteApp { slug: "shop".into() }).unwrap();
+    assert!(world.views.registry().app_by_slug("shop").is_none());
+    world.deploy(&[("job", "1")], vec![], vec![]);
+    assert_ne!(world.app().id, before);
+    assert_eq!(world.get("c", "k"), None);
+    assert!(world.rows().is_empty());
+    world.wait_ms(100_000);
+    assert!(world.rows().is_empty(), "its work was dropped");
+}
+
+fn hammer(script: &str, settings: EngineSettings, calls: usize) -> World {
+    let mut world = World::with(settings);
+    world.deploy(&[("w", script)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    let mailboxes: Vec<_> = (0..calls).map(|_| world.admit("/w", "").unwrap().1).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let node = Arc::clone(&world.node);
+            scope.spawn(move || while node.step_scripts() {});
+        }
+    });
+    world.settle();
+    for mailbox in mailboxes {
+        assert!(mailbox.one().result.is_ok());
+    }
+    world
+}
+
+#[test]
+fn s2_concurrent_increments_leave_exactly_their_number() {
+    let settings = EngineSettings { gate: 8, ..EngineSettings::default() };
+    let read_modify_write = r#"let n = kv::get("c", "n"); kv::set("c", "n", (n ?? 0) + 1)"#;
+    for script in [r#"kv::incr("c", "n", 1)"#, read_modify_write] {
+        let world = hammer(script, settings.clone(), 256);
+        assert_eq!(world.get("c", "n").as_deref(), Some("256"), "{script}");
+    }
+}
+
+#[test]
+fn s2_listings_are_validated_like_keys() {
+    let settings = EngineSettings { gate: 8, ..EngineSettings::default() };
+    let script = r#"let n = kv::list("c").items.len(); kv::set("c", `k${n}`, n)"#;
+    let world = hammer(script, settings, 64);
+    let range = relive_projections::KvRange { limit: 1000, bytes_max: 1 << 20, ..Default::default() };
+    let page = world.views.kv().list(world.app().id, "c", &range, world.node.applied()).unwrap();
+    assert_eq!(page.items.len(), 64, "each saw all that came before it");
+}
+
+#[test]
+fn s2_after_n_conflicts_one_lock_per_app() {
+    // With a limit of 0 the first conflict takes the lock.
+    let settings = EngineSettings { gate: 8, conflicts_before_lock: 1, ..EngineSettings::default() };
+    let world = hammer(r#"kv::incr("c", "n", 1)"#, settings, 128);
+    assert_eq!(world.get("c", "n").as_deref(), Some("128"));
+}
+
+#[test]
+fn s2_write_skew_does_not_happen() {
+    // Each takes itself off duty only if somebody else is on: at least one stays.
+    let script = r#"
+        let on = kv::list("duty").items;
+        if on.len() > 1 { kv::delete("duty", on[random::int(0, on.len() - 1)].key) }
+    "#;
+    let mut world = World::with(EngineSettings { gate: 8, ..EngineSettings::default() });
+    world.deploy(&[("w", script)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    for n in 0..20 {
+        world.put("duty", &format!("d{n}"), "1");
+    }
+    let mailboxes: Vec<_> = (0..64).map(|_| world.admit("/w", "").unwrap().1).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let node = Arc::clone(&world.node);
+            scope.spawn(move || while node.step_scripts() {});
+        }
+    });
+    world.settle();
+    assert!(mailboxes.iter().all(|m| m.one().result.is_ok()));
+    let range = relive_projections::KvRange { limit: 1000, bytes_max: 1 << 20, ..Default::default() };
+    let page = world.views.kv().list(world.app().id, "duty", &range, Lsn::MAX).unwrap();
+    assert_eq!(page.items.len(), 1);
+}
+
+#[test]
+fn s3_a_read_waits_for_what_it_read_and_not_for_its_own_record() {
+    let mut world = World::new();
+    world.deploy(&[("r", r#"kv::get("c", "k")"#)], vec![route("/r", "r", DispatchMode::Sync)], vec![]);
+    world.put("c", "k", "5");
+    let (_, mailbox) = world.admit("/r", "").unwrap();
+    let snapshot = world.node.durable();
+    assert!(world.node.step_scripts());
+    assert!(world.node.applied() > world.node.durable(), "its record is not durable");
+    let outcome = mailbox.one();
+    assert_eq!((outcome.result.as_deref(), outcome.lsn), (Ok("200 5"), snapshot));
+}
+
+#[test]
+fn s3_a_write_leaves_only_when_it_is_durable() {
+    let mut world = World::new();
+    world.deploy(&[("w", r#"kv::set("c", "k", 1)"#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    let (_, mailbox) = world.admit("/w", "").unwrap();
+    world.node.step_scripts();
+    world.node.step_replies();
+    assert!(mailbox.take().is_empty(), "appended is not durable");
+    world.sync();
+    assert_eq!(mailbox.one().result.as_deref(), Ok("204 "));
+}

@@ -1,0 +1,328 @@
+//! A node in a box: simulated disk, seeded clock and chance, one loop instead of threads.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use relive_engine::command::{Answer, Command, Committed, DeployPlan, MissingApp};
+use relive_engine::node::{Delivery, Node, NodeParts, Outcome, Reply, RouteCall, RouteMatch};
+use relive_engine::refusal::SubmitError;
+use relive_engine::script::Request;
+use relive_engine::seams::{Clock, Entropy};
+use relive_engine::secrets::InstanceKey;
+use relive_engine::settings::EngineSettings;
+use relive_log::disk::Disk;
+use relive_log::disk::sim::{SimDisk, SimOptions};
+use relive_log::events::{DispatchMode, Event, Principal, Record, RouteSpec, TriggerSpec};
+use relive_log::{Committer, ExecutionId, FreshIdentity, LogOptions, Lsn, Preparer, Reader, UnixMicros};
+use relive_projections::{App, ExecutionFilter, ExecutionRow, LetterFilter, LetterRow, Views};
+
+/// A clock that only the test moves.
+#[derive(Debug)]
+pub struct HandClock(AtomicU64);
+
+impl Clock for HandClock {
+    fn now(&self) -> UnixMicros {
+        // A microsecond passes at every look, so that ids made in a row are in order.
+        UnixMicros(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// SplitMix64.
+#[derive(Debug)]
+pub struct Dice(AtomicU64);
+
+impl Entropy for Dice {
+    fn fill(&self, bytes: &mut [u8]) {
+        for byte in bytes {
+            let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            *byte = (z >> 56) as u8;
+        }
+    }
+}
+
+/// What a caller got.
+#[derive(Clone, Default)]
+pub struct Mailbox(Arc<Mutex<Vec<Outcome2>>>);
+
+/// An outcome without the parts that cannot be compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome2 {
+    pub execution: ExecutionId,
+    pub lsn: Lsn,
+    pub result: Result<String, String>,
+}
+
+impl Mailbox {
+    pub fn take(&self) -> Vec<Outcome2> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    pub fn one(&self) -> Outcome2 {
+        let mut all = self.take();
+        assert_eq!(all.len(), 1, "exactly one outcome (D4)");
+        all.pop().unwrap()
+    }
+}
+
+/// See the module.
+pub struct World {
+    pub disk: SimDisk,
+    pub clock: Arc<HandClock>,
+    dice: Arc<Dice>,
+    settings: EngineSettings,
+    pub node: Arc<Node>,
+    pub views: Arc<Views>,
+    pub reader: Reader,
+    committer: Committer,
+    preparer: Preparer,
+}
+
+const START: u64 = 1_800_000_000_000_000;
+
+fn boot(
+    disk: &SimDisk,
+    clock: &Arc<HandClock>,
+    dice: &Arc<Dice>,
+    settings: &EngineSettings,
+) -> (Arc<Node>, Arc<Views>, Reader, Committer, Preparer) {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let options = LogOptions { segment_bytes: 1 << 20, software: "test".into(), ..LogOptions::default() };
+    let identity = FreshIdentity { log_id: [7; 16], frame_magic: [1, 2, 3, 4] };
+    let opened = relive_log::open(shared, Path::new("/data"), &options, identity, clock.now()).unwrap();
+    let views = Arc::new(Views::in_memory(Arc::new(opened.reader.clone())));
+    views.catch_up(&opened.reader, &mut |_| {}).unwrap();
+    let node = Node::start(NodeParts {
+        appender: opened.appender,
+        reader: opened.reader.clone(),
+        durability: opened.durability,
+        views: Arc::clone(&views),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        entropy: Arc::clone(dice) as Arc<dyn Entropy>,
+        key: InstanceKey::from_text(&"07".repeat(32)).unwrap(),
+        settings: settings.clone(),
+    })
+    .unwrap();
+    (node, views, opened.reader, opened.committer, opened.preparer)
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with(EngineSettings::default())
+    }
+
+    pub fn with(settings: EngineSettings) -> World {
+        let disk = SimDisk::new(SimOptions::new(1));
+        let clock = Arc::new(HandClock(AtomicU64::new(START)));
+        let dice = Arc::new(Dice(AtomicU64::new(1)));
+        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings);
+        World { disk, clock, dice, settings, node, views, reader, committer, preparer }
+    }
+
+    /// The process dies here (what was written stays in the page cache) and starts again.
+    pub fn crash(self) -> World {
+        let World { disk, clock, dice, settings, node, views, reader, committer, preparer } = self;
+        disk.kill();
+        drop((node, views, reader, committer, preparer));
+        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings);
+        World { disk, clock, dice, settings, node, views, reader, committer, preparer }
+    }
+
+    /// Makes everything durable and carries out what waits for it, without running scripts.
+    pub fn sync(&mut self) {
+        loop {
+            let before = self.node.durable();
+            self.preparer.step();
+            self.committer.step();
+            let acted = self.node.step_replies();
+            if acted == 0 && self.node.durable() == before && self.node.durable() == self.node.applied() {
+                return;
+            }
+        }
+    }
+
+    /// Runs until nothing is left to do at this time.
+    pub fn settle(&mut self) {
+        loop {
+            self.node.tick();
+            self.sync();
+            if !self.node.step_scripts() {
+                self.sync();
+                if !self.node.step_scripts() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets time pass without doing anything.
+    pub fn pass_ms(&self, ms: u64) {
+        self.clock.0.fetch_add(ms * 1000, Ordering::Relaxed);
+    }
+
+    /// Lets time pass and does what becomes due.
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.pass_ms(ms);
+        self.settle();
+    }
+
+    pub fn submit(&mut self, command: Command) -> Result<Committed, SubmitError> {
+        let slot = Arc::new(Mutex::new(None));
+        let into = Arc::clone(&slot);
+        let done = Box::new(move |result| *into.lock().unwrap() = Some(result));
+        self.node.submit(command, &Principal::instance(), done);
+        self.sync();
+        let result = slot.lock().unwrap().take();
+        result.expect("a command is answered when it is durable")
+    }
+
+    /// Deploys scripts, routes and triggers into the app `shop`.
+    pub fn deploy(&mut self, scripts: &[(&str, &str)], routes: Vec<RouteSpec>, triggers: Vec<TriggerSpec>) {
+        let plan = DeployPlan {
+            scripts: scripts.iter().map(|(n, s)| ((*n).to_owned(), (*s).to_owned())).collect(),
+            routes,
+            triggers,
+            missing_app: MissingApp::Create,
+            ..DeployPlan::default()
+        };
+        self.submit(Command::Deploy { app: "shop".into(), plan }).unwrap();
+    }
+
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(self.views.registry().app_by_slug("shop").unwrap())
+    }
+
+    pub fn put(&mut self, collection: &str, key: &str, json: &str) -> Lsn {
+        let command = Command::PutKey {
+            app: "shop".into(),
+            collection: collection.into(),
+            key: key.into(),
+            value: json.as_bytes().into(),
+            condition: relive_engine::command::Condition::Always,
+        };
+        match self.submit(command).unwrap().answer {
+            Answer::Key(lsn) => lsn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn get(&self, collection: &str, key: &str) -> Option<String> {
+        let slot = self.views.kv().get(self.app().id, collection, key, self.node.applied()).unwrap();
+        slot.value.map(|value| String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    fn route_call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> RouteCall {
+        let app = self.app();
+        let RouteMatch::Found { route, params } = self.node.match_route(&app, method, path) else {
+            panic!("no route for {method} {path}");
+        };
+        let request = Request {
+            method: method.into(),
+            path: path.into(),
+            params,
+            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            body: body.as_bytes().to_vec(),
+            ..Request::default()
+        };
+        RouteCall { app, route, request, principal: None }
+    }
+
+    /// Admits a sync call; the mailbox gets its outcome when it is run.
+    pub fn admit(&self, path: &str, body: &str) -> Result<(ExecutionId, Mailbox), SubmitError> {
+        self.admit_with(path, &[], body, Delivery::Delivered)
+    }
+
+    pub fn admit_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        delivery: Delivery,
+    ) -> Result<(ExecutionId, Mailbox), SubmitError> {
+        let mailbox = Mailbox::default();
+        let into = mailbox.clone();
+        let reply = Box::new(move |outcome: Outcome| {
+            let result = match outcome.result {
+                Ok(Reply::Response(response)) => {
+                    Ok(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)))
+                }
+                Ok(Reply::Value(value)) => Ok(String::from_utf8_lossy(&value).into_owned()),
+                Err(error) => Err(format!("{}: {}", error.kind.name(), error.message)),
+            };
+            let outcome = Outcome2 { execution: outcome.execution, lsn: outcome.lsn, result };
+            into.0.lock().unwrap().push(outcome);
+            delivery
+        });
+        let execution = self.node.call(self.route_call("POST", path, headers, body), reply)?;
+        Ok((execution, mailbox))
+    }
+
+    /// A sync call, run to its outcome.
+    pub fn call(&mut self, path: &str, body: &str) -> Outcome2 {
+        let (_, mailbox) = self.admit(path, body).unwrap();
+        self.settle();
+        mailbox.one()
+    }
+
+    /// An async call, durable but not run.
+    pub fn call_async(&mut self, path: &str, headers: &[(&str, &str)], body: &str) -> ExecutionId {
+        let slot = Arc::new(Mutex::new(None));
+        let into = Arc::clone(&slot);
+        let done = Box::new(move |result| *into.lock().unwrap() = Some(result));
+        self.node.call_async(self.route_call("POST", path, headers, body), done);
+        self.sync();
+        let accepted = slot.lock().unwrap().take();
+        accepted.expect("accepted when durable").unwrap().execution
+    }
+
+    pub fn rows(&self) -> Vec<ExecutionRow> {
+        let filter = ExecutionFilter { limit: 10_000, ..ExecutionFilter::default() };
+        let mut rows = self.views.executions().list(self.app().id, &filter).unwrap();
+        rows.reverse();
+        rows
+    }
+
+    pub fn row(&self, execution: ExecutionId) -> ExecutionRow {
+        self.views.executions().get(self.app().id, execution).unwrap().expect("the execution is known")
+    }
+
+    /// Script and status of every execution, oldest first.
+    pub fn statuses(&self) -> Vec<String> {
+        self.rows().iter().map(|row| format!("{} {}", row.script, row.status.name())).collect()
+    }
+
+    pub fn letters(&self) -> Vec<LetterRow> {
+        let filter = LetterFilter { limit: 1000, ..LetterFilter::default() };
+        self.views.dead_letters().list(self.app().id, &filter)
+    }
+
+    /// Every event of the log.
+    pub fn events(&self) -> Vec<Event> {
+        let mut scan = self.reader.scan(Lsn::FIRST).unwrap();
+        let mut events = Vec::new();
+        while let Some(frame) = scan.next().transpose().unwrap() {
+            for record in frame.records() {
+                events.push(relive_log::events::decode_record(record.type_, record.type_version, record.body).unwrap());
+            }
+        }
+        events
+    }
+
+    /// Names of the kinds of events since `from`.
+    pub fn kinds_since(&self, from: Lsn) -> Vec<&'static str> {
+        self.events().iter().skip(usize::try_from(from.0).unwrap()).map(|event| event.kind().name).collect()
+    }
+}
+
+pub fn route(path: &str, script: &str, mode: DispatchMode) -> RouteSpec {
+    RouteSpec {
+        method: "POST".into(),
+        path: path.into(),
+        script: script.into(),
+        mode,
+        timeout_ms: None,
+        record: Record::Full,
+        retry: None,
+    }
+}
