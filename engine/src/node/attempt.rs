@@ -328,7 +328,7 @@ impl Node {
                             } else {
                                 (appended.last, appended.last)
                             };
-                            let result = reply.ok_or_else(|| error_without_caller());
+                            let result = reply.ok_or_else(error_without_caller);
                             return Settled::Ended { after, lsn, result };
                         }
                         Err(why) => {

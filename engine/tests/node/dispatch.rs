@@ -1,12 +1,14 @@
 //! D1 to D8: outbox, claims, crashes, retries, depth.
 
 use relive_engine::settings::EngineSettings;
-use relive_log::events::{Backoff, DispatchMode, Event, ExecutionEvent, KvOps, Pattern, RetryPolicy, TriggerSpec};
+use relive_log::events::{
+    Backoff, DispatchMode, Event, ExecutionEvent, KvOps, Pattern, RetryPolicy, TriggerSpec,
+};
 use relive_projections::Status;
 
 use crate::world::{World, route};
 
-pub fn on(name: &str, collection: &str, script: &str, max_attempts: u32) -> TriggerSpec {
+pub(crate) fn on(name: &str, collection: &str, script: &str, max_attempts: u32) -> TriggerSpec {
     let retry = RetryPolicy {
         max_attempts,
         backoff: Backoff::Exponential,
@@ -16,7 +18,11 @@ pub fn on(name: &str, collection: &str, script: &str, max_attempts: u32) -> Trig
     };
     TriggerSpec {
         name: name.into(),
-        pattern: Pattern::Kv { collection: collection.into(), ops: KvOps::DEFAULT, key_prefix: String::new() },
+        pattern: Pattern::Kv {
+            collection: collection.into(),
+            ops: KvOps::DEFAULT,
+            key_prefix: String::new(),
+        },
         script: script.into(),
         retry: Some(retry),
     }
@@ -25,7 +31,11 @@ pub fn on(name: &str, collection: &str, script: &str, max_attempts: u32) -> Trig
 #[test]
 fn d1_a_sync_call_is_four_events_in_two_frames() {
     let mut world = World::new();
-    world.deploy(&[("w", r#"kv::set("c", "k", 1); "ok""#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    world.deploy(
+        &[("w", r#"kv::set("c", "k", 1); "ok""#)],
+        vec![route("/w", "w", DispatchMode::Sync)],
+        vec![],
+    );
     let before = world.node.applied();
     let outcome = world.call("/w", "");
     assert_eq!(outcome.result.as_deref(), Ok("200 ok"));
@@ -80,7 +90,9 @@ fn d6_d7_an_async_call_is_retried_on_schedule_and_dies() {
     let execution = world.call_async("/a", &[], "");
     assert!(world.row(execution).status.is_open(), "accepted before it runs");
     world.settle();
-    let due = |world: &World| world.row(execution).due_at.0 - world.row(execution).attempts.last().unwrap().claim_time.0;
+    let due = |world: &World| {
+        world.row(execution).due_at.0 - world.row(execution).attempts.last().unwrap().claim_time.0
+    };
     assert_eq!(world.row(execution).status, Status::Retrying);
     assert_eq!(due(&world) / 1000, 1000, "base_ms after the first attempt");
     world.wait_ms(900);
@@ -203,7 +215,11 @@ fn d3_after_the_time_alone_others_join_and_the_log_says_so() {
     assert!(said, "alone_ended is in the log");
     let world = world.crash();
     let row = world.rows().remove(0);
-    assert_eq!((row.status, row.failures_counted), (Status::Retrying, 0), "a crash in company does not count");
+    assert_eq!(
+        (row.status, row.failures_counted),
+        (Status::Retrying, 0),
+        "a crash in company does not count"
+    );
 }
 
 #[test]
@@ -238,7 +254,8 @@ fn d3_an_orderly_shutdown_releases_background_work_uncounted() {
 
 #[test]
 fn d2_waiting_calls_are_bounded_and_time_out() {
-    let settings = EngineSettings { gate: 1, waiting_calls_max: 1, timeout_ms: 500, ..EngineSettings::default() };
+    let settings =
+        EngineSettings { gate: 1, waiting_calls_max: 1, timeout_ms: 500, ..EngineSettings::default() };
     let mut world = World::with(settings);
     world.deploy(&[("w", "7")], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
     let (_, first) = world.admit("/w", "").unwrap();

@@ -17,7 +17,8 @@ fn contains(haystack: &[u8], needle: &str) -> bool {
 #[test]
 fn t1_reads_go_by_key_and_version_absence_included() {
     let mut world = World::new();
-    let script = r#"kv::get("c", "there"); kv::get("c", "absent"); kv::list("c"); random::int(1, 6); log::info("hi")"#;
+    let script =
+        r#"kv::get("c", "there"); kv::get("c", "absent"); kv::list("c"); random::int(1, 6); log::info("hi")"#;
     world.deploy(&[("r", script)], vec![route("/r", "r", DispatchMode::Sync)], vec![]);
     let version = world.put("c", "there", "1");
     world.call("/r", "");
@@ -29,8 +30,11 @@ fn t1_reads_go_by_key_and_version_absence_included() {
             _ => None,
         })
         .unwrap();
-    let [ReadRecord::Key { version: seen, present, .. }, ReadRecord::Key { present: absent, .. }, ReadRecord::Range { items, .. }] =
-        completed.record.reads.as_slice()
+    let [
+        ReadRecord::Key { version: seen, present, .. },
+        ReadRecord::Key { present: absent, .. },
+        ReadRecord::Range { items, .. },
+    ] = completed.record.reads.as_slice()
     else {
         panic!("{:?}", completed.record.reads);
     };
@@ -112,7 +116,11 @@ fn secret_values_are_masked_before_the_append() {
 #[test]
 fn secrets_survive_a_restart_and_need_their_key() {
     let mut world = World::new();
-    world.deploy(&[("s", r#"secrets::get("token").len()"#)], vec![route("/s", "s", DispatchMode::Sync)], vec![]);
+    world.deploy(
+        &[("s", r#"secrets::get("token").len()"#)],
+        vec![route("/s", "s", DispatchMode::Sync)],
+        vec![],
+    );
     let set = Command::SetSecret { app: "shop".into(), name: "token".into(), value: "abcdef".into() };
     world.submit(set).unwrap();
     let mut world = world.crash();

@@ -29,7 +29,11 @@ fn s1_writes_completion_and_fired_work_are_one_batch() {
 #[test]
 fn s1_a_failed_attempt_leaves_no_write() {
     let mut world = World::new();
-    world.deploy(&[("w", r#"kv::set("c", "a", 1); throw 1"#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    world.deploy(
+        &[("w", r#"kv::set("c", "a", 1); throw 1"#)],
+        vec![route("/w", "w", DispatchMode::Sync)],
+        vec![],
+    );
     world.call("/w", "").result.unwrap_err();
     assert_eq!(world.get("c", "a"), None);
 }
@@ -47,18 +51,23 @@ fn s5_triggers_fire_once_per_matching_mutation_however_made() {
     world.deploy(
         &[("log", source)],
         vec![],
-        vec![trigger("ins", KvOps::INSERT, "a"), trigger("del", KvOps::DELETE, ""), trigger("upd", KvOps::UPDATE, "a")],
+        vec![
+            trigger("ins", KvOps::INSERT, "a"),
+            trigger("del", KvOps::DELETE, ""),
+            trigger("upd", KvOps::UPDATE, "a"),
+        ],
     );
     world.put("c", "a1", "1");
     world.put("c", "b1", "1");
     world.put("c", "a1", "2");
-    world.submit(Command::DeleteKey {
-        app: "shop".into(),
-        collection: "c".into(),
-        key: "b1".into(),
-        condition: relive_engine::command::Condition::Always,
-    })
-    .unwrap();
+    world
+        .submit(Command::DeleteKey {
+            app: "shop".into(),
+            collection: "c".into(),
+            key: "b1".into(),
+            condition: relive_engine::command::Condition::Always,
+        })
+        .unwrap();
     world.settle();
     let range = relive_projections::KvRange { limit: 100, bytes_max: 1 << 20, ..Default::default() };
     let page = world.views.kv().list(world.app().id, "seen", &range, world.node.applied()).unwrap();

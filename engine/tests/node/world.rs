@@ -1,9 +1,10 @@
 //! A node in a box: simulated disk, seeded clock and chance, one loop instead of threads.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use relive_engine::command::{Answer, Command, Committed, DeployPlan, MissingApp};
 use relive_engine::node::{Delivery, Node, NodeParts, Outcome, Reply, RouteCall, RouteMatch};
 use relive_engine::refusal::SubmitError;
@@ -19,7 +20,7 @@ use relive_projections::{App, ExecutionFilter, ExecutionRow, LetterFilter, Lette
 
 /// A clock that only the test moves.
 #[derive(Debug)]
-pub struct HandClock(AtomicU64);
+pub(crate) struct HandClock(AtomicU64);
 
 impl Clock for HandClock {
     fn now(&self) -> UnixMicros {
@@ -30,7 +31,7 @@ impl Clock for HandClock {
 
 /// SplitMix64.
 #[derive(Debug)]
-pub struct Dice(AtomicU64);
+pub(crate) struct Dice(AtomicU64);
 
 impl Entropy for Dice {
     fn fill(&self, bytes: &mut [u8]) {
@@ -44,22 +45,22 @@ impl Entropy for Dice {
 
 /// What a caller got.
 #[derive(Clone, Default)]
-pub struct Mailbox(Arc<Mutex<Vec<Outcome2>>>);
+pub(crate) struct Mailbox(Arc<Mutex<Vec<Outcome2>>>);
 
 /// An outcome without the parts that cannot be compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome2 {
-    pub execution: ExecutionId,
-    pub lsn: Lsn,
-    pub result: Result<String, String>,
+pub(crate) struct Outcome2 {
+    pub(crate) execution: ExecutionId,
+    pub(crate) lsn: Lsn,
+    pub(crate) result: Result<String, String>,
 }
 
 impl Mailbox {
-    pub fn take(&self) -> Vec<Outcome2> {
-        std::mem::take(&mut self.0.lock().unwrap())
+    pub(crate) fn take(&self) -> Vec<Outcome2> {
+        std::mem::take(&mut self.0.lock())
     }
 
-    pub fn one(&self) -> Outcome2 {
+    pub(crate) fn one(&self) -> Outcome2 {
         let mut all = self.take();
         assert_eq!(all.len(), 1, "exactly one outcome (D4)");
         all.pop().unwrap()
@@ -67,14 +68,14 @@ impl Mailbox {
 }
 
 /// See the module.
-pub struct World {
-    pub disk: SimDisk,
-    pub clock: Arc<HandClock>,
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: Arc<HandClock>,
     dice: Arc<Dice>,
     settings: EngineSettings,
-    pub node: Arc<Node>,
-    pub views: Arc<Views>,
-    pub reader: Reader,
+    pub(crate) node: Arc<Node>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) reader: Reader,
     committer: Committer,
     preparer: Preparer,
 }
@@ -108,11 +109,11 @@ fn boot(
 }
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         World::with(EngineSettings::default())
     }
 
-    pub fn with(settings: EngineSettings) -> World {
+    pub(crate) fn with(settings: EngineSettings) -> World {
         let disk = SimDisk::new(SimOptions::new(1));
         let clock = Arc::new(HandClock(AtomicU64::new(START)));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
@@ -121,7 +122,7 @@ impl World {
     }
 
     /// The process dies here (what was written stays in the page cache) and starts again.
-    pub fn crash(self) -> World {
+    pub(crate) fn crash(self) -> World {
         let World { disk, clock, dice, settings, node, views, reader, committer, preparer } = self;
         disk.kill();
         drop((node, views, reader, committer, preparer));
@@ -130,7 +131,7 @@ impl World {
     }
 
     /// Makes everything durable and carries out what waits for it, without running scripts.
-    pub fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         loop {
             let before = self.node.durable();
             self.preparer.step();
@@ -143,7 +144,7 @@ impl World {
     }
 
     /// Runs until nothing is left to do at this time.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             self.node.tick();
             self.sync();
@@ -157,28 +158,33 @@ impl World {
     }
 
     /// Lets time pass without doing anything.
-    pub fn pass_ms(&self, ms: u64) {
+    pub(crate) fn pass_ms(&self, ms: u64) {
         self.clock.0.fetch_add(ms * 1000, Ordering::Relaxed);
     }
 
     /// Lets time pass and does what becomes due.
-    pub fn wait_ms(&mut self, ms: u64) {
+    pub(crate) fn wait_ms(&mut self, ms: u64) {
         self.pass_ms(ms);
         self.settle();
     }
 
-    pub fn submit(&mut self, command: Command) -> Result<Committed, SubmitError> {
+    pub(crate) fn submit(&mut self, command: Command) -> Result<Committed, SubmitError> {
         let slot = Arc::new(Mutex::new(None));
         let into = Arc::clone(&slot);
-        let done = Box::new(move |result| *into.lock().unwrap() = Some(result));
+        let done = Box::new(move |result| *into.lock() = Some(result));
         self.node.submit(command, &Principal::instance(), done);
         self.sync();
-        let result = slot.lock().unwrap().take();
+        let result = slot.lock().take();
         result.expect("a command is answered when it is durable")
     }
 
     /// Deploys scripts, routes and triggers into the app `shop`.
-    pub fn deploy(&mut self, scripts: &[(&str, &str)], routes: Vec<RouteSpec>, triggers: Vec<TriggerSpec>) {
+    pub(crate) fn deploy(
+        &mut self,
+        scripts: &[(&str, &str)],
+        routes: Vec<RouteSpec>,
+        triggers: Vec<TriggerSpec>,
+    ) {
         let plan = DeployPlan {
             scripts: scripts.iter().map(|(n, s)| ((*n).to_owned(), (*s).to_owned())).collect(),
             routes,
@@ -189,11 +195,11 @@ impl World {
         self.submit(Command::Deploy { app: "shop".into(), plan }).unwrap();
     }
 
-    pub fn app(&self) -> Arc<App> {
+    pub(crate) fn app(&self) -> Arc<App> {
         Arc::clone(self.views.registry().app_by_slug("shop").unwrap())
     }
 
-    pub fn put(&mut self, collection: &str, key: &str, json: &str) -> Lsn {
+    pub(crate) fn put(&mut self, collection: &str, key: &str, json: &str) -> Lsn {
         let command = Command::PutKey {
             app: "shop".into(),
             collection: collection.into(),
@@ -207,7 +213,7 @@ impl World {
         }
     }
 
-    pub fn get(&self, collection: &str, key: &str) -> Option<String> {
+    pub(crate) fn get(&self, collection: &str, key: &str) -> Option<String> {
         let slot = self.views.kv().get(self.app().id, collection, key, self.node.applied()).unwrap();
         slot.value.map(|value| String::from_utf8(value.to_vec()).unwrap())
     }
@@ -229,11 +235,11 @@ impl World {
     }
 
     /// Admits a sync call; the mailbox gets its outcome when it is run.
-    pub fn admit(&self, path: &str, body: &str) -> Result<(ExecutionId, Mailbox), SubmitError> {
+    pub(crate) fn admit(&self, path: &str, body: &str) -> Result<(ExecutionId, Mailbox), SubmitError> {
         self.admit_with(path, &[], body, Delivery::Delivered)
     }
 
-    pub fn admit_with(
+    pub(crate) fn admit_with(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -251,7 +257,7 @@ impl World {
                 Err(error) => Err(format!("{}: {}", error.kind.name(), error.message)),
             };
             let outcome = Outcome2 { execution: outcome.execution, lsn: outcome.lsn, result };
-            into.0.lock().unwrap().push(outcome);
+            into.0.lock().push(outcome);
             delivery
         });
         let execution = self.node.call(self.route_call("POST", path, headers, body), reply)?;
@@ -259,63 +265,66 @@ impl World {
     }
 
     /// A sync call, run to its outcome.
-    pub fn call(&mut self, path: &str, body: &str) -> Outcome2 {
+    pub(crate) fn call(&mut self, path: &str, body: &str) -> Outcome2 {
         let (_, mailbox) = self.admit(path, body).unwrap();
         self.settle();
         mailbox.one()
     }
 
     /// An async call, durable but not run.
-    pub fn call_async(&mut self, path: &str, headers: &[(&str, &str)], body: &str) -> ExecutionId {
+    pub(crate) fn call_async(&mut self, path: &str, headers: &[(&str, &str)], body: &str) -> ExecutionId {
         let slot = Arc::new(Mutex::new(None));
         let into = Arc::clone(&slot);
-        let done = Box::new(move |result| *into.lock().unwrap() = Some(result));
+        let done = Box::new(move |result| *into.lock() = Some(result));
         self.node.call_async(self.route_call("POST", path, headers, body), done);
         self.sync();
-        let accepted = slot.lock().unwrap().take();
+        let accepted = slot.lock().take();
         accepted.expect("accepted when durable").unwrap().execution
     }
 
-    pub fn rows(&self) -> Vec<ExecutionRow> {
+    pub(crate) fn rows(&self) -> Vec<ExecutionRow> {
         let filter = ExecutionFilter { limit: 10_000, ..ExecutionFilter::default() };
         let mut rows = self.views.executions().list(self.app().id, &filter).unwrap();
         rows.reverse();
         rows
     }
 
-    pub fn row(&self, execution: ExecutionId) -> ExecutionRow {
+    pub(crate) fn row(&self, execution: ExecutionId) -> ExecutionRow {
         self.views.executions().get(self.app().id, execution).unwrap().expect("the execution is known")
     }
 
     /// Script and status of every execution, oldest first.
-    pub fn statuses(&self) -> Vec<String> {
+    pub(crate) fn statuses(&self) -> Vec<String> {
         self.rows().iter().map(|row| format!("{} {}", row.script, row.status.name())).collect()
     }
 
-    pub fn letters(&self) -> Vec<LetterRow> {
+    pub(crate) fn letters(&self) -> Vec<LetterRow> {
         let filter = LetterFilter { limit: 1000, ..LetterFilter::default() };
         self.views.dead_letters().list(self.app().id, &filter)
     }
 
     /// Every event of the log.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         let mut scan = self.reader.scan(Lsn::FIRST).unwrap();
         let mut events = Vec::new();
         while let Some(frame) = scan.next().transpose().unwrap() {
             for record in frame.records() {
-                events.push(relive_log::events::decode_record(record.type_, record.type_version, record.body).unwrap());
+                events.push(
+                    relive_log::events::decode_record(record.type_, record.type_version, record.body)
+                        .unwrap(),
+                );
             }
         }
         events
     }
 
     /// Names of the kinds of events since `from`.
-    pub fn kinds_since(&self, from: Lsn) -> Vec<&'static str> {
+    pub(crate) fn kinds_since(&self, from: Lsn) -> Vec<&'static str> {
         self.events().iter().skip(usize::try_from(from.0).unwrap()).map(|event| event.kind().name).collect()
     }
 }
 
-pub fn route(path: &str, script: &str, mode: DispatchMode) -> RouteSpec {
+pub(crate) fn route(path: &str, script: &str, mode: DispatchMode) -> RouteSpec {
     RouteSpec {
         method: "POST".into(),
         path: path.into(),
