@@ -1,11 +1,6 @@
 //! The node, stepped by a loop with a clock of its own over a simulated disk: rules of the dispatcher, of
 //! transactions and of crashes, one test each, named after the rule.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "tests look for one kind of event")]
 #![expect(clippy::disallowed_methods, reason = "conflicts need real threads")]
 
