@@ -1,0 +1,76 @@
+//! `relive app`: tenants.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::remote::Remote;
+use super::render;
+use crate::client::{Failed, segment};
+
+/// `relive app`
+#[derive(Args)]
+pub(crate) struct Apps {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// All apps
+    List,
+    /// One app
+    Show {
+        /// Its slug; --app if absent
+        slug: Option<String>,
+    },
+    /// Make an app
+    Create {
+        /// Its slug
+        slug: String,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Delete an app, its keys and its work
+    Delete {
+        /// Its slug
+        slug: String,
+    },
+}
+
+const COLUMNS: &[render::Column] = &[
+    ("app", "/slug"),
+    ("name", "/name"),
+    ("scripts", "/scripts"),
+    ("routes", "/routes"),
+    ("triggers", "/triggers"),
+    ("open dead letters", "/open_dead_letters"),
+    ("created", "/created_at"),
+];
+
+/// Runs it.
+pub(crate) fn run(command: &Apps) -> Result<(), Failed> {
+    let remote = &command.remote;
+    let client = remote.client()?;
+    match &command.what {
+        What::List => {
+            let (items, more) = client.list("/apps", &[], usize::MAX)?;
+            render::list(remote, &items, COLUMNS, more);
+        }
+        What::Show { slug } => {
+            let slug = slug.clone().map_or_else(|| remote.app(), Ok)?;
+            render::object(remote, &client.get(&format!("/apps/{}", segment(&slug)))?.json()?);
+        }
+        What::Create { slug, name } => {
+            let made = client.post("/apps", &json!({"slug": slug, "name": name}))?;
+            render::done(remote, &made, &format!("app `{slug}` made"));
+        }
+        What::Delete { slug } => {
+            client.delete(&format!("/apps/{}", segment(slug)))?;
+            render::done(remote, &json!({"deleted": slug}), &format!("app `{slug}` deleted"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! The system's clock and randomness, behind the engine's seams.
+//!
+//! Owns: the only place of the workspace that reads either. Never does: sleep.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use relive_engine::seams::{Clock, Entropy};
+use relive_log::UnixMicros;
+
+/// The system's wall clock.
+#[derive(Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMicros {
+        now()
+    }
+}
+
+/// Microseconds since the Unix epoch; 0 on a machine whose clock stands before it.
+pub(crate) fn now() -> UnixMicros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The operating system's randomness.
+#[derive(Debug)]
+pub(crate) struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        fill(bytes);
+    }
+}
+
+/// Fills `bytes` from the operating system.
+///
+/// # Panics
+/// When the system has no randomness: nothing here may go on without.
+pub(crate) fn fill(bytes: &mut [u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(read) => rest = rest.get_mut(read..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            #[expect(clippy::panic, reason = "without randomness, seeds and nonces would repeat")]
+            Err(error) => panic!("the system has no randomness: {error}"),
+        }
+    }
+}
+
+/// An array of random bytes.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,133 @@
+//! `/apps`: tenants.
+//!
+//! Owns: their JSON. Never does: check slugs (the engine does).
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::LOCATION;
+use relive_engine::command::Command;
+use relive_projections::{App, Views};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::{ApiError, ApiResult, ErrorCode};
+use super::page::{PAGING, Page};
+use super::query::Query;
+use super::{Ctx, body, dto};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewApp {
+    slug: String,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangedApp {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<Option<String>>,
+    paused: Option<Value>,
+}
+
+/// Tells `null` from absent.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(from).map(Some)
+}
+
+fn shown(app: &App, views: &Views) -> Value {
+    json!({
+        "slug": app.slug,
+        "name": app.name,
+        "id": app.id,
+        "created_at": dto::rfc3339(app.created_at),
+        "paused": false,
+        "scripts": app.scripts.values().filter(|script| script.current != 0).count(),
+        "routes": app.routes.len(),
+        "triggers": app.triggers.len(),
+        "open_dead_letters": views.dead_letters().open_count(app.id),
+    })
+}
+
+/// `GET /apps`
+pub(crate) async fn list(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
+    let query = Query::parse(query.as_deref(), &PAGING)?;
+    let page = Page::of(&shared, &query, "apps", None)?;
+    let (registry, now) = shared.registry().await?;
+    let node = shared.node().await?;
+    let apps = registry.by_slug.iter().filter_map(|(_, id)| registry.apps.get(id));
+    Ok(page.answer_sorted(
+        &shared,
+        apps,
+        |app| app.slug.clone(),
+        |app| shown(app, node.views()),
+        page.pinned(now),
+    ))
+}
+
+/// `POST /apps`
+pub(crate) async fn create(State(shared): Ctx, RawQuery(query): RawQuery, body: Body) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let new: NewApp = body::object(body).await?;
+    let slug = new.slug.clone();
+    let done = shared.submit(Command::CreateApp { slug: new.slug, name: new.name }).await?;
+    let (app, _) = shared.app(&slug).await?;
+    let mut answer = shown(&app, shared.node().await?.views());
+    if let Value::Object(fields) = &mut answer {
+        fields.insert("lsn".into(), done.lsn.0.into());
+    }
+    Ok((StatusCode::CREATED, [(LOCATION, format!("/api/v1/apps/{slug}"))], Json(answer)).into_response())
+}
+
+/// `GET /apps/{app}`
+pub(crate) async fn show(
+    State(shared): Ctx,
+    Path(app): Path<String>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let (app, _) = shared.app(&app).await?;
+    Ok(Json(shown(&app, shared.node().await?.views())).into_response())
+}
+
+/// `PATCH /apps/{app}`
+pub(crate) async fn change(
+    State(shared): Ctx,
+    Path(slug): Path<String>,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let change: ChangedApp = body::object(body).await?;
+    if change.paused.is_some() {
+        return Err(ApiError::new(
+            ErrorCode::NotSupported,
+            "paused: pausing is not supported yet by this version",
+        )
+        .with("field", "paused"));
+    }
+    if let Some(name) = change.name {
+        shared.submit(Command::ChangeApp { slug: slug.clone(), name }).await?;
+    }
+    let (app, _) = shared.app(&slug).await?;
+    Ok(Json(shown(&app, shared.node().await?.views())).into_response())
+}
+
+/// `DELETE /apps/{app}`
+pub(crate) async fn delete(
+    State(shared): Ctx,
+    Path(slug): Path<String>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    shared.submit(Command::DeleteApp { slug }).await?;
+    Ok(no_content())
+}
+
+/// 204.
+pub(crate) fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}

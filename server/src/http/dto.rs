@@ -1,0 +1,293 @@
+//! Shapes of JSON that several resources share: times, principals, errors, routes, triggers, inputs.
+//!
+//! Owns: names and formats on the outside. Never does: look anything up.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use relive_engine::script::{ContextInput, DeadLetter, KvEvent, Request};
+use relive_log::UnixMicros;
+use relive_log::events::{
+    Backoff, DispatchMode, ErrorRecord, LogLine, Pattern, Principal, Record, RetryPolicy, RouteSpec, Source,
+    TriggerSpec,
+};
+use relive_projections::{App, Route, Trigger};
+use serde_json::{Map, Value, json};
+
+/// RFC 3339, UTC, milliseconds.
+pub(crate) fn rfc3339(time: UnixMicros) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
+    format!("{time:.3}")
+}
+
+/// A time or nothing.
+pub(crate) fn maybe_time(time: Option<UnixMicros>) -> Value {
+    time.map_or(Value::Null, |time| rfc3339(time).into())
+}
+
+/// JSON text as a value; text that is none shows as a string.
+pub(crate) fn json_text(text: &[u8]) -> Value {
+    serde_json::from_slice(text).unwrap_or_else(|_| String::from_utf8_lossy(text).into_owned().into())
+}
+
+/// Raw bytes: a text, or `{"base64": …}` when they are not UTF-8.
+pub(crate) fn bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({"base64": STANDARD.encode(bytes)}),
+    }
+}
+
+/// Who acted.
+pub(crate) fn principal(principal: &Principal) -> Value {
+    json!({
+        "id": principal.id,
+        "name": principal.name,
+        "scopes": principal.scopes.names().collect::<Vec<_>>(),
+    })
+}
+
+/// Who acted, or nobody.
+pub(crate) fn maybe_principal(found: Option<&Principal>) -> Value {
+    found.map_or(Value::Null, principal)
+}
+
+/// An error: `{kind, message, line, column}`.
+pub(crate) fn error(error: &ErrorRecord) -> Value {
+    let place = |n: u32| if n == 0 { Value::Null } else { n.into() };
+    json!({
+        "kind": error.kind.name(),
+        "message": error.message,
+        "line": place(error.line),
+        "column": place(error.column),
+    })
+}
+
+/// Lines that a script logged.
+pub(crate) fn logs(lines: &[LogLine]) -> Value {
+    lines
+        .iter()
+        .map(|line| json!({"level": line.level.name(), "message": line.message, "line": line.line}))
+        .collect()
+}
+
+/// The name of a backoff.
+pub(crate) const fn backoff(backoff: Backoff) -> &'static str {
+    match backoff {
+        Backoff::None => "none",
+        Backoff::Fixed => "fixed",
+        Backoff::Linear => "linear",
+        Backoff::Exponential => "exponential",
+    }
+}
+
+/// Retry settings, as in the manifest.
+pub(crate) fn retry(retry: &RetryPolicy) -> Value {
+    json!({
+        "max_attempts": retry.max_attempts,
+        "backoff": backoff(retry.backoff),
+        "base_ms": retry.base_ms,
+        "max_ms": retry.max_ms,
+        "jitter_pct": retry.jitter_pct,
+    })
+}
+
+fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Value::Object(fields) = object {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Fields of a route, as in the manifest.
+pub(crate) fn route_spec(spec: &RouteSpec) -> Value {
+    let mode = match spec.mode {
+        DispatchMode::Sync => "sync",
+        DispatchMode::Async => "async",
+    };
+    let record = match spec.record {
+        Record::Full => "full",
+        Record::Off => "off",
+    };
+    json!({
+        "method": spec.method,
+        "path": spec.path,
+        "script": spec.script,
+        "dispatch_mode": mode,
+        "timeout_ms": spec.timeout_ms,
+        "record": record,
+        "retry": spec.retry.as_ref().map(retry),
+    })
+}
+
+/// A route.
+pub(crate) fn route(route: &Route) -> Value {
+    let mut shown = route_spec(&route.spec);
+    put(&mut shown, "id", route.id.to_string());
+    put(&mut shown, "created_at", rfc3339(route.created_at));
+    put(&mut shown, "created_by", principal(&route.by));
+    put(&mut shown, "lsn", route.lsn.0);
+    shown
+}
+
+/// Fields of a trigger, as in the manifest.
+pub(crate) fn trigger_spec(spec: &TriggerSpec) -> Value {
+    let mut shown = json!({
+        "name": spec.name,
+        "script": spec.script,
+        "retry": spec.retry.as_ref().map(retry),
+    });
+    match &spec.pattern {
+        Pattern::Kv { collection, ops, key_prefix } => {
+            put(&mut shown, "kind", "kv");
+            put(&mut shown, "collection", collection.as_str());
+            put(&mut shown, "ops", ops.names().collect::<Vec<_>>());
+            put(&mut shown, "key_prefix", key_prefix.as_str());
+            put(&mut shown, "ordering", "none");
+        }
+        Pattern::DeadLetter { from_script, from_trigger } => {
+            put(&mut shown, "kind", "dead_letter");
+            put(&mut shown, "from_script", from_script.clone());
+            put(&mut shown, "from_trigger", from_trigger.clone());
+        }
+    }
+    shown
+}
+
+/// A trigger.
+pub(crate) fn trigger(trigger: &Trigger) -> Value {
+    let mut shown = trigger_spec(&trigger.spec);
+    put(&mut shown, "id", trigger.id.to_string());
+    put(&mut shown, "created_at", rfc3339(trigger.created_at));
+    put(&mut shown, "registrant", principal(&trigger.by));
+    put(&mut shown, "lsn", trigger.lsn.0);
+    shown
+}
+
+/// The name of the trigger that a source names; its id if it is deleted.
+pub(crate) fn trigger_name(app: &App, source: &Source) -> Value {
+    match source.trigger() {
+        None => Value::Null,
+        Some(id) => app.triggers.get(&id).map_or_else(|| id.to_string(), |t| t.spec.name.clone()).into(),
+    }
+}
+
+/// Ids in a source.
+pub(crate) fn source_ids(source: &Source) -> Map<String, Value> {
+    let mut ids = Map::new();
+    ids.insert("source".into(), source.name().into());
+    match source {
+        Source::Route { route, sync } => {
+            ids.insert("route_id".into(), route.to_string().into());
+            ids.insert("dispatch_mode".into(), if *sync { "sync" } else { "async" }.into());
+        }
+        Source::Kv { trigger } => {
+            ids.insert("trigger_id".into(), trigger.to_string().into());
+        }
+        Source::DeadLetter { trigger, letter } => {
+            ids.insert("trigger_id".into(), trigger.to_string().into());
+            ids.insert("dead_letter_id".into(), letter.to_string().into());
+        }
+        Source::Direct => {}
+    }
+    ids
+}
+
+/// What an execution ran on, as its script saw it.
+pub(crate) fn input(input: &ContextInput) -> Value {
+    match input {
+        ContextInput::Request(found) => json!({"request": request(found)}),
+        ContextInput::Kv(event) => json!({"event": kv_event(event)}),
+        ContextInput::DeadLetter(letter) => json!({"event": dead_letter(letter)}),
+        ContextInput::Payload(payload) => json!({"payload": payload.as_deref().map(json_text)}),
+    }
+}
+
+fn request(request: &Request) -> Value {
+    let map = |pairs: &[(String, String)]| -> Value {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    let mut headers: Map<String, Value> = Map::new();
+    for (name, value) in &request.headers {
+        let joined = match headers.get(name).and_then(Value::as_str) {
+            Some(before) => format!("{before}, {value}"),
+            None => value.clone(),
+        };
+        headers.insert(name.clone(), joined.into());
+    }
+    json!({
+        "method": request.method,
+        "path": request.path,
+        "params": map(&request.params),
+        "query": map(&request.query),
+        "headers": headers,
+        "body": bytes(&request.body),
+        "json": serde_json::from_slice::<Value>(&request.body).ok(),
+    })
+}
+
+fn kv_event(event: &KvEvent) -> Value {
+    json!({
+        "source": "kv",
+        "op": event.op,
+        "collection": event.collection,
+        "key": event.key,
+        "value": event.value.as_deref().map(json_text),
+        "old_value": event.old_value.as_deref().map(json_text),
+        "lsn": event.lsn,
+    })
+}
+
+fn dead_letter(letter: &DeadLetter) -> Value {
+    json!({
+        "source": "dead_letter",
+        "id": letter.id,
+        "execution_id": letter.execution,
+        "root_execution_id": letter.root,
+        "original": input(&letter.original),
+        "script": letter.script,
+        "trigger": letter.trigger,
+        "attempts": letter.attempts,
+        "last_error": error(&letter.last_error),
+        "first_attempt_at": rfc3339(letter.first_attempt_at),
+        "last_attempt_at": rfc3339(letter.last_attempt_at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_and_a_z() {
+        for (micros, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_700_000_000_123_999, "2023-11-14T22:13:20.123Z"),
+            (1_700_000_000_000_000, "2023-11-14T22:13:20.000Z"),
+        ] {
+            assert_eq!(rfc3339(UnixMicros(micros)), want);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_base64() {
+        assert_eq!(bytes(b"hi"), json!("hi"));
+        assert_eq!(bytes(&[0xff, 0]), json!({"base64": "/wA="}));
+    }
+
+    #[test]
+    fn repeated_headers_are_joined() {
+        let input = ContextInput::Request(Box::new(Request {
+            headers: vec![("a".into(), "1".into()), ("a".into(), "2".into())],
+            body: br#"{"x":1}"#.to_vec(),
+            ..Request::default()
+        }));
+        let shown = super::input(&input);
+        assert_eq!(shown["request"]["headers"]["a"], json!("1, 2"));
+        assert_eq!(shown["request"]["json"], json!({"x": 1}));
+    }
+}

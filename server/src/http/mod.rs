@@ -1,0 +1,129 @@
+//! HTTP: the data plane and the control plane, one file per resource.
+//!
+//! Owns: the state that handlers share, the router of the control plane. Never does: decide anything about
+//! apps, keys or executions; handlers translate between HTTP and the node.
+
+mod abandoned;
+mod apps;
+mod auth;
+mod body;
+mod cursor;
+mod data;
+mod dead_letters;
+mod deploy;
+mod dto;
+mod error;
+mod event_dto;
+mod execute;
+mod executions;
+mod health;
+mod instance;
+mod kv;
+mod kv_reads;
+mod kv_writes;
+mod log;
+mod outbox;
+mod page;
+mod query;
+mod routes;
+mod scripts;
+mod secrets;
+mod serve;
+mod shared;
+mod triggers;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{Method, Uri};
+use axum::middleware;
+use axum::routing::{get, post, put};
+use hyper::header::HeaderName;
+
+pub(crate) use auth::Token;
+pub(crate) use data::DataPlane;
+pub(crate) use dto::rfc3339;
+pub(crate) use error::Internals;
+pub(crate) use serve::{Listener, Stop, serve};
+pub(crate) use shared::{Shared, SharedParts};
+
+use error::{ApiError, ErrorCode};
+
+/// Names the execution that answered.
+pub(crate) const EXECUTION_HEADER: HeaderName = HeaderName::from_static("relive-execution-id");
+/// Names the LSN as of which the answer is.
+pub(crate) const LSN_HEADER: HeaderName = HeaderName::from_static("relive-lsn");
+
+/// The state of handlers.
+type Ctx = State<Arc<Shared>>;
+
+/// Everything that the control plane serves.
+pub(crate) fn control_plane(shared: Arc<Shared>) -> Router {
+    let api = Router::new()
+        .merge(app_routes())
+        .merge(kv_routes())
+        .merge(work_routes())
+        .route("/instance", get(instance::show))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require));
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .nest("/api/v1", api)
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(shared)
+}
+
+fn app_routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/apps", get(apps::list).post(apps::create))
+        .route("/apps/{app}", get(apps::show).patch(apps::change).delete(apps::delete))
+        .route("/apps/{app}/deploy", post(deploy::deploy))
+        .route("/apps/{app}/scripts", get(scripts::list))
+        .route("/apps/{app}/scripts/{name}", get(scripts::show).put(scripts::put).delete(scripts::delete))
+        .route("/apps/{app}/scripts/{name}/versions", get(scripts::versions))
+        .route("/apps/{app}/scripts/{name}/execute", post(execute::execute))
+        .route("/apps/{app}/routes", get(routes::list).post(routes::create))
+        .route("/apps/{app}/routes/{id}", get(routes::show).delete(routes::delete))
+        .route("/apps/{app}/triggers", get(triggers::list).post(triggers::create))
+        .route(
+            "/apps/{app}/triggers/{id}",
+            get(triggers::show).patch(triggers::change).delete(triggers::delete),
+        )
+        .route("/apps/{app}/secrets", get(secrets::list))
+        .route("/apps/{app}/secrets/{name}", put(secrets::put).delete(secrets::delete))
+}
+
+fn kv_routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/apps/{app}/kv", get(kv::collections))
+        .route("/apps/{app}/kv/{collection}", get(kv::list))
+        .route(
+            "/apps/{app}/kv/{collection}/{key}",
+            get(kv_reads::show).put(kv_writes::put).delete(kv_writes::delete),
+        )
+        .route("/apps/{app}/kv/{collection}/{key}/history", get(kv_reads::history))
+}
+
+fn work_routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/apps/{app}/executions", get(executions::list))
+        .route("/apps/{app}/executions/{id}", get(executions::show))
+        .route("/apps/{app}/outbox", get(outbox::list))
+        .route("/apps/{app}/abandoned", get(abandoned::list))
+        .route("/apps/{app}/dead-letters", get(dead_letters::list))
+        .route("/apps/{app}/dead-letters/{id}", get(dead_letters::show))
+        .route("/apps/{app}/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .route("/apps/{app}/log", get(log::list))
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+}

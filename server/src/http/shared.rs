@@ -1,0 +1,194 @@
+//! What handlers share: the node once it runs, the token, cursors; and how they wait for what the node does.
+//!
+//! Owns: [`Shared`], the bridge from the node's callbacks to futures, and the rule that an answer waits until
+//! what it depends on is durable (S3). Never does: hold a lock over an await.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use relive_engine::command::{Command, Committed};
+use relive_engine::node::Node;
+use relive_log::events::Principal;
+use relive_log::{Lsn, UnixMicros};
+use relive_projections::{App, Registry};
+use tokio::sync::{oneshot, watch};
+
+use super::auth::Token;
+use super::cursor::CursorKey;
+use super::error::{ApiError, ApiResult, ErrorCode, Internals, Plane};
+
+/// How long a call waits for views that are being rebuilt before it is 503 `rebuilding`.
+const REBUILD_WAIT: Duration = Duration::from_secs(10);
+
+/// What [`Shared`] is made of.
+pub(crate) struct SharedParts {
+    /// The instance token.
+    pub(crate) token: Token,
+    /// A secret of the instance, for cursors.
+    pub(crate) cursor_secret: [u8; 16],
+    /// What anonymous callers see of a script's error.
+    pub(crate) internals: Internals,
+    /// Data directory, for `/instance`.
+    pub(crate) data: std::path::PathBuf,
+    /// When the process started.
+    pub(crate) started_at: UnixMicros,
+}
+
+/// What handlers share.
+pub(crate) struct Shared {
+    node: OnceLock<Arc<Node>>,
+    ready: watch::Sender<bool>,
+    folded: AtomicU64,
+    target: AtomicU64,
+    /// What it was made of.
+    pub(crate) parts: SharedParts,
+    /// Makes and checks cursors.
+    pub(crate) cursors: CursorKey,
+}
+
+impl Shared {
+    /// Without a node yet.
+    pub(crate) fn new(parts: SharedParts) -> Arc<Shared> {
+        let cursors = CursorKey::derive(&parts.cursor_secret);
+        let ready = watch::Sender::new(false);
+        let zero = || AtomicU64::new(0);
+        Arc::new(Shared { node: OnceLock::new(), ready, folded: zero(), target: zero(), parts, cursors })
+    }
+
+    /// The views reach `lsn` of `target`.
+    pub(crate) fn progress(&self, lsn: Lsn, target: Lsn) {
+        self.folded.store(lsn.0, Ordering::Relaxed);
+        self.target.store(target.0, Ordering::Relaxed);
+    }
+
+    /// How far the views are: LSN folded, LSN to reach.
+    pub(crate) fn progressed(&self) -> (u64, u64) {
+        (self.folded.load(Ordering::Relaxed), self.target.load(Ordering::Relaxed))
+    }
+
+    /// The node runs: calls that waited go on.
+    pub(crate) fn open(&self, node: Arc<Node>) {
+        let _first = self.node.set(node);
+        let _before = self.ready.send_replace(true);
+    }
+
+    /// The node, if it runs.
+    pub(crate) fn running(&self) -> Option<&Arc<Node>> {
+        self.node.get()
+    }
+
+    /// The node; waits for a rebuild.
+    pub(crate) async fn node(&self) -> ApiResult<&Arc<Node>> {
+        if let Some(node) = self.node.get() {
+            return Ok(node);
+        }
+        let mut ready = self.ready.subscribe();
+        let opened = tokio::time::timeout(REBUILD_WAIT, ready.wait_for(|ready| *ready)).await;
+        match (opened, self.node.get()) {
+            (Ok(Ok(_)), Some(node)) => Ok(node),
+            _ => {
+                let (folded, target) = self.progressed();
+                Err(ApiError::new(
+                    ErrorCode::Rebuilding,
+                    format!("the views are being rebuilt: LSN {folded} of {target}"),
+                )
+                .with("folded_lsn", folded)
+                .with("target_lsn", target))
+            }
+        }
+    }
+
+    /// Waits until everything up to `lsn` is durable (S3).
+    pub(crate) async fn durable(&self, lsn: Lsn) -> ApiResult<()> {
+        let node = self.node().await?;
+        if lsn <= node.durable() {
+            return Ok(());
+        }
+        let (done, wait) = oneshot::channel();
+        node.when_durable(lsn, Box::new(move |result| drop(done.send(result))));
+        match wait.await {
+            Ok(result) => result.map_err(|failure| ApiError::of_failure(&failure, Plane::Control)),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// Waits until what a read of the views may have seen is durable; answers as of which LSN that is.
+    pub(crate) async fn seen(&self) -> ApiResult<Lsn> {
+        let applied = self.node().await?.applied();
+        self.durable(applied).await?;
+        Ok(applied)
+    }
+
+    /// The registry, durable, and as of which LSN.
+    pub(crate) async fn registry(&self) -> ApiResult<(Arc<Registry>, Lsn)> {
+        let registry = self.node().await?.views().registry();
+        let lsn = self.seen().await?;
+        Ok((registry, lsn))
+    }
+
+    /// The app with this slug, durable, and as of which LSN.
+    pub(crate) async fn app(&self, slug: &str) -> ApiResult<(Arc<App>, Lsn)> {
+        let (registry, lsn) = self.registry().await?;
+        let app = registry.app_by_slug(slug).ok_or_else(|| ApiError::not_found("app", slug))?;
+        Ok((Arc::clone(app), lsn))
+    }
+
+    /// Carries a command out on the instance token's behalf; answers when it is durable.
+    pub(crate) async fn submit(&self, command: Command) -> ApiResult<Committed> {
+        let node = self.node().await?;
+        let (done, wait) = oneshot::channel();
+        node.submit(command, &Principal::instance(), Box::new(move |result| drop(done.send(result))));
+        match wait.await {
+            Ok(result) => result.map_err(|error| ApiError::of_submit(error, Plane::Control)),
+            Err(_) => Err(stopped()),
+        }
+    }
+}
+
+/// The node went away before it answered.
+pub(crate) fn stopped() -> ApiError {
+    ApiError::new(ErrorCode::ShuttingDown, "the instance is shutting down")
+}
+
+/// Runs reads that may touch the disk where they block nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> ApiResult<T> + Send + 'static,
+) -> ApiResult<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::new(ErrorCode::Internal, "a read panicked")),
+    }
+}
+
+/// A read of the views that has no sound answer.
+pub(crate) fn view_error(error: &relive_projections::ReadError) -> ApiError {
+    tracing::error!(%error, "a view could not be read");
+    ApiError::new(ErrorCode::ReadFailed, error.to_string())
+}
+
+/// A read of the log that has no sound answer.
+pub(crate) fn log_error(error: &relive_log::ReadError) -> ApiError {
+    match error {
+        relive_log::ReadError::BelowStart { first, .. } => below_horizon(*first),
+        relive_log::ReadError::NotDurable { .. } => in_the_future(error.to_string()),
+        relive_log::ReadError::Damaged { .. }
+        | relive_log::ReadError::NotInFrame { .. }
+        | relive_log::ReadError::Decode { .. }
+        | relive_log::ReadError::Io { .. } => {
+            tracing::error!(%error, "the log could not be read");
+            ApiError::new(ErrorCode::ReadFailed, error.to_string())
+        }
+    }
+}
+
+/// 410, naming the horizon.
+pub(crate) fn below_horizon(first: Lsn) -> ApiError {
+    ApiError::new(ErrorCode::BelowHorizon, format!("history goes back to LSN {first} only"))
+        .with("horizon", first.0)
+}
+
+/// 422: not yet.
+pub(crate) fn in_the_future(detail: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::InTheFuture, detail)
+}

@@ -1,0 +1,90 @@
+//! `/apps/{app}/triggers`: event pattern to script.
+//!
+//! Owns: their JSON; fields are those of the manifest. Never does: fire them.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::IntoResponse;
+use hyper::StatusCode;
+use relive_engine::command::{Answer, Command};
+use relive_log::TriggerId;
+use relive_projections::App;
+
+use super::apps::no_content;
+use super::error::{ApiError, ApiResult, ErrorCode};
+use super::page::{PAGING, Page};
+use super::query::Query;
+use super::{Ctx, body, dto};
+use crate::manifest;
+
+/// A trigger by id or name.
+pub(crate) fn find(app: &App, id_or_name: &str) -> Option<TriggerId> {
+    id_or_name.parse().ok().or_else(|| {
+        app.triggers.values().find(|trigger| trigger.spec.name == id_or_name).map(|trigger| trigger.id)
+    })
+}
+
+/// `GET /apps/{app}/triggers`
+pub(crate) async fn list(
+    State(shared): Ctx,
+    Path(app): Path<String>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
+    let query = Query::parse(query.as_deref(), &PAGING)?;
+    let (app, now) = shared.app(&app).await?;
+    let page = Page::of(&shared, &query, "triggers", Some(app.id))?;
+    let triggers = app.triggers.values();
+    let position = |trigger: &&relive_projections::Trigger| trigger.id.to_string();
+    Ok(page.answer_sorted(&shared, triggers, position, |trigger| dto::trigger(trigger), page.pinned(now)))
+}
+
+/// `POST /apps/{app}/triggers`
+pub(crate) async fn create(
+    State(shared): Ctx,
+    Path(slug): Path<String>,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let value = body::json(body, body::SMALL_MAX, "the limit of this request").await?;
+    let spec = manifest::parse_trigger(&value, shared.node().await?.settings().retry)?;
+    let done = shared.submit(Command::CreateTrigger { app: slug.clone(), spec }).await?;
+    let Answer::Trigger(id) = done.answer else {
+        return Err(ApiError::new(ErrorCode::Internal, "the new trigger has no id"));
+    };
+    let (app, _) = shared.app(&slug).await?;
+    let trigger = app.triggers.get(&id).ok_or_else(|| ApiError::not_found("trigger", id))?;
+    Ok((StatusCode::CREATED, Json(dto::trigger(trigger))).into_response())
+}
+
+/// `GET /apps/{app}/triggers/{id}`: by id or name.
+pub(crate) async fn show(
+    State(shared): Ctx,
+    Path((app, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let (app, _) = shared.app(&app).await?;
+    let found = find(&app, &id).and_then(|id| app.triggers.get(&id));
+    Ok(Json(dto::trigger(found.ok_or_else(|| ApiError::not_found("trigger", &id))?)).into_response())
+}
+
+/// `PATCH /apps/{app}/triggers/{id}`: pausing, which this version does not have.
+pub(crate) async fn change(State(_): Ctx, Path(_): Path<(String, String)>) -> ApiError {
+    ApiError::new(ErrorCode::NotSupported, "paused: pausing is not supported yet by this version")
+        .with("field", "paused")
+}
+
+/// `DELETE /apps/{app}/triggers/{id}`: by id or name.
+pub(crate) async fn delete(
+    State(shared): Ctx,
+    Path((slug, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let (app, _) = shared.app(&slug).await?;
+    let trigger = find(&app, &id).ok_or_else(|| ApiError::not_found("trigger", &id))?;
+    shared.submit(Command::DeleteTrigger { app: slug, trigger }).await?;
+    Ok(no_content())
+}

@@ -1,0 +1,249 @@
+//! The manifest `relive.toml`, and the same as JSON: from text to routes and triggers.
+//!
+//! Owns: allowed names, types and values of every field, each error with line, column and what is allowed.
+//! Never does: read files, know which scripts exist, or check what only the registry knows (the engine does).
+
+mod fields;
+mod tree;
+
+use relive_log::events::{
+    Backoff, DispatchMode, KvOps, Pattern, Record, RetryPolicy, RouteSpec, TriggerSpec,
+};
+
+use fields::Fields;
+use tree::Problem;
+pub(crate) use tree::{ManifestError, Tree, from_json};
+
+/// A manifest, understood.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    /// Slug of the app.
+    pub(crate) app: String,
+    /// Routes.
+    pub(crate) routes: Vec<RouteSpec>,
+    /// Triggers.
+    pub(crate) triggers: Vec<TriggerSpec>,
+    /// Paths of the scripts that routes and triggers name, each once, with their stems.
+    pub(crate) scripts: Vec<(String, String)>,
+}
+
+/// How a `script` field names its script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScriptNames {
+    /// By a path; the stem is the name (manifests).
+    Paths,
+    /// By its name (the API).
+    Names,
+}
+
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+
+/// Reads TOML text.
+pub(crate) fn parse_toml(text: &str, retry: RetryPolicy) -> Result<Manifest, ManifestError> {
+    tree::from_toml(text)
+        .and_then(|tree| manifest(&tree, retry))
+        .map_err(|problem| problem.placed(Some(text)))
+}
+
+/// Reads the same as a JSON object.
+pub(crate) fn parse_json(value: &serde_json::Value, retry: RetryPolicy) -> Result<Manifest, ManifestError> {
+    manifest(&from_json(value, ""), retry).map_err(|problem| problem.placed(None))
+}
+
+/// Reads a route of the API.
+pub(crate) fn parse_route(value: &serde_json::Value, retry: RetryPolicy) -> Result<RouteSpec, ManifestError> {
+    route(&from_json(value, ""), retry, ScriptNames::Names).map(|(spec, _)| spec).map_err(|p| p.placed(None))
+}
+
+/// Reads a trigger of the API.
+pub(crate) fn parse_trigger(
+    value: &serde_json::Value,
+    retry: RetryPolicy,
+) -> Result<TriggerSpec, ManifestError> {
+    trigger(&from_json(value, ""), retry, ScriptNames::Names)
+        .map(|(spec, _)| spec)
+        .map_err(|p| p.placed(None))
+}
+
+/// The name of the script at `path`: the stem of the file.
+pub(crate) fn stem(path: &str) -> &str {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    file.strip_suffix(".rhai").unwrap_or(file)
+}
+
+fn manifest(tree: &Tree, retry: RetryPolicy) -> Result<Manifest, Problem> {
+    let fields = Fields::of(tree, "the manifest", &["app", "route", "trigger"])?;
+    let app = fields.text("app")?.ok_or_else(|| fields.missing("app"))?;
+    let mut found = Manifest { app, routes: Vec::new(), triggers: Vec::new(), scripts: Vec::new() };
+    for tree in fields.list("route")? {
+        let (spec, script) = route(tree, retry, ScriptNames::Paths)?;
+        found.add_script(&spec.script, &script)?;
+        found.routes.push(spec);
+    }
+    for tree in fields.list("trigger")? {
+        let (spec, script) = trigger(tree, retry, ScriptNames::Paths)?;
+        found.add_script(&spec.script, &script)?;
+        found.triggers.push(spec);
+    }
+    Ok(found)
+}
+
+impl Manifest {
+    fn add_script(&mut self, name: &str, named: &Named) -> Result<(), Problem> {
+        match self.scripts.iter().find(|(known, _)| known == name) {
+            Some((_, path)) if *path != named.path => Err(Problem::at(
+                &named.tree,
+                format!(
+                    "`{}` and `{path}` have the same stem `{name}`, which is the script's name",
+                    named.path
+                ),
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.scripts.push((name.to_owned(), named.path.clone()));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A script field: its path and where it stands.
+struct Named {
+    path: String,
+    tree: Tree,
+}
+
+fn script(fields: &Fields<'_>, names: ScriptNames) -> Result<(String, Named), Problem> {
+    let path = fields.text("script")?.ok_or_else(|| fields.missing("script"))?;
+    let name = match names {
+        ScriptNames::Paths => stem(&path).to_owned(),
+        ScriptNames::Names => path.clone(),
+    };
+    let tree = fields.tree("script").cloned().unwrap_or_else(|| fields.whole().clone());
+    if name.is_empty() {
+        return Err(Problem::at(&tree, "names no script"));
+    }
+    Ok((name, Named { path, tree }))
+}
+
+fn route(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(RouteSpec, Named), Problem> {
+    const NAMES: &[&str] = &["method", "path", "script", "dispatch_mode", "timeout_ms", "record", "retry"];
+    let fields = Fields::of(tree, "a route", NAMES)?;
+    let method = fields.text("method")?.ok_or_else(|| fields.missing("method"))?.to_ascii_uppercase();
+    if !METHODS.contains(&method.as_str()) {
+        return Err(fields.problem("method", format!("`{method}` is not one of {}", METHODS.join(", "))));
+    }
+    let path = fields.text("path")?.ok_or_else(|| fields.missing("path"))?;
+    if !path.starts_with('/') {
+        return Err(fields.problem("path", format!("`{path}` does not start with `/`")));
+    }
+    let (name, named) = script(&fields, names)?;
+    let mode =
+        fields.choice("dispatch_mode", &[("sync", DispatchMode::Sync), ("async", DispatchMode::Async)])?;
+    let mode = mode.unwrap_or(DispatchMode::Sync);
+    let record =
+        fields.choice("record", &[("full", Record::Full), ("off", Record::Off)])?.unwrap_or(Record::Full);
+    if record == Record::Off && mode == DispatchMode::Async {
+        return Err(fields
+            .problem("record", "`off` needs `dispatch_mode = \"sync\"`: async work is run from its record"));
+    }
+    let policy = retry_policy(&fields, retry)?;
+    if policy.is_some() && mode == DispatchMode::Sync {
+        return Err(
+            fields.problem("retry", "sync routes never retry: remove it or set `dispatch_mode = \"async\"`")
+        );
+    }
+    let timeout_ms = fields.number("timeout_ms", 1..=86_400_000)?;
+    let spec = RouteSpec { method, path, script: name, mode, timeout_ms, record, retry: policy };
+    Ok((spec, named))
+}
+
+fn trigger(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(TriggerSpec, Named), Problem> {
+    const KV: &[&str] = &["name", "kind", "collection", "ops", "key_prefix", "script", "ordering", "retry"];
+    const DEAD_LETTER: &[&str] = &["name", "kind", "from_script", "from_trigger", "script", "retry"];
+    let kind = Fields::peek_text(tree, "kind")?;
+    let fields = match kind.as_deref() {
+        Some("kv") => Fields::of(tree, "a kv trigger", KV)?,
+        Some("dead_letter") => Fields::of(tree, "a dead_letter trigger", DEAD_LETTER)?,
+        Some(kind @ ("cron" | "queue")) => {
+            return Err(Fields::any(tree)?.problem(
+                "kind",
+                format!("triggers of kind `{kind}` are not supported yet by this version; `kv` and `dead_letter` are"),
+            ));
+        }
+        Some(other) => {
+            return Err(
+                Fields::any(tree)?.problem("kind", format!("`{other}` is not one of kv, dead_letter"))
+            );
+        }
+        None => return Err(Fields::any(tree)?.missing("kind")),
+    };
+    let name = fields.text("name")?.ok_or_else(|| fields.missing("name"))?;
+    let (script, named) = script(&fields, names)?;
+    let pattern = if kind.as_deref() == Some("kv") {
+        kv_pattern(&fields)?
+    } else {
+        Pattern::DeadLetter {
+            from_script: fields.text("from_script")?,
+            from_trigger: fields.text("from_trigger")?,
+        }
+    };
+    let retry = retry_policy(&fields, retry)?;
+    Ok((TriggerSpec { name, pattern, script, retry }, named))
+}
+
+fn kv_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {
+    match fields.text("ordering")?.as_deref() {
+        None | Some("none") => {}
+        Some("key") => {
+            return Err(fields.problem("ordering", "`key` is not supported yet by this version; `none` is"));
+        }
+        Some(other) => return Err(fields.problem("ordering", format!("`{other}` is not one of none, key"))),
+    }
+    let collection = fields.text("collection")?.ok_or_else(|| fields.missing("collection"))?;
+    let mut ops = KvOps::default();
+    for tree in fields.list("ops")? {
+        let op = match &tree.value {
+            tree::Value::Text(op) => op.as_str(),
+            other => return Err(Problem::at(tree, format!("is {}, not a text", other.type_name()))),
+        };
+        ops.0 |= match op {
+            "insert" => KvOps::INSERT.0,
+            "update" => KvOps::UPDATE.0,
+            "delete" => KvOps::DELETE.0,
+            "expire" => return Err(Problem::at(tree, "`expire` is not supported yet by this version")),
+            other => {
+                return Err(Problem::at(tree, format!("`{other}` is not one of insert, update, delete")));
+            }
+        };
+    }
+    if fields.tree("ops").is_none() {
+        ops = KvOps::DEFAULT;
+    } else if ops == KvOps::default() {
+        return Err(fields.problem("ops", "is empty: name at least one of insert, update, delete"));
+    }
+    let key_prefix = fields.text("key_prefix")?.unwrap_or_default();
+    Ok(Pattern::Kv { collection, ops, key_prefix })
+}
+
+fn retry_policy(fields: &Fields<'_>, default: RetryPolicy) -> Result<Option<RetryPolicy>, Problem> {
+    const NAMES: &[&str] = &["max_attempts", "backoff", "base_ms", "max_ms", "jitter_pct"];
+    const BACKOFFS: &[(&str, Backoff)] = &[
+        ("none", Backoff::None),
+        ("fixed", Backoff::Fixed),
+        ("linear", Backoff::Linear),
+        ("exponential", Backoff::Exponential),
+    ];
+    let Some(tree) = fields.tree("retry") else { return Ok(None) };
+    let fields = Fields::of(tree, "retry", NAMES)?;
+    Ok(Some(RetryPolicy {
+        max_attempts: fields.number("max_attempts", 1..=1000)?.unwrap_or(default.max_attempts),
+        backoff: fields.choice("backoff", BACKOFFS)?.unwrap_or(default.backoff),
+        base_ms: fields.number("base_ms", 0..=31_536_000_000)?.unwrap_or(default.base_ms),
+        max_ms: fields.number("max_ms", 0..=31_536_000_000)?.unwrap_or(default.max_ms),
+        jitter_pct: fields.number("jitter_pct", 0..=100)?.unwrap_or(default.jitter_pct),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

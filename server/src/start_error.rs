@@ -1,0 +1,65 @@
+//! Why a start did not happen: a text for people and an exit code for supervisors.
+//!
+//! Owns: [`StartError`] and its codes (sysexits.h). Never does: exit.
+
+use relive_log::OpenError;
+use relive_projections::ViewsError;
+
+/// Why a start did not happen.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct StartError {
+    /// Exit code of the process.
+    pub(crate) code: u8,
+    /// For stderr.
+    pub(crate) message: String,
+}
+
+impl StartError {
+    /// The configuration is wrong (78).
+    pub(crate) fn config(message: impl Into<String>) -> StartError {
+        StartError { code: 78, message: message.into() }
+    }
+
+    /// Stored data could not be read (74).
+    pub(crate) fn io(message: impl Into<String>) -> StartError {
+        StartError { code: 74, message: message.into() }
+    }
+
+    /// The log or the process failed (70).
+    pub(crate) fn failed(message: impl Into<String>) -> StartError {
+        StartError { code: 70, message: message.into() }
+    }
+
+    /// The log was not opened: which LSNs, by what evidence.
+    pub(crate) fn of_log(error: &OpenError) -> StartError {
+        let mut message = error.to_string();
+        if let OpenError::Damaged { lsns, report, .. } = error {
+            if let Some((first, last)) = lsns {
+                message.push_str(&format!("\nacknowledged and damaged or missing: LSN {first} to {last}"));
+            }
+            if let Some(report) = report {
+                message.push_str(&format!(
+                    "\nvalid up to LSN {}, proven durable up to LSN {} (frames say {}, WATERMARK says {}, views say {})\n\
+                     the valid prefix ends in segment {} at offset {}: {}; {}",
+                    report.valid_lsn,
+                    report.proven_lsn,
+                    report.frames_lsn,
+                    report.watermark_lsn,
+                    report.applied_lsn.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string()),
+                    report.end_segment,
+                    report.end_offset,
+                    report.first_bad_check,
+                    report.reason,
+                ));
+            }
+            message.push_str("\nnothing was changed; restore the data directory from a backup");
+        }
+        StartError { code: u8::try_from(error.exit_code()).unwrap_or(70), message }
+    }
+
+    /// The views were not opened or folded.
+    pub(crate) fn of_views(error: &ViewsError) -> StartError {
+        StartError { code: u8::try_from(error.exit_code()).unwrap_or(70), message: error.to_string() }
+    }
+}

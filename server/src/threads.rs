@@ -1,0 +1,139 @@
+//! Threads: spawned here and nowhere else, and joined within a time.
+//!
+//! Owns: the threads lent to the log and to the node. Never does: know what they do.
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use relive_engine::node::Node;
+use relive_log::{Appender, Durability, OpenedLog, Poisoned, Reader};
+
+use crate::maintenance::Maintenance;
+use crate::start_error::StartError;
+
+/// Starts a thread.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    start(Builder::new().name(name.to_owned()), work)
+}
+
+fn start<T: Send + 'static>(
+    builder: Builder,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    builder.spawn(work).map_err(|e| StartError::failed(format!("a thread could not be started: {e}")))
+}
+
+/// Waits for a thread; `None` if it did not end in time.
+fn join<T>(thread: JoinHandle<T>, until: Instant) -> Option<T> {
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    thread.join().ok()
+}
+
+/// The log's own threads.
+pub(crate) struct LogThreads {
+    committer: JoinHandle<Result<(), Poisoned>>,
+    preparer: JoinHandle<()>,
+}
+
+/// What is left of an opened log for the node.
+pub(crate) struct LogRest {
+    /// Appends.
+    pub(crate) appender: Appender,
+    /// Reads.
+    pub(crate) reader: Reader,
+    /// What is durable.
+    pub(crate) durability: Durability,
+}
+
+/// Starts the log's threads.
+pub(crate) fn lend_to_log(log: OpenedLog) -> Result<(LogThreads, LogRest), StartError> {
+    let OpenedLog { appender, reader, mut committer, mut preparer, durability, .. } = log;
+    let committer = spawn("committer", move || {
+        committer.run();
+        committer.close()
+    })?;
+    let preparer = spawn("preparer", move || preparer.run())?;
+    Ok((LogThreads { committer, preparer }, LogRest { appender, reader, durability }))
+}
+
+impl LogThreads {
+    /// Waits until everything is durable and the log is closed: the appender was dropped with the node.
+    pub(crate) fn close(self, at_most: Duration) -> Result<(), String> {
+        let until = Instant::now() + at_most;
+        match join(self.committer, until) {
+            Some(Ok(())) => {}
+            Some(Err(poisoned)) => return Err(poisoned.to_string()),
+            None => return Err("the log did not close in time; the next start recovers it".to_owned()),
+        }
+        let _ended = join(self.preparer, until);
+        Ok(())
+    }
+}
+
+/// Threads lent to a node.
+pub(crate) struct Lent {
+    threads: Vec<JoinHandle<()>>,
+    maintenance: Option<Maintenance>,
+}
+
+impl Lent {
+    /// None yet.
+    pub(crate) const fn new() -> Lent {
+        Lent { threads: Vec::new(), maintenance: None }
+    }
+
+    /// Lends one thread.
+    pub(crate) fn one(
+        &mut self,
+        name: &str,
+        node: &Arc<Node>,
+        work: impl FnOnce(&Arc<Node>) + Send + 'static,
+    ) -> Result<(), StartError> {
+        let node = Arc::clone(node);
+        self.threads.push(spawn(name, move || work(&node))?);
+        Ok(())
+    }
+
+    /// Lends one thread with a stack of its own size.
+    pub(crate) fn with_stack(
+        &mut self,
+        name: &str,
+        stack_bytes: usize,
+        node: &Arc<Node>,
+        work: impl FnOnce(&Arc<Node>) + Send + 'static,
+    ) -> Result<(), StartError> {
+        let node = Arc::clone(node);
+        let builder = Builder::new().name(name.to_owned()).stack_size(stack_bytes);
+        self.threads.push(start(builder, move || work(&node))?);
+        Ok(())
+    }
+
+    /// Takes over the thread that maintains the views.
+    pub(crate) fn maintenance(&mut self, maintenance: Maintenance) {
+        self.maintenance = Some(maintenance);
+    }
+
+    /// Waits for all of them; the node was told to shut down.
+    pub(crate) fn stop(self, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        for thread in self.threads {
+            if join(thread, until).is_none() {
+                tracing::warn!("a thread of the node did not end in time");
+            }
+        }
+        if let Some(maintenance) = self.maintenance
+            && join(maintenance.stop(), until).is_none()
+        {
+            tracing::warn!("the maintenance of the views did not end in time");
+        }
+    }
+}
