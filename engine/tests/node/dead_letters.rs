@@ -51,6 +51,7 @@ fn d10_a_handler_sees_the_letter_and_its_success_resolves_nothing() {
 
 #[test]
 fn d10_a_handler_that_fails_leaves_the_letter_open_and_is_the_end() {
+    // E31
     let mut world = dead("throw \"handler is broken\"");
     world.wait_ms(1_000_000);
     assert_eq!(world.statuses(), ["job dead_lettered", "h failed"], "neither retried nor dead-lettered");

@@ -55,7 +55,7 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
 }
 
 #[test]
-fn e2_a_bad_part_refuses_the_whole_deploy() {
+fn e1_e2_a_bad_part_refuses_the_whole_deploy() {
     let mut world = World::new();
     let cases: [(DeployPlan, &str); 6] = [
         (plan(&[("a", "let x = ;")], vec![], vec![]), "script `a` line 1"),

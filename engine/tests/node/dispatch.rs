@@ -48,6 +48,7 @@ fn d1_a_sync_call_is_four_events_in_two_frames() {
 
 #[test]
 fn d4_work_with_a_reply_to_never_retries_and_never_dies() {
+    // E30
     let mut world = World::new();
     world.deploy(&[("w", "throw \"no\"")], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
     let outcome = world.call("/w", "");
@@ -59,6 +60,7 @@ fn d4_work_with_a_reply_to_never_retries_and_never_dies() {
 
 #[test]
 fn d5_a_caller_that_vanished_leaves_a_completed_execution_and_a_record() {
+    // E82
     for gone_while_running in [true, false] {
         let mut world = World::new();
         world.deploy(&[("w", r#"kv::set("c", "k", 1)"#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
@@ -83,6 +85,7 @@ fn d5_a_caller_that_vanished_leaves_a_completed_execution_and_a_record() {
 
 #[test]
 fn d6_d7_an_async_call_is_retried_on_schedule_and_dies() {
+    // E32, and E90: each claim has one end.
     let mut world = World::new();
     let mut spec = route("/a", "a", DispatchMode::Async);
     spec.retry = on("", "", "", 3).retry;
@@ -109,6 +112,7 @@ fn d6_d7_an_async_call_is_retried_on_schedule_and_dies() {
 
 #[test]
 fn d7_jitter_is_in_the_event_and_stays_after_a_crash() {
+    // E33
     let mut world = World::new();
     let mut trigger = on("t", "c", "bad", 3);
     trigger.retry.as_mut().unwrap().jitter_pct = 50;
@@ -124,6 +128,7 @@ fn d7_jitter_is_in_the_event_and_stays_after_a_crash() {
 
 #[test]
 fn d8_depth_nine_is_dropped_and_not_dead_lettered() {
+    // E11
     let mut world = World::new();
     let again = r#"kv::set("c", `${ctx.event.key}x`, ctx.depth)"#;
     world.deploy(&[("again", again)], vec![], vec![on("t", "c", "again", 3)]);
@@ -140,6 +145,7 @@ fn d8_depth_nine_is_dropped_and_not_dead_lettered() {
 
 #[test]
 fn d3_reply_to_work_that_a_crash_cut_off_is_abandoned() {
+    // E96, E95
     let mut world = World::new();
     world.deploy(&[("w", "1")], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
     let (execution, mailbox) = world.admit("/w", "").unwrap();
@@ -160,6 +166,7 @@ fn crash_while_running(mut world: World) -> World {
 
 #[test]
 fn d3_a_crash_does_not_count_and_the_next_attempt_runs_alone() {
+    // E97, E53
     let mut world = World::new();
     let scripts = [("job", r#"kv::incr("done", ctx.event.key, 1)"#), ("w", "7")];
     world.deploy(&scripts, vec![route("/w", "w", DispatchMode::Sync)], vec![on("t", "c", "job", 2)]);
@@ -224,6 +231,7 @@ fn d3_after_the_time_alone_others_join_and_the_log_says_so() {
 
 #[test]
 fn d3_an_orderly_shutdown_releases_background_work_uncounted() {
+    // E81: what was claimed is released or ended, nothing is forgotten.
     let mut world = World::new();
     let scripts = [("job", "1"), ("w", "7")];
     world.deploy(&scripts, vec![route("/w", "w", DispatchMode::Sync)], vec![on("t", "c", "job", 2)]);

@@ -62,6 +62,7 @@ fn t1_record_off_keeps_nothing_to_replay() {
 
 #[test]
 fn t5_sensitive_headers_reach_the_script_and_not_the_log() {
+    // E70
     let mut world = World::new();
     let script = r#"ctx.request.headers["x-api-key"]"#;
     let routes = vec![route("/s", "s", DispatchMode::Sync), route("/a", "a", DispatchMode::Async)];
@@ -88,6 +89,7 @@ fn t5_sensitive_headers_reach_the_script_and_not_the_log() {
 
 #[test]
 fn secret_values_are_masked_before_the_append() {
+    // E71
     let mut world = World::new();
     let script = r#"
         let s = secrets::get("token");

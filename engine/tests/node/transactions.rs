@@ -12,6 +12,7 @@ use crate::world::{World, route};
 
 #[test]
 fn s1_writes_completion_and_fired_work_are_one_batch() {
+    // E3: the fired work names the LSNs of mutations of its own batch. E80.
     let mut world = World::new();
     let writes = r#"kv::set("c", "a", 1); kv::set("c", "b", 2); kv::set("c", "a", 3)"#;
     let routes = vec![route("/w", "w", DispatchMode::Sync)];
@@ -40,6 +41,7 @@ fn s1_a_failed_attempt_leaves_no_write() {
 
 #[test]
 fn s5_triggers_fire_once_per_matching_mutation_however_made() {
+    // E10
     let mut world = World::new();
     let trigger = |name: &str, ops: KvOps, prefix: &str| TriggerSpec {
         name: name.into(),
@@ -111,6 +113,7 @@ fn hammer(script: &str, settings: EngineSettings, calls: usize) -> World {
 
 #[test]
 fn s2_concurrent_increments_leave_exactly_their_number() {
+    // E20
     let settings = EngineSettings { gate: 8, ..EngineSettings::default() };
     let read_modify_write = r#"let n = kv::get("c", "n"); kv::set("c", "n", (n ?? 0) + 1)"#;
     for script in [r#"kv::incr("c", "n", 1)"#, read_modify_write] {
@@ -131,7 +134,7 @@ fn s2_listings_are_validated_like_keys() {
 
 #[test]
 fn s2_after_n_conflicts_one_lock_per_app() {
-    // With a limit of 0 the first conflict takes the lock.
+    // E91: the first conflict takes the lock, and API writes wait for it.
     let settings = EngineSettings { gate: 8, conflicts_before_lock: 1, ..EngineSettings::default() };
     let world = hammer(r#"kv::incr("c", "n", 1)"#, settings, 128);
     assert_eq!(world.get("c", "n").as_deref(), Some("128"));
@@ -165,6 +168,7 @@ fn s2_write_skew_does_not_happen() {
 
 #[test]
 fn s3_a_read_waits_for_what_it_read_and_not_for_its_own_record() {
+    // E21, E92
     let mut world = World::new();
     world.deploy(&[("r", r#"kv::get("c", "k")"#)], vec![route("/r", "r", DispatchMode::Sync)], vec![]);
     world.put("c", "k", "5");
@@ -178,6 +182,7 @@ fn s3_a_read_waits_for_what_it_read_and_not_for_its_own_record() {
 
 #[test]
 fn s3_a_write_leaves_only_when_it_is_durable() {
+    // E60, E92
     let mut world = World::new();
     world.deploy(&[("w", r#"kv::set("c", "k", 1)"#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
     let (_, mailbox) = world.admit("/w", "").unwrap();
@@ -186,4 +191,44 @@ fn s3_a_write_leaves_only_when_it_is_durable() {
     assert!(mailbox.take().is_empty(), "appended is not durable");
     world.sync();
     assert_eq!(mailbox.one().result.as_deref(), Ok("204 "));
+}
+
+#[test]
+fn e12_a_commit_that_fires_too_much_is_refused_and_writes_nothing() {
+    let settings = EngineSettings { fan_out_max: 3, ..EngineSettings::default() };
+    let mut world = World::with(settings);
+    let script = r#"for n in 0..parse_int(ctx.request.body) { kv::set("c", `k${n}`, n) }"#;
+    world.deploy(
+        &[("w", script), ("job", "1")],
+        vec![route("/w", "w", DispatchMode::Sync)],
+        vec![on("t", "c", "job", 1)],
+    );
+    assert!(world.call("/w", "3").result.is_ok());
+    let error = world.call("/w", "4").result.unwrap_err();
+    assert!(error.starts_with("fan_out: ") && error.contains("limit is 3"), "{error}");
+    assert_eq!(world.get("c", "k3"), None);
+}
+
+#[test]
+fn e61_what_waits_may_wait_again() {
+    let mut world = World::new();
+    let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    world.deploy(&[("w", r#"kv::set("c", "k", 1)"#)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    let (_, _mailbox) = world.admit("/w", "").unwrap();
+    let lsn = world.node.applied();
+    let (node, into) = (Arc::clone(&world.node), Arc::clone(&seen));
+    world.node.when_durable(
+        lsn,
+        Box::new(move |durable| {
+            assert_eq!(durable, Ok(()));
+            into.lock().push("outer");
+            let inner = Arc::clone(&into);
+            node.when_durable(lsn.plus(2), Box::new(move |_| inner.lock().push("inner")));
+        }),
+    );
+    assert!(seen.lock().is_empty());
+    world.sync();
+    assert_eq!(*seen.lock(), ["outer"]);
+    world.settle();
+    assert_eq!(*seen.lock(), ["outer", "inner"]);
 }
