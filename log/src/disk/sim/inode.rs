@@ -76,10 +76,19 @@ impl Inode {
         }
     }
 
+    /// Only dirty sectors are written: what an earlier failed sync left clean stays as it is on the disk.
     pub(crate) fn sync(&mut self) {
-        self.disk.clone_from(&self.cache);
-        self.dirty.clear();
-        self.truncated = false;
+        if self.truncated {
+            self.disk.clear();
+            self.truncated = false;
+        }
+        self.disk.resize(self.cache.len(), 0);
+        for (sector, versions) in std::mem::take(&mut self.dirty) {
+            if let Some(last) = versions.last() {
+                put_sector(&mut self.disk, sector, last);
+            }
+        }
+        self.disk.truncate(self.cache.len());
     }
 
     /// A sync that failed: some sectors reached the disk, all pages are clean now.

@@ -75,6 +75,21 @@ fn i7_every_single_bit_of_headers_and_every_byte_of_the_rest() {
     }
 }
 
+/// Flips one bit in the payload of every batch.
+pub(crate) fn sweep_payloads() {
+    let (disk, model) = build(false);
+    for stored in &model.exposed {
+        let damaged = disk.fork(1);
+        damaged.rot(&segment(stored.pos.segment), u64::from(stored.pos.offset) + 75, |b| b ^ 4);
+        assert!(outcome(&damaged, &model, &format!("payload of LSN {}", stored.first)), "accepted");
+    }
+}
+
+#[test]
+fn i7_every_payload() {
+    sweep_payloads();
+}
+
 #[test]
 fn i7_files_cut_lost_or_unreadable() {
     for clean in [true, false] {
