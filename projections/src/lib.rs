@@ -36,6 +36,9 @@ mod source;
 mod store;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 pub use dead_letters::{DeadLetters, LetterFilter, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};

@@ -72,6 +72,8 @@ pub struct Limits {
     pub seal_bytes: usize,
     /// … or so many rows of the store changed since the last cut: one batch of the store holds about as many.
     pub round_rows: usize,
+    /// How often, in events, `apply` looks whether a cut is due.
+    pub check_events: usize,
     /// As many neighbouring runs of one size class are merged into one.
     pub merge_ratio: usize,
     /// With so many runs, merging goes before writing another one.
@@ -96,6 +98,7 @@ impl Default for Limits {
             seal_rows: 100_000,
             seal_bytes: 32 * 1024 * 1024,
             round_rows: 1000,
+            check_events: 64,
             merge_ratio: 8,
             runs_max: 64,
             tier_rows: 1024,

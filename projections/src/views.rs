@@ -28,9 +28,6 @@ use crate::registry::{Registry, RegistryView};
 use crate::rows::tag;
 use crate::source::{At, FoldedBatch, ValueSource};
 
-/// Every so many events `apply` looks whether a cut is due.
-const CHECK_EVENTS: usize = 64;
-
 /// See the module.
 pub struct Views {
     kv: KvView,
@@ -162,10 +159,11 @@ impl Views {
             at.lsn = at.lsn.next();
         }
         self.applied.store(batch.last.0, Ordering::Release);
+        let Some(limits) = self.layer.as_ref().map(|layer| &layer.limits) else { return };
         applier.unchecked += batch.events.len();
-        if applier.unchecked >= CHECK_EVENTS {
+        if applier.unchecked >= limits.check_events {
             applier.unchecked = 0;
-            if self.layer.as_ref().is_some_and(|layer| self.is_cut_due(&layer.limits)) {
+            if self.is_cut_due(limits) {
                 self.cut_locked(&mut applier);
             }
         }

@@ -1,8 +1,8 @@
 //! Which runs are merged, and when.
 //!
-//! Runs fall into size classes, each `merge_ratio` times the one below. As many neighbours in time as that ratio, of
-//! one class or smaller, become one run: every row is rewritten once a class, and the number of runs grows with the
-//! logarithm of the rows.
+//! Runs fall into size classes, each `merge_ratio` times the one below. As many runs of one class as that ratio, with
+//! nothing but smaller ones between them, become one run: every row is rewritten once a class, and the number of
+//! runs grows with the logarithm of the rows.
 
 use std::sync::Arc;
 
@@ -22,33 +22,34 @@ pub(super) struct Group {
     len: usize,
 }
 
-/// The longest stretch of neighbours in the lowest class that has enough of them. `rows`: newest run first.
+/// The lowest class that has enough neighbours, smaller ones between them included. `rows`: newest run first.
 pub(super) fn due(rows: &[u64], limits: &Limits) -> Option<Group> {
     let ratio = limits.merge_ratio.max(2);
     let step = u64::try_from(ratio).unwrap_or(u64::MAX);
-    let mut class_end = limits.tier_rows.max(1);
-    while rows.len() >= ratio {
-        let mut best = Group { at: 0, len: 0 };
-        let mut run = Group { at: 0, len: 0 };
-        for (at, &count) in rows.iter().enumerate() {
-            run = if count < class_end {
-                Group { at: run.at, len: run.len + 1 }
-            } else {
-                Group { at: at + 1, len: 0 }
-            };
-            if run.len > best.len {
-                best = run;
-            }
+    let highest = rows.iter().copied().max()?;
+    let (mut from, mut end) = (0, limits.tier_rows.max(1));
+    while from <= highest {
+        if let Some(group) = stretch(rows, from, end).filter(|(_, members)| *members >= ratio) {
+            return Some(group.0);
         }
-        if best.len >= ratio {
-            return Some(best);
-        }
-        if rows.iter().all(|&count| count < class_end) {
-            return None;
-        }
-        class_end = class_end.saturating_mul(step);
+        (from, end) = (end, end.saturating_mul(step).max(end.saturating_add(1)));
     }
     None
+}
+
+/// The stretch of runs below `end` with the most members of the class `from..end`, and how many those are.
+fn stretch(rows: &[u64], from: u64, end: u64) -> Option<(Group, usize)> {
+    let mut stretches = vec![(Group { at: 0, len: 0 }, 0)];
+    for (at, &count) in rows.iter().enumerate() {
+        match stretches.last_mut() {
+            Some((group, members)) if count < end => {
+                group.len += 1;
+                *members += usize::from(count >= from);
+            }
+            Some(_) | None => stretches.push((Group { at: at + 1, len: 0 }, 0)),
+        }
+    }
+    stretches.into_iter().max_by_key(|(_, members)| *members)
 }
 
 impl DiskLayer {
@@ -117,8 +118,11 @@ mod tests {
         check(&[1, 1, 50, 1, 1], None);
         check(&[1, 50, 1, 1, 1, 1, 1], Some((2, 5)));
         check(&[20, 20, 20, 20, 1, 1], Some((0, 6)));
+        check(&[1, 1, 1, 20, 20, 20], None);
+        check(&[1, 50, 1, 50, 50, 50, 2000], Some((0, 6)));
+        check(&[1, 15, 100, 1000, 10_000, 100_000], None);
         check(&[20, 20, 20, 1, 1, 1, 1, 20], Some((3, 4)));
-        check(&[1, 20, 1, 20], Some((0, 4)));
+        check(&[1, 20, 1, 20], None);
         check(&[1000, 20, 20, 20, 1000, 1], None);
         check(&[5000, 5000, 5000, 5000], Some((0, 4)));
     }

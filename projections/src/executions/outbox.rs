@@ -75,7 +75,10 @@ impl Outbox {
     /// The changes since the last cut.
     pub(super) fn cut(&mut self, out: &mut Vec<Change>) {
         for execution in std::mem::take(&mut self.removed) {
-            out.push((store_key(execution), None));
+            // A key stands once in a batch: if the id was used again, its new row replaces the old one.
+            if !self.open.contains_key(&execution) {
+                out.push((store_key(execution), None));
+            }
         }
         for execution in std::mem::take(&mut self.touched) {
             if let Some(open) = self.open.get_mut(&execution).filter(|open| open.dirty) {

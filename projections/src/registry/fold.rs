@@ -105,7 +105,7 @@ impl RegistryView {
 
     fn app_created(&self, event: &AppCreated, at: At) {
         let mut current = self.current.write();
-        if current.apps.contains_key(&event.app) {
+        if current.apps.contains_key(&event.app) || current.by_slug.contains_key(&event.slug) {
             return;
         }
         let registry = Arc::make_mut(&mut current);

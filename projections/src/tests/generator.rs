@@ -1,0 +1,296 @@
+//! Random histories: a few apps, keys and executions, so that events meet rows in every state, legal or not.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use relive_log::events::*;
+use relive_log::{AppId, ExecutionId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
+
+/// One event, before it is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Op {
+    kind: u8,
+    app: u8,
+    who: u8,
+    what: u8,
+    flag: bool,
+}
+
+const KINDS: u8 = 40;
+
+/// Batches of one to five events.
+pub(crate) fn history(batches: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
+    let op = (0..KINDS, 0..2_u8, 0..6_u8, 0..8_u8, any::<bool>());
+    let op = op.prop_map(|(kind, app, who, what, flag)| Op { kind, app, who, what, flag });
+    prop::collection::vec(prop::collection::vec(op, 1..6), 1..batches)
+}
+
+pub(crate) fn app(n: u8) -> AppId {
+    AppId::from_bytes([n + 1; 16])
+}
+
+pub(crate) fn execution(n: u8) -> ExecutionId {
+    let mut bytes = [1; 16];
+    bytes[15] = n;
+    ExecutionId::from_bytes(bytes)
+}
+
+pub(crate) fn letter(n: u8) -> LetterId {
+    LetterId::from_bytes([n + 40; 16])
+}
+
+pub(crate) fn trigger(n: u8) -> TriggerId {
+    TriggerId::from_bytes([n + 80; 16])
+}
+
+pub(crate) fn someone() -> Principal {
+    Principal { id: PrincipalId::from_bytes([9; 16]), name: "someone".into(), scopes: Scopes::APP_ADMIN }
+}
+
+pub(crate) fn put(app: AppId, collection: &str, key: &str, value: &str) -> Event {
+    Event::Kv(KvEvent::Put(KvPut {
+        app,
+        collection: collection.into(),
+        key: key.into(),
+        value: Arc::from(value.as_bytes()),
+        previous: None,
+        writer: Writer::Principal { id: PrincipalId::from_bytes([9; 16]), name: "someone".into() },
+    }))
+}
+
+pub(crate) fn delete(app: AppId, collection: &str, key: &str) -> Event {
+    Event::Kv(KvEvent::Deleted(KvDeleted {
+        app,
+        collection: collection.into(),
+        key: key.into(),
+        previous: Lsn(1),
+        writer: Writer::Execution { id: execution(0), line: 3 },
+    }))
+}
+
+pub(crate) fn enqueued(app: AppId, id: ExecutionId, source: Source) -> Event {
+    Event::Execution(ExecutionEvent::Enqueued(Box::new(Enqueued {
+        app,
+        execution: id,
+        root: id,
+        depth: 0,
+        cause: None,
+        caused_by: None,
+        script: "handler".into(),
+        source,
+        input: Input::Payload(None),
+        due_at: UnixMicros(77),
+        principal: Some(someone()),
+        redrive_of: None,
+        pinned_version: None,
+    })))
+}
+
+pub(crate) fn claimed(app: AppId, execution: ExecutionId, attempt: u32) -> Event {
+    Event::Execution(ExecutionEvent::Claimed(Claimed {
+        app,
+        execution,
+        attempt,
+        at: UnixMicros(78),
+        seed: [3; 16],
+        snapshot: Lsn(1),
+        version: 1,
+        alone_ms: 0,
+    }))
+}
+
+pub(crate) fn completed(app: AppId, execution: ExecutionId, attempt: u32) -> Event {
+    Event::Execution(ExecutionEvent::Completed(Box::new(Completed {
+        app,
+        execution,
+        attempt,
+        output: OutputRecord::default(),
+        record: AttemptRecord::default(),
+    })))
+}
+
+pub(crate) fn failed(
+    app: AppId,
+    execution: ExecutionId,
+    attempt: u32,
+    kind: ErrorKind,
+    then: AfterFailure,
+) -> Event {
+    Event::Execution(ExecutionEvent::AttemptFailed(Box::new(AttemptFailed {
+        app,
+        execution,
+        attempt,
+        counted: kind != ErrorKind::Crashed,
+        error: ErrorRecord { kind, message: "boom 42".into(), line: 1, column: 2 },
+        record: None,
+        then,
+    })))
+}
+
+pub(crate) fn abandoned(app: AppId, execution: ExecutionId, reason: AbandonReason) -> Event {
+    Event::Execution(ExecutionEvent::Abandoned(Abandoned { app, execution, reason }))
+}
+
+pub(crate) fn dead_lettered(app: AppId, letter: LetterId, execution: ExecutionId, source: Source) -> Event {
+    Event::DeadLetter(DeadLetterEvent::DeadLettered(Box::new(DeadLettered {
+        app,
+        letter,
+        execution,
+        root: execution,
+        depth: 0,
+        enqueued: Lsn(1),
+        script: "handler".into(),
+        version: 1,
+        source,
+        principal: None,
+        attempts: 3,
+        error: ErrorRecord { kind: ErrorKind::Throw, message: "boom".into(), line: 1, column: 1 },
+        fingerprint: 5,
+        first_attempt_at: UnixMicros(1),
+        last_attempt_at: UnixMicros(2),
+    })))
+}
+
+pub(crate) fn app_created(app: AppId, slug: &str) -> Event {
+    Event::App(AppEvent::Created(AppCreated { app, slug: slug.into(), name: None, by: someone() }))
+}
+
+pub(crate) fn deployed(app: AppId, name: &str, version: u32, source: &str) -> Event {
+    Event::Script(ScriptEvent::Deployed(ScriptDeployed {
+        app,
+        name: name.into(),
+        version,
+        sha256: [1; 32],
+        source: source.into(),
+        by: someone(),
+    }))
+}
+
+pub(crate) fn secret_set(app: AppId, name: &str, version: u32) -> Event {
+    let sealed = SealedBytes { key_id: [1; 8], nonce: [2; 24], ciphertext: b"sealed-secret-bytes".to_vec() };
+    Event::Secret(SecretEvent::Set(SecretSet { app, name: name.into(), version, sealed, by: someone() }))
+}
+
+pub(crate) fn route_spec() -> RouteSpec {
+    RouteSpec {
+        method: "GET".into(),
+        path: "/a/{id}".into(),
+        script: "handler".into(),
+        mode: DispatchMode::Sync,
+        timeout_ms: None,
+        record: Record::Full,
+        retry: None,
+    }
+}
+
+pub(crate) fn trigger_spec(name: &str) -> TriggerSpec {
+    let pattern = Pattern::Kv { collection: "c".into(), ops: KvOps::DEFAULT, key_prefix: String::new() };
+    TriggerSpec { name: name.into(), pattern, script: "handler".into(), retry: None }
+}
+
+impl Op {
+    pub(crate) fn event(&self, lsn: Lsn) -> Event {
+        let id = app(self.app);
+        let key = format!("k{}", self.who);
+        let collection = ["c", "c\0x", "d"][usize::from(self.what % 3)];
+        match self.kind {
+            0..=9 => put(id, collection, &key, &format!("\"{}-{lsn}\"", self.what)),
+            10..=13 => delete(id, collection, &key),
+            14..=33 => self.work(id),
+            34 => app_created(id, ["one", "two"][usize::from(self.flag)]),
+            35 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
+            35 => Event::App(AppEvent::Changed(AppChanged { app: id, name: Some(key), by: someone() })),
+            _ => self.configuration(id),
+        }
+    }
+
+    fn work(&self, app: AppId) -> Event {
+        let id = execution(self.who);
+        let attempt = u32::from(self.what % 3) + 1;
+        let source = match self.what % 3 {
+            0 => Source::Direct,
+            1 => Source::Kv { trigger: trigger(self.what) },
+            _ => Source::Route { route: RouteId::from_bytes([5; 16]), sync: self.flag },
+        };
+        let kind = if self.flag { ErrorKind::Crashed } else { ErrorKind::Throw };
+        match self.kind {
+            14..=17 => enqueued(app, id, source),
+            18..=20 => claimed(app, id, attempt),
+            21..=22 => completed(app, id, attempt),
+            23 => failed(app, id, attempt, kind, AfterFailure::Retry { due_at: UnixMicros(500) }),
+            24 => failed(app, id, attempt, kind, AfterFailure::DeadLetter),
+            25 => failed(app, id, attempt, kind, AfterFailure::End),
+            26 => abandoned(app, id, AbandonReason::ClientGone),
+            27 => abandoned(app, id, AbandonReason::Crash),
+            28 => Event::Execution(ExecutionEvent::Dropped(Dropped {
+                app,
+                execution: id,
+                reason: "gone".into(),
+            })),
+            29 => Event::Execution(ExecutionEvent::Released(Released { app, execution: id, attempt })),
+            30 => dead_lettered(app, letter(self.what), id, source),
+            31 if self.flag => {
+                let event = DeadLetterHandlerFailed { app, letter: letter(self.what), execution: id };
+                Event::DeadLetter(DeadLetterEvent::HandlerFailed(event))
+            }
+            31 => {
+                let event =
+                    DeadLetterRedriven { app, letter: letter(self.what), execution: id, by: someone() };
+                Event::DeadLetter(DeadLetterEvent::Redriven(event))
+            }
+            32 => Event::Execution(ExecutionEvent::AloneEnded(AloneEnded { app, execution: id, attempt })),
+            _ => Event::Execution(ExecutionEvent::DepthExceeded(Box::new(DepthExceeded {
+                app,
+                execution: execution(self.who + 100),
+                root: id,
+                depth: 9,
+                cause: Lsn(1),
+                caused_by: Some(id),
+                script: "deep".into(),
+                source,
+            }))),
+        }
+    }
+
+    fn configuration(&self, app: AppId) -> Event {
+        let name = ["s", "s2", ""][usize::from(self.who % 3)];
+        match (self.what, self.flag) {
+            (0 | 1, _) => deployed(app, name, u32::from(self.who) + 1, &format!("source {name}")),
+            (2, _) => {
+                Event::Script(ScriptEvent::Deleted(ScriptDeleted { app, name: name.into(), by: someone() }))
+            }
+            (3, true) => Event::Route(RouteEvent::Created(RouteCreated {
+                app,
+                route: RouteId::from_bytes([self.who; 16]),
+                spec: route_spec(),
+                by: someone(),
+            })),
+            (3, false) => Event::Route(RouteEvent::Deleted(RouteDeleted {
+                app,
+                route: RouteId::from_bytes([self.who; 16]),
+                by: someone(),
+            })),
+            (4, _) => Event::Trigger(TriggerEvent::Created(TriggerCreated {
+                app,
+                trigger: trigger(self.who),
+                spec: trigger_spec(name),
+                by: someone(),
+            })),
+            (5, true) => Event::Trigger(TriggerEvent::Changed(TriggerChanged {
+                app,
+                trigger: trigger(self.who),
+                spec: trigger_spec("changed"),
+                by: someone(),
+            })),
+            (5, false) => Event::Trigger(TriggerEvent::Deleted(TriggerDeleted {
+                app,
+                trigger: trigger(self.who),
+                by: someone(),
+            })),
+            (6, _) => secret_set(app, name, u32::from(self.who) + 1),
+            (_, _) => {
+                Event::Secret(SecretEvent::Deleted(SecretDeleted { app, name: name.into(), by: someone() }))
+            }
+        }
+    }
+}

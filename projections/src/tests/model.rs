@@ -1,0 +1,133 @@
+//! The KV view against a map that keeps everything, at every LSN.
+
+use std::collections::BTreeMap;
+
+use relive_log::events::{Event, KvEvent};
+use relive_log::{AppId, Lsn};
+
+use super::log::Batch;
+use crate::{KvBounds, KvRange, KvSlot, Views};
+
+type Versions = Vec<(Lsn, Option<Vec<u8>>)>;
+
+/// Every version of every key.
+#[derive(Default)]
+pub(crate) struct Model {
+    keys: BTreeMap<(AppId, String, String), Versions>,
+    last: Lsn,
+}
+
+impl Model {
+    pub(crate) fn of(batches: &[Batch]) -> Model {
+        let mut model = Model::default();
+        for batch in batches {
+            for (i, event) in batch.events.iter().enumerate() {
+                let lsn = batch.first.plus(i as u64);
+                let (key, value) = match event {
+                    Event::Kv(KvEvent::Put(e)) => {
+                        ((e.app, e.collection.clone(), e.key.clone()), Some(e.value.to_vec()))
+                    }
+                    Event::Kv(KvEvent::Deleted(e)) => ((e.app, e.collection.clone(), e.key.clone()), None),
+                    _ => continue,
+                };
+                model.keys.entry(key).or_default().push((lsn, value));
+            }
+            model.last = batch.last();
+        }
+        model
+    }
+
+    fn at(versions: &Versions, at: Lsn) -> Option<&(Lsn, Option<Vec<u8>>)> {
+        versions.iter().rev().find(|(lsn, _)| *lsn <= at)
+    }
+
+    /// Compares every read at every LSN.
+    pub(crate) fn check(&self, views: &Views) {
+        for at in 0..=self.last.0 {
+            self.check_at(views, Lsn(at));
+        }
+        self.check_newest(views);
+    }
+
+    fn check_at(&self, views: &Views, at: Lsn) {
+        let kv = views.kv();
+        let mut collections: BTreeMap<AppId, BTreeMap<String, u64>> = BTreeMap::new();
+        for ((app, collection, key), versions) in &self.keys {
+            let slot = kv.get(*app, collection, key, at).unwrap();
+            match Model::at(versions, at) {
+                None => assert_eq!(slot, KvSlot::default(), "{key} at {at}"),
+                Some((lsn, value)) => {
+                    assert_eq!(slot.version, *lsn, "{key} at {at}");
+                    assert_eq!(slot.value.as_deref(), value.as_deref(), "{key} at {at}");
+                    if value.is_some() {
+                        *collections.entry(*app).or_default().entry(collection.clone()).or_default() += 1;
+                    }
+                }
+            }
+            let history = kv.history(*app, collection, key, at, 3).unwrap();
+            let history: Vec<_> = history.iter().map(|version| (version.lsn, version.deleted)).collect();
+            let past = versions.iter().rev().filter(|(lsn, _)| *lsn <= at).take(3);
+            assert_eq!(history, past.map(|(lsn, value)| (*lsn, value.is_none())).collect::<Vec<_>>());
+        }
+        for (app, expected) in &collections {
+            assert_eq!(kv.collections(*app, at).unwrap(), expected.clone().into_iter().collect::<Vec<_>>());
+            for collection in expected.keys() {
+                self.check_pages(views, *app, collection, at);
+            }
+        }
+    }
+
+    fn check_pages(&self, views: &Views, app: AppId, collection: &str, at: Lsn) {
+        let live: Vec<(String, Lsn, Vec<u8>)> = self
+            .keys
+            .iter()
+            .filter(|((a, c, _), _)| *a == app && c == collection)
+            .filter_map(|((_, _, key), versions)| {
+                let (lsn, value) = Model::at(versions, at)?;
+                Some((key.clone(), *lsn, value.clone()?))
+            })
+            .collect();
+        for (limit, reverse, prefix) in [(2, false, "k"), (3, true, ""), (100, false, "k1"), (100, true, "k")]
+        {
+            let mut expected: Vec<_> =
+                live.iter().filter(|(key, ..)| key.starts_with(prefix)).cloned().collect();
+            if reverse {
+                expected.reverse();
+            }
+            let mut range = KvRange { prefix: prefix.into(), cursor: None, reverse, limit, bytes_max: 1000 };
+            let mut found = Vec::new();
+            loop {
+                let page = views.kv().list(app, collection, &range, at).unwrap();
+                assert!(page.items.len() <= limit);
+                assert!(!page.more || page.items.len() == limit);
+                range.cursor = page.items.last().map(|item| item.key.clone());
+                found
+                    .extend(page.items.into_iter().map(|item| (item.key, item.version, item.value.to_vec())));
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{collection} at {at}, limit {limit}, reverse {reverse}");
+        }
+    }
+
+    fn check_newest(&self, views: &Views) {
+        let kv = views.kv();
+        for ((app, collection, key), versions) in &self.keys {
+            let last = versions.last().map(|(lsn, value)| (*lsn, value.is_some()));
+            assert_eq!(kv.last_write(*app, collection, key).unwrap(), last);
+            for since in 0..=self.last.0 {
+                let bounds =
+                    KvBounds { from: Some(key.clone()), to: Some(key.clone()), ..KvBounds::default() };
+                let written = kv.range_written_since(*app, collection, &bounds, Lsn(since)).unwrap();
+                assert_eq!(written, last.is_some_and(|(lsn, _)| lsn.0 > since), "{key} since {since}");
+                let expected = self.keys.iter().any(|((a, c, k), v)| {
+                    a == app && c == collection && k > key && v.last().is_some_and(|(lsn, _)| lsn.0 > since)
+                });
+                let bounds = KvBounds { after: Some(key.clone()), ..KvBounds::default() };
+                let written = kv.range_written_since(*app, collection, &bounds, Lsn(since)).unwrap();
+                assert_eq!(written, expected, "after {key} since {since}");
+            }
+        }
+    }
+}
