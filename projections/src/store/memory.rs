@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,6 +13,7 @@ use crate::error::StoreError;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     rows: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    changes: AtomicUsize,
 }
 
 impl MemoryStore {
@@ -19,6 +21,12 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> MemoryStore {
         MemoryStore::default()
+    }
+
+    /// How many rows were ever written or removed.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Forgets everything, as deleting the files would.
@@ -37,6 +45,7 @@ impl ProjectionStore for Arc<MemoryStore> {
     }
 
     fn apply(&self, batch: &[Change]) -> Result<(), StoreError> {
+        self.changes.fetch_add(batch.len(), Ordering::Relaxed);
         let mut rows = self.rows.lock();
         for (key, value) in batch {
             match value {

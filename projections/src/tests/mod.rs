@@ -1,10 +1,10 @@
 //! Tests of the views as a whole: against a model, over every kind of restart, against damage.
 
 mod damage;
-mod disk;
-mod generator;
+pub(crate) mod disk;
+pub(crate) mod generator;
 mod history;
-mod log;
+pub(crate) mod log;
 mod model;
 mod opening;
 mod rig;
