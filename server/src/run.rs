@@ -222,10 +222,6 @@ impl Instance {
             node.stop_admissions();
             wait_until(settings.grace, || node.is_idle());
             node.shut_down();
-            let (done, wait) = std::sync::mpsc::channel();
-            let applied = node.applied();
-            node.when_durable(applied, Box::new(move |result| drop(done.send(result.is_ok()))));
-            drop(wait.recv_timeout(CLOSE_WAIT));
         }
         wait_until(CONNECTIONS_WAIT, || stop.connections() == 0);
         lent.stop(CLOSE_WAIT);

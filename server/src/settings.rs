@@ -276,12 +276,12 @@ impl Settings {
 }
 
 fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadSetting> {
-    let mut engine = EngineSettings::default();
-    engine.gate = if from.text("max_concurrent_executions").is_empty() {
+    let gate = if from.text("max_concurrent_executions").is_empty() {
         (cores * 2).clamp(2, 256)
     } else {
         from.count("max_concurrent_executions", 1..=256)?
     };
+    let mut engine = EngineSettings { gate, ..EngineSettings::default() };
     engine.waiting_calls_max = from.count("max_waiting_calls", 0..=1_000_000)?;
     engine.depth_max = narrow(from.number("max_trigger_depth", 0..=1000)?);
     engine.retry.max_attempts = narrow(from.number("retry_max_attempts", 1..=1000)?);
@@ -355,11 +355,15 @@ fn read_file(path: &Path, text: &str) -> Result<BTreeMap<String, String>, BadSet
             toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => {
                 items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
             }
-            other => {
+            toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Datetime(_)
+            | toml::Value::Array(_)
+            | toml::Value::Table(_) => {
+                let found = value.type_str();
                 return Err(BadSetting(format!(
-                    "{}: `{key}` is a {}, not a text or a number",
-                    path.display(),
-                    other.type_str()
+                    "{}: `{key}` is a {found}, not a text or a number",
+                    path.display()
                 )));
             }
         };

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use hyper::header::ETAG;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::remote::{Remote, text_of};
 use super::render;
@@ -96,6 +96,10 @@ const VERSIONS: &[render::Column] = &[
     ("execution", "/execution_id"),
 ];
 
+fn lsn_of(done: &Value) -> String {
+    done.get("lsn").map(Value::to_string).unwrap_or_default()
+}
+
 /// Runs it.
 pub(crate) fn run(command: &Kv) -> Result<(), Failed> {
     let remote = &command.remote;
@@ -120,11 +124,11 @@ pub(crate) fn run(command: &Kv) -> Result<(), Failed> {
                 (None, false) => Vec::new(),
             };
             let done = client.put(&path(collection, key)?, text_of(value)?, &headers)?;
-            render::done(remote, &done, &format!("{collection}/{key} has version {}", done["lsn"]));
+            render::done(remote, &done, &format!("{collection}/{key} has version {}", lsn_of(&done)));
         }
         What::Delete { collection, key } => {
             let done = client.delete(&path(collection, key)?)?.json()?;
-            render::done(remote, &done, &format!("{collection}/{key} deleted at {}", done["lsn"]));
+            render::done(remote, &done, &format!("{collection}/{key} deleted at {}", lsn_of(&done)));
         }
         What::List { collection: None, at, limit, .. } => {
             let (items, more) = client.list(&remote.path("/kv")?, &[("at", at.clone())], *limit)?;

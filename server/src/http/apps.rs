@@ -58,7 +58,7 @@ pub(crate) async fn list(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
     let page = Page::of(&shared, &query, "apps", None)?;
     let (registry, now) = shared.registry().await?;
     let node = shared.node().await?;
-    let apps = registry.by_slug.iter().filter_map(|(_, id)| registry.apps.get(id));
+    let apps = registry.by_slug.values().filter_map(|id| registry.apps.get(id));
     Ok(page.answer_sorted(
         &shared,
         apps,

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use hyper::StatusCode;
 use relive_engine::command::{Answer, Command, RedriveVersion};
 use relive_engine::node::Node;
-use relive_log::{LetterId, TriggerId};
+use relive_log::LetterId;
 use relive_projections::{App, LetterFilter, LetterRow, Resolution};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -75,7 +75,7 @@ pub(crate) async fn list(
             }
         },
         script: query.get("script").map(str::to_owned),
-        trigger: query.get("trigger").map(|name| triggers::find(&app, name).unwrap_or(TriggerId::default())),
+        trigger: query.get("trigger").map(|name| triggers::find(&app, name).unwrap_or_default()),
         fingerprint: fingerprint(&query)?,
         error: query.get("error").map(str::to_owned),
         cursor: page.position_as(),

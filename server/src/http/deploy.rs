@@ -41,9 +41,9 @@ pub(crate) async fn deploy(
     let asked: Deploy = body::fields(body::json(body, DEPLOY_MAX, "the limit of a deploy").await?)?;
     let node = shared.node().await?;
     let retry = node.settings().retry;
-    let manifest = match &asked.manifest {
-        Value::String(text) => manifest::parse_toml(text, retry)?,
-        value => manifest::parse_json(value, retry)?,
+    let manifest = match asked.manifest.as_str() {
+        Some(text) => manifest::parse_toml(text, retry)?,
+        None => manifest::parse_json(&asked.manifest, retry)?,
     };
     if manifest.app != slug {
         return Err(ApiError::invalid(

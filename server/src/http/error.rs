@@ -157,7 +157,6 @@ pub(crate) enum Internals {
 /// A problem on its way out.
 #[derive(Debug)]
 pub(crate) struct ApiError {
-    code: ErrorCode,
     name: &'static str,
     status: StatusCode,
     detail: String,
@@ -179,7 +178,7 @@ impl ApiError {
             headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         let (name, status) = (code.name(), code.status());
-        ApiError { code, name, status, detail: detail.into(), extra: Map::new(), headers }
+        ApiError { name, status, detail: detail.into(), extra: Map::new(), headers }
     }
 
     /// There is no such thing.
@@ -204,11 +203,6 @@ impl ApiError {
             self.headers.push((name, value));
         }
         self
-    }
-
-    /// The code.
-    pub(crate) const fn code(&self) -> ErrorCode {
-        self.code
     }
 
     /// What an execution failed with.
@@ -286,7 +280,9 @@ impl ApiError {
                 let problem = ApiError::new(ErrorCode::NoSpace, text);
                 match plane {
                     Plane::Data => problem,
-                    Plane::Control => ApiError { status: StatusCode::INSUFFICIENT_STORAGE, ..problem },
+                    Plane::Control => {
+                        ApiError { status: StatusCode::INSUFFICIENT_STORAGE, headers: Vec::new(), ..problem }
+                    }
                 }
             }
         }

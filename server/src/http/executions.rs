@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
 use relive_engine::node::Node;
 use relive_log::events::{Event, ExecutionEvent, KvDeleted, KvEvent, KvPut, Writer, decode_record};
-use relive_log::{ExecutionId, Frame, TriggerId};
+use relive_log::{ExecutionId, Frame};
 use relive_projections::{App, At, AttemptRef, ExecutionFilter, ExecutionRow, Status};
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ pub(crate) async fn list(
     let filter = ExecutionFilter {
         status: status(&query)?,
         script: query.get("script").map(str::to_owned),
-        trigger: query.get("trigger").map(|name| triggers::find(&app, name).unwrap_or(TriggerId::default())),
+        trigger: query.get("trigger").map(|name| triggers::find(&app, name).unwrap_or_default()),
         root: query.parsed("root", "an execution id")?,
         since: query.time("since")?,
         until: query.time("until")?,

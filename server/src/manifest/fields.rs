@@ -29,10 +29,10 @@ impl<'a> Fields<'a> {
 
     /// The fields of `tree`, whatever their names.
     pub(super) fn any(tree: &'a Tree) -> Result<Fields<'a>, Problem> {
-        match &tree.value {
-            Value::Table(_) => Ok(Fields { whole: tree, what: "this" }),
-            other => Err(Problem::at(tree, format!("is {}, not a table", other.type_name()))),
+        if let Value::Table(_) = &tree.value {
+            return Ok(Fields { whole: tree, what: "this" });
         }
+        Err(Problem::at(tree, format!("is {}, not a table", tree.value.type_name())))
     }
 
     /// A text field before the allowed names are known.
@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
     pub(super) fn tree(&self, name: &str) -> Option<&'a Tree> {
         match &self.whole.value {
             Value::Table(fields) => fields.iter().find(|(known, ..)| known == name).map(|(.., tree)| tree),
-            Value::Text(_) | Value::Integer(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => None,
+            Value::Text(_) | Value::Integer(_) | Value::Bool | Value::List(_) | Value::Other(_) => None,
         }
     }
 
@@ -85,12 +85,12 @@ impl<'a> Fields<'a> {
     ) -> Result<Option<T>, Problem> {
         let Some(tree) = self.tree(name) else { return Ok(None) };
         let want = || format!("a whole number from {} to {}", range.start(), range.end());
-        match &tree.value {
-            Value::Integer(number) => match T::try_from(*number) {
-                Ok(value) if range.contains(number) => Ok(Some(value)),
-                _ => Err(Problem::at(tree, format!("{number} is not {}", want()))),
-            },
-            other => Err(Problem::at(tree, format!("is {}, not {}", other.type_name(), want()))),
+        let Value::Integer(number) = &tree.value else {
+            return Err(Problem::at(tree, format!("is {}, not {}", tree.value.type_name(), want())));
+        };
+        match T::try_from(*number) {
+            Ok(value) if range.contains(number) => Ok(Some(value)),
+            Ok(_) | Err(_) => Err(Problem::at(tree, format!("{number} is not {}", want()))),
         }
     }
 

@@ -203,10 +203,8 @@ fn kv_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {
     let collection = fields.text("collection")?.ok_or_else(|| fields.missing("collection"))?;
     let mut ops = KvOps::default();
     for tree in fields.list("ops")? {
-        let op = match &tree.value {
-            tree::Value::Text(op) => op.as_str(),
-            other => return Err(Problem::at(tree, format!("is {}, not a text", other.type_name()))),
-        };
+        let op = tree.value.as_text();
+        let op = op.ok_or_else(|| Problem::at(tree, format!("is {}, not a text", tree.value.type_name())))?;
         ops.0 |= match op {
             "insert" => KvOps::INSERT.0,
             "update" => KvOps::UPDATE.0,

@@ -25,8 +25,8 @@ pub(crate) enum Value {
     Text(String),
     /// A whole number.
     Integer(i64),
-    /// `true` or `false`.
-    Bool(bool),
+    /// `true` or `false`: no field of a manifest is one.
+    Bool,
     /// A list.
     List(Vec<Tree>),
     /// Names and values, sorted by name; the span of a field's tree is its value's, of the name the second.
@@ -36,12 +36,17 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// The text, if it is one.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        if let Value::Text(text) = self { Some(text) } else { None }
+    }
+
     /// What it is, for messages.
     pub(crate) const fn type_name(&self) -> &'static str {
         match self {
             Value::Text(_) => "a text",
             Value::Integer(_) => "a whole number",
-            Value::Bool(_) => "true or false",
+            Value::Bool => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
             Value::Other(name) => name,
@@ -131,7 +136,7 @@ fn toml_value(value: &DeValue<'_>, path: &str) -> Value {
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or(Value::Other("a number that is too large"), Value::Integer),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(value) => Value::Bool(*value),
+        DeValue::Boolean(_) => Value::Bool,
         DeValue::Datetime(_) => Value::Other("a time"),
         DeValue::Array(items) => Value::List(
             items
@@ -152,7 +157,7 @@ pub(crate) fn from_json(value: &serde_json::Value, path: &str) -> Tree {
     use serde_json::Value as Json;
     let read = match value {
         Json::Null => Value::Other("null"),
-        Json::Bool(value) => Value::Bool(*value),
+        Json::Bool(_) => Value::Bool,
         Json::Number(number) => number.as_i64().map_or(Value::Other("a fraction"), Value::Integer),
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(items) => Value::List(
