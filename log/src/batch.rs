@@ -49,7 +49,7 @@ impl Batch {
         at
     }
 
-    #[expect(clippy::expect_used, clippy::unwrap_in_result, reason = "a record of 4 GiB is our mistake")]
+    #[expect(clippy::expect_used, reason = "a record of 4 GiB is our mistake")]
     fn close_record(&mut self, at: usize, type_: u16, type_version: u16) {
         let body_len = self.payload.len() - at - RECORD_HEADER_LEN;
         let len = u32::try_from(body_len).expect("a record body is under 4 GiB");

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::error::OpenError;
-use crate::format::{BATCH_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_SLACK_BYTES};
+use crate::format::{BATCH_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_SLACK_BYTES};
 
 /// What a log is opened with. `segment_bytes` and `align_log2` shape a new log; an existing one keeps its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,16 +57,22 @@ impl LogOptions {
     #[must_use]
     pub const fn max_payload(&self) -> u64 {
         let fits = self.segment_bytes.saturating_sub(SEGMENT_SLACK_BYTES);
-        let limit = if self.batch_bytes_max < BATCH_BYTES_MAX { self.batch_bytes_max } else { BATCH_BYTES_MAX };
+        let limit =
+            if self.batch_bytes_max < BATCH_BYTES_MAX { self.batch_bytes_max } else { BATCH_BYTES_MAX };
         if fits < limit { fits } else { limit }
     }
 
     /// Checks the bounds against each other.
     pub(crate) fn validate(&self) -> Result<(), OpenError> {
         let bad = |reason: String| Err(OpenError::Options { reason });
-        if self.segment_bytes < SEGMENT_BYTES_MIN || self.segment_bytes > (1 << 30) || self.segment_bytes % 4096 != 0
+        if self.segment_bytes < SEGMENT_BYTES_MIN
+            || self.segment_bytes > SEGMENT_BYTES_MAX
+            || !self.segment_bytes.is_multiple_of(4096)
         {
-            return bad(format!("segment_bytes {} is not a multiple of 4096 in 16 KiB..=1 GiB", self.segment_bytes));
+            return bad(format!(
+                "segment_bytes {} is not a multiple of 4096 in 16 KiB..=1 GiB",
+                self.segment_bytes
+            ));
         }
         if !(9..=12).contains(&self.align_log2) {
             return bad(format!("align_log2 {} is not in 9..=12", self.align_log2));

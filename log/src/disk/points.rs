@@ -57,6 +57,7 @@ mod armed {
     }
 
     impl Points {
+        #[expect(clippy::disallowed_methods, reason = "fault points of test builds are armed from outside")]
         pub(crate) fn from_env() -> Self {
             let var = |name| std::env::var(name).ok();
             Self {
@@ -66,6 +67,7 @@ mod armed {
             }
         }
 
+        #[expect(clippy::disallowed_methods, reason = "a crash point is the end of the process, without a word")]
         pub(crate) fn mutate<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
             let n = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
             if self.crash == Some((n, When::Before)) {
@@ -122,9 +124,13 @@ mod tests {
         ] {
             assert_eq!(parse_crash(text), expect, "{text}");
         }
-        for (text, expect) in
-            [("3:EIO", Some((3, 5))), ("3:28", Some((3, 28))), ("3:ENOSPC", Some((3, 28))), ("3", None), ("3:E", None)]
-        {
+        for (text, expect) in [
+            ("3:EIO", Some((3, 5))),
+            ("3:28", Some((3, 28))),
+            ("3:ENOSPC", Some((3, 28))),
+            ("3", None),
+            ("3:E", None),
+        ] {
             assert_eq!(parse_fail(text), expect, "{text}");
         }
     }

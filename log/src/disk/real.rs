@@ -2,7 +2,11 @@
 //!
 //! Owns: the mapping of [`Disk`] to system calls. Never does: retry a sync, hide an error, choose a path.
 
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the seam to the real file system")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the seam to the real file system"
+)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

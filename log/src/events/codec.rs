@@ -8,7 +8,8 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use super::{
-    AppEvent, DeadLetterEvent, Event, ExecutionEvent, KvEvent, RouteEvent, ScriptEvent, SecretEvent, TriggerEvent,
+    AppEvent, DeadLetterEvent, Event, ExecutionEvent, KvEvent, RouteEvent, ScriptEvent, SecretEvent,
+    TriggerEvent,
 };
 
 /// The largest body of one event, bytes: a batch may hold no more.

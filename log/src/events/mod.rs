@@ -26,14 +26,16 @@ pub use common::{
 };
 pub use dead_letter::{DeadLetterEvent, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLettered};
 pub use execution::{
-    AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded, Dropped,
-    Enqueued, ExecutionEvent, Released,
+    AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
+    Dropped, Enqueued, ExecutionEvent, Released,
 };
 pub use kv::{KvDeleted, KvEvent, KvPut};
 pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
 pub use script::{ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
-pub use trigger::{KvOps, Pattern, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec};
+pub use trigger::{
+    KvOps, Pattern, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,
+};
 
 use crate::ids::{AppId, ExecutionId};
 
@@ -103,10 +105,12 @@ impl Event {
     pub fn execution(&self) -> Option<ExecutionId> {
         match self {
             Event::App(_) | Event::Script(_) | Event::Route(_) | Event::Trigger(_) | Event::Secret(_) => None,
-            Event::Kv(KvEvent::Put(KvPut { writer, .. }) | KvEvent::Deleted(KvDeleted { writer, .. })) => match writer {
-                Writer::Execution { id, .. } => Some(*id),
-                Writer::Principal { .. } => None,
-            },
+            Event::Kv(KvEvent::Put(KvPut { writer, .. }) | KvEvent::Deleted(KvDeleted { writer, .. })) => {
+                match writer {
+                    Writer::Execution { id, .. } => Some(*id),
+                    Writer::Principal { .. } => None,
+                }
+            }
             Event::Execution(ExecutionEvent::Enqueued(e)) => Some(e.execution),
             Event::Execution(ExecutionEvent::Claimed(e)) => Some(e.execution),
             Event::Execution(ExecutionEvent::AloneEnded(e)) => Some(e.execution),

@@ -21,7 +21,12 @@ pub struct Kind {
 /// Stands for an event without an entry; the tests show that there is none.
 pub(super) const UNKNOWN: Kind = Kind { number: 0, name: "unknown", written: false, writer: "", folds: &[] };
 
-const fn written(number: u16, name: &'static str, writer: &'static str, folds: &'static [&'static str]) -> Kind {
+const fn written(
+    number: u16,
+    name: &'static str,
+    writer: &'static str,
+    folds: &'static [&'static str],
+) -> Kind {
     Kind { number, name, written: true, writer, folds }
 }
 
@@ -35,7 +40,12 @@ pub const KINDS: &[Kind] = &[
     written(0x0102, "app_changed", "decide/registry", &["registry"]),
     reserved(0x0103, "app_paused"),
     reserved(0x0104, "app_resumed"),
-    written(0x0105, "app_deleted", "decide/registry", &["registry", "kv", "outbox", "dead_letters", "executions"]),
+    written(
+        0x0105,
+        "app_deleted",
+        "decide/registry",
+        &["registry", "kv", "outbox", "dead_letters", "executions"],
+    ),
     written(0x0201, "script_deployed", "decide/registry", &["registry"]),
     written(0x0202, "script_deleted", "decide/registry", &["registry"]),
     written(0x0301, "route_created", "decide/registry", &["registry"]),

@@ -11,7 +11,7 @@
 //! | prev_hdr_crc| payload_crc| schema | hdr_crc| payload … zero padding |
 //! ```
 
-use super::{FRAME_HEADER_LEN, Fields, Geometry, at, is_zero, pad8, software_field};
+use super::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Fields, Geometry, at, is_zero, pad8, software_field};
 use crate::{FramePos, Lsn, UnixMicros};
 
 /// First frame of its group.
@@ -23,6 +23,9 @@ pub(crate) const GROUP_LAST: u8 = 2;
 pub(crate) const SEGMENT_START_LEN: usize = 24;
 /// Payload bytes of an Open frame.
 pub(crate) const OPEN_LEN: usize = 72;
+
+/// What the header says about its own length.
+const HEADER_LEN_FIELD: u16 = 64;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +89,7 @@ impl FrameHeader {
 
     /// Bytes of header, payload and padding.
     pub(crate) const fn frame_len(&self) -> u32 {
-        FRAME_HEADER_LEN as u32 + pad8(self.payload_len)
+        FRAME_HEADER_BYTES + pad8(self.payload_len)
     }
 
     pub(crate) const fn is_first(&self) -> bool {
@@ -116,7 +119,7 @@ impl FrameHeader {
             };
             put(&magic.to_le_bytes());
             put(&[self.kind.code(), self.flags]);
-            put(&(FRAME_HEADER_LEN as u16).to_le_bytes());
+            put(&HEADER_LEN_FIELD.to_le_bytes());
             put(&self.payload_len.to_le_bytes());
             put(&self.record_count.to_le_bytes());
             put(&self.first_lsn.0.to_le_bytes());
@@ -136,7 +139,7 @@ impl FrameHeader {
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut f = Fields(bytes.get(4..FRAME_HEADER_LEN)?);
         let (kind, flags, header_len) = (FrameKind::from_code(f.u8()?), f.u8()?, f.u16()?);
-        if usize::from(header_len) != FRAME_HEADER_LEN || flags & !(GROUP_FIRST | GROUP_LAST) != 0 {
+        if header_len != HEADER_LEN_FIELD || flags & !(GROUP_FIRST | GROUP_LAST) != 0 {
             return None;
         }
         Some(Self {
@@ -204,7 +207,7 @@ impl FrameKey {
             return Err("header checksum");
         }
         let header = FrameHeader::read(raw).ok_or("header length or flags")?;
-        if header.payload_len > self.max_payload.max(OPEN_LEN as u32) {
+        if header.payload_len > self.max_payload {
             return Err("payload length");
         }
         Ok(header)
@@ -219,7 +222,9 @@ pub(crate) fn check_payload(header: &FrameHeader, padded: &[u8]) -> Result<(), &
     if padded.len() != at(pad8(header.payload_len)) || !is_zero(padding) {
         return Err("payload padding");
     }
-    if crc32fast::hash(padded) != header.payload_crc && !crate::planted::is(crate::planted::Bug::PayloadCrcIgnored) {
+    if crc32fast::hash(padded) != header.payload_crc
+        && !crate::planted::is(crate::planted::Bug::PayloadCrcIgnored)
+    {
         return Err("payload checksum");
     }
     Ok(())
@@ -264,7 +269,13 @@ pub(crate) struct OpenNote {
 }
 
 impl OpenNote {
-    pub(crate) fn new(epoch: u32, recovered: Lsn, cut_at: FramePos, boot_id: [u8; 16], software: &str) -> Self {
+    pub(crate) fn new(
+        epoch: u32,
+        recovered: Lsn,
+        cut_at: FramePos,
+        boot_id: [u8; 16],
+        software: &str,
+    ) -> Self {
         Self { epoch, recovered, cut_at, boot_id, software: software_field(software) }
     }
 

@@ -10,8 +10,8 @@
 //! ```
 
 use super::{
-    ALIGN_LOG2, BlockError, FORMAT_MAJOR, FORMAT_MINOR, Fields, Geometry, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    check_versions, open_block, seal_block,
+    ALIGN_LOG2, BlockError, FORMAT_MAJOR, FORMAT_MINOR, Fields, Geometry, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN, check_versions, open_block, seal_block,
 };
 use crate::{Lsn, UnixMicros};
 
@@ -69,7 +69,8 @@ impl Manifest {
         }
         let mut f = Fields(open_block(bytes, MANIFEST_LEN).map_err(BlockError::Damaged)?);
         let short = BlockError::Damaged("fields out of range");
-        let (Some(magic), Some(major), Some(minor), Some(min_reader)) = (f.bytes::<8>(), f.u16(), f.u16(), f.u32())
+        let (Some(magic), Some(major), Some(minor), Some(min_reader)) =
+            (f.bytes::<8>(), f.u16(), f.u16(), f.u32())
         else {
             return Err(short);
         };
@@ -81,7 +82,9 @@ impl Manifest {
         };
         check_versions(major, minor, incompat, ro_compat)?;
         if min_reader > u32::from(FORMAT_MAJOR) {
-            return Err(BlockError::Unsupported { found: format!("format {major}.{minor}, min_reader {min_reader}") });
+            return Err(BlockError::Unsupported {
+                found: format!("format {major}.{minor}, min_reader {min_reader}"),
+            });
         }
         Self::rest(&mut f).ok_or(short)
     }

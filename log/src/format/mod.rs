@@ -22,6 +22,8 @@ pub(crate) const RO_COMPAT_KNOWN: u64 = 0;
 pub(crate) const RECORD_HEADER_LEN: usize = 8;
 /// Bytes of a frame header.
 pub(crate) const FRAME_HEADER_LEN: usize = 64;
+/// The same, for arithmetic on offsets.
+pub(crate) const FRAME_HEADER_BYTES: u32 = 64;
 /// Bytes of a segment header; the first group of every segment starts here.
 pub(crate) const SEGMENT_HEADER_LEN: u32 = 4096;
 /// Upper bound of a batch payload in every log.
@@ -39,10 +41,14 @@ pub(crate) const ALIGN_LOG2: std::ops::RangeInclusive<u32> = 9..=12;
 // the largest batch.
 const _: () = assert!(
     SEGMENT_SLACK_BYTES
-        >= SEGMENT_HEADER_LEN as u64 + 3 * FRAME_HEADER_LEN as u64 + frame::SEGMENT_START_LEN as u64 + 8
+        >= SEGMENT_HEADER_LEN as u64
+            + 3 * FRAME_HEADER_LEN as u64
+            + frame::SEGMENT_START_LEN as u64
+            + 8
             + frame::OPEN_LEN as u64
             + 3 * 512
 );
+const _: () = assert!(FRAME_HEADER_LEN == at(FRAME_HEADER_BYTES));
 const _: () = assert!(SEGMENT_BYTES_MIN > SEGMENT_SLACK_BYTES);
 const _: () = assert!(BATCH_BYTES_MAX + SEGMENT_SLACK_BYTES <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
@@ -72,7 +78,6 @@ pub(crate) const fn pad8(n: u32) -> u32 {
 }
 
 /// A `u32` as an index; this crate supports no platform where it would not fit.
-#[expect(clippy::cast_possible_truncation, reason = "usize is at least 32 bits on every supported platform")]
 pub(crate) const fn at(n: u32) -> usize {
     const { assert!(usize::BITS >= 32) };
     n as usize
@@ -82,7 +87,10 @@ pub(crate) const fn at(n: u32) -> usize {
 ///
 /// # Panics
 /// When it does not fit, which breaks a bound that is checked on the way in.
-#[expect(clippy::expect_used, reason = "bounded by SEGMENT_BYTES_MAX + BATCH_BYTES_MAX, see the const assertions")]
+#[expect(
+    clippy::expect_used,
+    reason = "bounded by SEGMENT_BYTES_MAX + BATCH_BYTES_MAX, see the const assertions"
+)]
 pub(crate) fn len32(n: usize) -> u32 {
     u32::try_from(n).expect("buffers are bounded by the segment size")
 }
@@ -165,7 +173,12 @@ pub(crate) enum BlockError {
 }
 
 /// Checks versions and feature flags, which every block carries in the same order.
-pub(crate) fn check_versions(major: u16, minor: u16, incompat: u64, ro_compat: u64) -> Result<(), BlockError> {
+pub(crate) fn check_versions(
+    major: u16,
+    minor: u16,
+    incompat: u64,
+    ro_compat: u64,
+) -> Result<(), BlockError> {
     if major != FORMAT_MAJOR || incompat & !INCOMPAT_KNOWN != 0 || ro_compat & !RO_COMPAT_KNOWN != 0 {
         let found = format!("format {major}.{minor}, incompat {incompat:#x}, ro_compat {ro_compat:#x}");
         return Err(BlockError::Unsupported { found });

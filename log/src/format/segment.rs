@@ -9,8 +9,8 @@
 //! ```
 
 use super::{
-    BlockError, FORMAT_MAJOR, FORMAT_MINOR, Fields, Geometry, SEGMENT_HEADER_LEN, at, check_versions, open_block,
-    seal_block, software_field,
+    BlockError, FORMAT_MAJOR, FORMAT_MINOR, Fields, Geometry, SEGMENT_HEADER_LEN, at, check_versions,
+    open_block, seal_block, software_field,
 };
 use crate::UnixMicros;
 
@@ -56,14 +56,17 @@ impl SegmentHeader {
     }
 
     fn fields(f: &mut Fields<'_>) -> Result<Option<Self>, BlockError> {
-        let (Some(magic), Some(major), Some(minor), Some(header_len)) = (f.bytes::<8>(), f.u16(), f.u16(), f.u32())
+        let (Some(magic), Some(major), Some(minor), Some(header_len)) =
+            (f.bytes::<8>(), f.u16(), f.u16(), f.u32())
         else {
             return Ok(None);
         };
         if magic != MAGIC {
             return Err(BlockError::Damaged("magic is not that of a segment"));
         }
-        let (Some(incompat), Some(ro_compat), Some(_compat)) = (f.u64(), f.u64(), f.u64()) else { return Ok(None) };
+        let (Some(incompat), Some(ro_compat), Some(_compat)) = (f.u64(), f.u64(), f.u64()) else {
+            return Ok(None);
+        };
         check_versions(major, minor, incompat, ro_compat)?;
         Ok(Self::rest(f, header_len))
     }
@@ -75,7 +78,12 @@ impl SegmentHeader {
         let (max_payload, frame_magic, created) = (f.u32()?, f.u32()?, UnixMicros(f.u64()?));
         let software = f.bytes()?;
         let geometry = Geometry { log_id, timeline, frame_magic, segment_bytes, max_payload, align_log2 };
-        (header_len == SEGMENT_HEADER_LEN && f.rest_is_zero()).then_some(Self { geometry, seq, created, software })
+        (header_len == SEGMENT_HEADER_LEN && f.rest_is_zero()).then_some(Self {
+            geometry,
+            seq,
+            created,
+            software,
+        })
     }
 }
 

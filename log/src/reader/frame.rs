@@ -62,7 +62,12 @@ impl Frame {
     /// The batch without its events.
     #[must_use]
     pub const fn info(&self) -> FrameInfo {
-        FrameInfo { first_lsn: self.first_lsn, last_lsn: self.last_lsn, commit_time: self.commit_time, pos: self.pos }
+        FrameInfo {
+            first_lsn: self.first_lsn,
+            last_lsn: self.last_lsn,
+            commit_time: self.commit_time,
+            pos: self.pos,
+        }
     }
 }
 

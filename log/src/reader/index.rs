@@ -62,7 +62,9 @@ mod tests {
         let check = |lsn: u64, expect: Option<u64>| {
             assert_eq!(index.before_lsn(Lsn(lsn)).map(|m| m.first_lsn.0), expect, "LSN {lsn}");
         };
-        for (lsn, expect) in [(0, None), (1, Some(1)), (2, Some(1)), (3, Some(3)), (8, Some(3)), (100, Some(9))] {
+        for (lsn, expect) in
+            [(0, None), (1, Some(1)), (2, Some(1)), (3, Some(3)), (8, Some(3)), (100, Some(9))]
+        {
             check(lsn, expect);
         }
         let check = |time: u64, expect: Option<u64>| {

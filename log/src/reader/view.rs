@@ -57,7 +57,10 @@ pub(crate) struct ViewStart {
 
 impl fmt::Debug for LogView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogView").field("durable", &self.durable()).field("end", &self.end()).finish_non_exhaustive()
+        f.debug_struct("LogView")
+            .field("durable", &self.durable())
+            .field("end", &self.end())
+            .finish_non_exhaustive()
     }
 }
 

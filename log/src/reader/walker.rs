@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::FramePos;
 use crate::error::ReadError;
 use crate::format::frame::{FrameHeader, check_payload};
-use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN, at, pad8};
+use crate::format::{FRAME_HEADER_BYTES, SEGMENT_HEADER_LEN, at, pad8};
 use crate::reader::view::LogView;
 
 /// Checked bytes within a shared window.
@@ -66,7 +66,7 @@ impl Walker {
 
     fn header(&mut self, bound: u32) -> Result<(FrameHeader, FramePos), ReadError> {
         let pos = self.pos;
-        let header = self.checked(FRAME_HEADER_LEN as u32, bound, |view, bytes| view.key.parse(pos, bytes))?;
+        let header = self.checked(FRAME_HEADER_BYTES, bound, |view, bytes| view.key.parse(pos, bytes))?;
         let end = pos.offset + header.frame_len();
         if end > bound {
             return Err(ReadError::Damaged { pos, check: "frame is longer than what is durable" });
@@ -79,15 +79,18 @@ impl Walker {
     /// The padded payload of the frame that was returned last.
     pub(crate) fn payload(&mut self, header: &FrameHeader, pos: FramePos) -> Result<Slice, ReadError> {
         let next = self.pos;
-        self.pos = FramePos { offset: pos.offset + FRAME_HEADER_LEN as u32, ..pos };
+        self.pos = FramePos { offset: pos.offset + FRAME_HEADER_BYTES, ..pos };
         let len = pad8(header.payload_len);
         let bound = self.bound(self.view.end());
         let checked = self.checked(len, bound, |_, bytes| check_payload(header, bytes));
         let start = at(self.pos.offset - self.window_at.offset);
         self.pos = next;
-        checked.map_err(|error| match error {
-            ReadError::Damaged { check, .. } => ReadError::Damaged { pos, check },
-            other => other,
+        checked.map_err(|error| {
+            if let ReadError::Damaged { check, .. } = error {
+                ReadError::Damaged { pos, check }
+            } else {
+                error
+            }
         })?;
         Ok(Slice { window: Arc::clone(&self.window), range: start..start + at(header.payload_len) })
     }
@@ -95,7 +98,10 @@ impl Walker {
     /// Applies a check to `len` bytes at the current position. When it fails, the bytes are read once more past
     /// the page cache, and the check decides.
     fn checked<T>(
-        &mut self, len: u32, bound: u32, check: impl Fn(&LogView, &[u8]) -> Result<T, &'static str>,
+        &mut self,
+        len: u32,
+        bound: u32,
+        check: impl Fn(&LogView, &[u8]) -> Result<T, &'static str>,
     ) -> Result<T, ReadError> {
         let pos = self.pos;
         if !self.holds(len) {

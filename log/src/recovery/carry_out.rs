@@ -25,7 +25,10 @@ const CHUNK_BYTES: u32 = 1 << 20;
 
 /// R11–R14. Returns WATERMARK, ready for the writer.
 pub(crate) fn carry_out(
-    disk: &dyn Disk, dir: &Path, files: &SegmentFiles, plan: &Plan,
+    disk: &dyn Disk,
+    dir: &Path,
+    files: &SegmentFiles,
+    plan: &Plan,
 ) -> Result<WatermarkFile, OpenError> {
     let mut touched = Touched { disk, files, open: BTreeMap::new() };
     for group in &plan.reaffirm {
@@ -126,7 +129,12 @@ impl Touched<'_> {
 /// R10: copies what will be erased, up to a bound. Says what it did; a failure does not stop the recovery, since the
 /// copy proves nothing and a full disk must not keep an instance down.
 pub(crate) fn quarantine(
-    disk: &dyn Disk, dir: &Path, files: &SegmentFiles, extents: &[Extent], name: &str, bytes_max: u64,
+    disk: &dyn Disk,
+    dir: &Path,
+    files: &SegmentFiles,
+    extents: &[Extent],
+    name: &str,
+    bytes_max: u64,
 ) -> Option<String> {
     if extents.is_empty() {
         return None;

@@ -91,7 +91,9 @@ impl Row {
             Row::OldDebris => "remains of an earlier cut are removed",
             Row::TornAlone => "unreadable bytes after the end, which nothing proves durable, are cut",
             Row::ProvenByFrame => "a later frame proves that damaged or missing events were durable",
-            Row::ProvenByEvidence => "WATERMARK or the views prove that damaged or missing events were durable",
+            Row::ProvenByEvidence => {
+                "WATERMARK or the views prove that damaged or missing events were durable"
+            }
             Row::CleanStopBroken => "the log was stopped in order and does not end where it was stopped",
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::UnixMicros;
-use crate::disk::{Disk, DirEntry, EntryKind, OpenMode, replace_small};
+use crate::disk::{DirEntry, Disk, EntryKind, OpenMode, replace_small};
 use crate::error::OpenError;
 use crate::format::manifest::Manifest;
 use crate::format::segment::SegmentHeader;
@@ -46,9 +46,7 @@ pub(crate) fn check_ours(dir: &Path, entries: &[DirEntry]) -> Result<(), OpenErr
     let strange = entries.iter().find(|e| !KNOWN.contains(&e.name.as_str()) && !e.name.starts_with("tmp-"));
     match strange {
         None => Ok(()),
-        Some(entry) => {
-            Err(OpenError::NotADataDir { dir: dir.to_owned(), entry: entry.name.clone() })
-        }
+        Some(entry) => Err(OpenError::NotADataDir { dir: dir.to_owned(), entry: entry.name.clone() }),
     }
 }
 
@@ -104,7 +102,11 @@ fn holds_bytes(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<bool, OpenErr
 
 /// Makes a log in a directory that was found to be new: leftovers go, then segment, WATERMARK, copy, MANIFEST.
 pub(crate) fn create(
-    disk: &dyn Disk, dir: &Path, options: &LogOptions, identity: FreshIdentity, now: UnixMicros,
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &LogOptions,
+    identity: FreshIdentity,
+    now: UnixMicros,
 ) -> Result<(), OpenError> {
     let log_dir = dir.join(LOG_DIR);
     disk.mkdir(&log_dir).map_err(io_error("make", &log_dir))?;
@@ -120,8 +122,11 @@ pub(crate) fn create(
     sync_parent(disk, dir)?;
     let geometry = geometry(options, identity);
     let header = SegmentHeader::new(geometry, FIRST_SEGMENT, now, &options.software);
-    publish(disk, &log_dir, &header)
-        .map_err(|failed| OpenError::Io { op: failed.op, path: failed.path, source: failed.source })?;
+    publish(disk, &log_dir, &header).map_err(|failed| OpenError::Io {
+        op: failed.op,
+        path: failed.path,
+        source: failed.source,
+    })?;
     let start = FramePos { segment: FIRST_SEGMENT, offset: SEGMENT_HEADER_LEN };
     let slot = Slot {
         log_id: geometry.log_id,

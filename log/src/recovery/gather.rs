@@ -144,7 +144,9 @@ fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Option<(Manifest, Manife
 
 /// R2. `None` when no slot is sound (or belongs to that log).
 pub(crate) fn read_watermark(
-    disk: &dyn Disk, dir: &Path, geometry: Option<&Geometry>,
+    disk: &dyn Disk,
+    dir: &Path,
+    geometry: Option<&Geometry>,
 ) -> Result<Option<Watermarks>, OpenError> {
     let path = dir.join(WATERMARK);
     let Some(bytes) = read_small(disk, &path, WATERMARK_LEN).map_err(io_error("read", &path))? else {
@@ -169,7 +171,9 @@ pub(crate) fn read_watermark(
 
 /// R3: headers valid, identity ours, sizes right, no number missing.
 fn list_segments(
-    disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest,
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: &Manifest,
 ) -> Result<(SegmentFiles, Vec<PathBuf>), OpenError> {
     let log_dir = dir.join(LOG_DIR);
     let mut leftovers = Vec::new();
@@ -188,16 +192,23 @@ fn list_segments(
         }
     }
     let Some((&last, _)) = seqs.last_key_value() else {
-        return Err(damaged(dir, format!("segment {} is missing; there is none", segment_name(manifest.first_seq))));
+        return Err(damaged(
+            dir,
+            format!("segment {} is missing; there is none", segment_name(manifest.first_seq)),
+        ));
     };
     let segment_bytes = manifest.geometry.segment_bytes;
-    let files = SegmentFiles { disk: Arc::clone(disk), log_dir, first: manifest.first_seq, last, segment_bytes };
+    let files =
+        SegmentFiles { disk: Arc::clone(disk), log_dir, first: manifest.first_seq, last, segment_bytes };
     for seq in manifest.first_seq..=last {
         let name = segment_name(seq);
         match seqs.get(&seq) {
             None => return Err(damaged(dir, format!("segment {name} is missing; later ones exist"))),
             Some(&bytes) if bytes != u64::from(segment_bytes) => {
-                return Err(damaged(dir, format!("segment {name} is {bytes} bytes long, expected {segment_bytes}")));
+                return Err(damaged(
+                    dir,
+                    format!("segment {name} is {bytes} bytes long, expected {segment_bytes}"),
+                ));
             }
             Some(_) => check_header(&files, dir, &manifest.geometry, seq)?,
         }
@@ -226,7 +237,9 @@ fn check_header(files: &SegmentFiles, dir: &Path, geometry: &Geometry, seq: u32)
 /// R7: what the views say that they applied; of any log. Unreadable evidence is no evidence.
 pub(crate) fn read_applied(disk: &dyn Disk, dir: &Path) -> Result<Option<evidence::Applied>, OpenError> {
     let views = dir.join(evidence::VIEWS_DIR);
-    let Ok(Some(current)) = read_small(disk, &views.join(evidence::CURRENT_NAME), 256) else { return Ok(None) };
+    let Ok(Some(current)) = read_small(disk, &views.join(evidence::CURRENT_NAME), 256) else {
+        return Ok(None);
+    };
     let Ok(generation) = std::str::from_utf8(&current) else { return Ok(None) };
     let generation = generation.trim_end();
     if generation.is_empty() || generation.contains(['/', '\\', '\0']) || generation.starts_with('.') {

@@ -52,7 +52,11 @@ pub struct OpenedLog {
 /// # Errors
 /// See [`OpenError`]. On everything but `Io` nothing was modified.
 pub fn open(
-    disk: Arc<dyn Disk>, dir: &Path, options: &LogOptions, identity: FreshIdentity, now: UnixMicros,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: &LogOptions,
+    identity: FreshIdentity,
+    now: UnixMicros,
 ) -> Result<OpenedLog, OpenError> {
     options.validate()?;
     let lock = lock(disk.as_ref(), dir)?;
@@ -143,7 +147,12 @@ fn refusal(dir: &Path, report: &RecoveryReport) -> OpenError {
 
 /// R10–R14.
 fn recover(
-    disk: &dyn Disk, dir: &Path, options: &LogOptions, gathered: &Gathered, plan: &Plan, report: &mut RecoveryReport,
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &LogOptions,
+    gathered: &Gathered,
+    plan: &Plan,
+    report: &mut RecoveryReport,
     now: UnixMicros,
 ) -> Result<WatermarkFile, OpenError> {
     let epoch = plan.watermark.next.1.epoch;
@@ -175,8 +184,13 @@ fn keep_report(disk: &dyn Disk, dir: &Path, report: &RecoveryReport, now: UnixMi
 }
 
 fn handles(
-    disk: Arc<dyn Disk>, dir: &Path, options: &LogOptions, lock: LockGuard, gathered: Gathered,
-    watermark: WatermarkFile, report: RecoveryReport,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: &LogOptions,
+    lock: LockGuard,
+    gathered: Gathered,
+    watermark: WatermarkFile,
+    report: RecoveryReport,
 ) -> OpenedLog {
     let geometry = gathered.manifest.geometry;
     let walked = gathered.walked;
@@ -196,8 +210,12 @@ fn handles(
             files_max: options.open_files_max,
         },
     ));
-    let resume =
-        Resume { end: walked.end, last_lsn: walked.valid, last_commit: walked.last_commit, epoch: report.epoch };
+    let resume = Resume {
+        end: walked.end,
+        last_lsn: walked.valid,
+        last_commit: walked.last_commit,
+        epoch: report.epoch,
+    };
     let shared = Arc::new(Shared {
         disk,
         dir: dir.to_owned(),
@@ -207,7 +225,15 @@ fn handles(
         spares: options.spares,
         watermark_sync_every: options.watermark_sync_every,
         no_space_retry: options.no_space_retry,
-        queue: Mutex::new(queue(geometry, options, resume, walked.valid, gathered.files.last(), &report, boot_id)),
+        queue: Mutex::new(queue(
+            geometry,
+            options,
+            resume,
+            walked.valid,
+            gathered.files.last(),
+            &report,
+            boot_id,
+        )),
         work: Condvar::new(),
         chores: Condvar::new(),
         watermark: Mutex::new(watermark),
@@ -229,8 +255,13 @@ fn handles(
 }
 
 fn queue(
-    geometry: crate::format::Geometry, options: &LogOptions, resume: Resume, valid: Lsn, ready_upto: u32,
-    report: &RecoveryReport, boot_id: [u8; 16],
+    geometry: crate::format::Geometry,
+    options: &LogOptions,
+    resume: Resume,
+    valid: Lsn,
+    ready_upto: u32,
+    report: &RecoveryReport,
+    boot_id: [u8; 16],
 ) -> Queue {
     let limits = Limits {
         group_bytes_max: options.group_bytes_max,

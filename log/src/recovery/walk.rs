@@ -10,7 +10,7 @@ use crate::disk::DiskFile;
 use crate::error::OpenError;
 use crate::format::frame::{FrameHeader, FrameKey, FrameKind, SegmentStart, check_payload};
 use crate::format::manifest::Manifest;
-use crate::format::{FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, is_zero, len32};
+use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, is_zero, len32};
 use crate::planted::{self, Bug};
 use crate::reader::frame::records_are_sound;
 use crate::reader::index::{Mark, SparseIndex};
@@ -84,7 +84,10 @@ impl From<&'static str> for Stop {
 
 /// Walks the whole log.
 pub(crate) fn walk(
-    files: &SegmentFiles, manifest: &Manifest, geometry: &Geometry, key: &FrameKey,
+    files: &SegmentFiles,
+    manifest: &Manifest,
+    geometry: &Geometry,
+    key: &FrameKey,
 ) -> Result<Walked, OpenError> {
     let start = FramePos { segment: manifest.first_seq, offset: SEGMENT_HEADER_LEN };
     let first = SegmentState { first_lsn: manifest.log_start_lsn, end: SEGMENT_HEADER_LEN };
@@ -144,9 +147,10 @@ impl Walk<'_> {
         if self.files.contains(next.segment) {
             match self.group_at(next)? {
                 Ok(group) => {
-                    self.walked
-                        .segments
-                        .insert(next.segment, SegmentState { first_lsn: self.expected.lsn, end: next.offset });
+                    self.walked.segments.insert(
+                        next.segment,
+                        SegmentState { first_lsn: self.expected.lsn, end: next.offset },
+                    );
                     self.accept(next, group);
                     return Ok(true);
                 }
@@ -197,10 +201,10 @@ impl Walk<'_> {
     /// Reads and checks the group at `pos`.
     fn group_at(&mut self, pos: FramePos) -> Result<Result<Group, Stop>, OpenError> {
         let room = self.geometry.segment_bytes.saturating_sub(pos.offset);
-        if room < FRAME_HEADER_LEN as u32 {
+        if room < FRAME_HEADER_BYTES {
             return Ok(Err("segment is full".into()));
         }
-        let head = self.window.get(self.files, pos, FRAME_HEADER_LEN as u32)?;
+        let head = self.window.get(self.files, pos, FRAME_HEADER_BYTES)?;
         let group_len = match self.key.parse(pos, head) {
             Ok(header) => header.group_len,
             Err(check) => return Ok(Err(check.into())),
@@ -226,7 +230,12 @@ pub(crate) fn drop_proven(unproven: &mut VecDeque<GroupRef>, proven: Lsn) {
 
 /// Checks every frame of a group, its padding, and that it is whole.
 fn check_group(
-    key: &FrameKey, pos: FramePos, bytes: &[u8], mut expected: Expected, prev_end: FramePos, is_first_segment: bool,
+    key: &FrameKey,
+    pos: FramePos,
+    bytes: &[u8],
+    mut expected: Expected,
+    prev_end: FramePos,
+    is_first_segment: bool,
 ) -> Result<Group, Stop> {
     let len = len32(bytes.len());
     let mut group = Group { marks: Vec::new(), len, next: expected, batches: 0 };
@@ -246,7 +255,11 @@ fn check_group(
         expected = next;
         group.next = expected;
         if header.kind == FrameKind::Batch {
-            group.marks.push(Mark { first_lsn: header.first_lsn, commit_time: header.commit_time, pos: at_pos });
+            group.marks.push(Mark {
+                first_lsn: header.first_lsn,
+                commit_time: header.commit_time,
+                pos: at_pos,
+            });
             group.batches += 1;
         }
         offset += header.frame_len();
@@ -264,7 +277,11 @@ fn check_group(
 
 /// A SegmentStart stands exactly at the start of every segment but the first, and names the end of the one before.
 fn check_start(
-    header: &FrameHeader, pos: FramePos, bytes: Option<&[u8]>, expected: Expected, prev_end: FramePos,
+    header: &FrameHeader,
+    pos: FramePos,
+    bytes: Option<&[u8]>,
+    expected: Expected,
+    prev_end: FramePos,
     is_first_segment: bool,
 ) -> Result<(), Stop> {
     let is_start = header.kind == FrameKind::SegmentStart;
@@ -285,10 +302,15 @@ fn check_start(
 
 /// Checks one frame against what it must continue; returns what the next one must.
 fn check_frame(
-    key: &FrameKey, pos: FramePos, bytes: &[u8], group_len: u32, expected: Expected,
+    key: &FrameKey,
+    pos: FramePos,
+    bytes: &[u8],
+    group_len: u32,
+    expected: Expected,
 ) -> Result<(FrameHeader, Expected), Stop> {
     let header = key.parse(pos, bytes)?;
-    let body = bytes.get(FRAME_HEADER_LEN..at(header.frame_len())).ok_or(Stop::Check("frame longer than group"))?;
+    let body =
+        bytes.get(FRAME_HEADER_LEN..at(header.frame_len())).ok_or(Stop::Check("frame longer than group"))?;
     check_payload(&header, body)?;
     let checks = [
         (header.first_lsn == expected.lsn, "first LSN"),

@@ -242,7 +242,8 @@ impl Committer {
             match self.step() {
                 StepOutcome::Closed | StepOutcome::Poisoned => break,
                 StepOutcome::WaitingForSegment { .. } => {
-                    let missing = io::Error::other("the next segment was not prepared before the log was closed");
+                    let missing =
+                        io::Error::other("the next segment was not prepared before the log was closed");
                     self.shared.poison("close", &self.shared.log_dir(), &missing);
                 }
                 StepOutcome::Idle | StepOutcome::Wrote { .. } | StepOutcome::Synced { .. } => {}

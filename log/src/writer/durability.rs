@@ -34,7 +34,10 @@ struct Core {
 
 impl fmt::Debug for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Durability").field("durable", &self.durable()).field("poisoned", &self.poisoned()).finish()
+        f.debug_struct("Durability")
+            .field("durable", &self.durable())
+            .field("poisoned", &self.poisoned())
+            .finish()
     }
 }
 

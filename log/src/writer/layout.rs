@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use crate::batch::Batch;
 use crate::error::AppendError;
 use crate::format::frame::{FrameHeader, FrameKind, SegmentStart};
-use crate::format::{FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, len32, pad8};
+use crate::format::{FRAME_HEADER_BYTES, Geometry, SEGMENT_HEADER_LEN, at, len32, pad8};
 use crate::{FramePos, Lsn, UnixMicros};
 
 /// Bounds of the buffer, from the options.
@@ -138,7 +138,10 @@ impl Layout {
     /// Takes a batch, or says why not; then nothing changed. `ready_upto` is the last segment that exists when no
     /// further one can be made.
     pub(crate) fn append(
-        &mut self, batch: &Batch, now: UnixMicros, ready_upto: Option<u32>,
+        &mut self,
+        batch: &Batch,
+        now: UnixMicros,
+        ready_upto: Option<u32>,
     ) -> Result<Appended, AppendError> {
         let bytes = batch.payload_bytes();
         let limit = u64::from(self.geometry.max_payload).min(self.limits.batch_bytes_max);
@@ -169,8 +172,12 @@ impl Layout {
 
     /// Whether a frame with that payload fits in the current segment, in this group or the next.
     fn fits(&self, payload_len: u32) -> bool {
-        let frame_len = FRAME_HEADER_LEN as u32 + pad8(payload_len);
-        let start = if self.must_cut(frame_len) { self.geometry.align_up(self.filling.tip()) } else { self.filling.tip() };
+        let frame_len = FRAME_HEADER_BYTES + pad8(payload_len);
+        let start = if self.must_cut(frame_len) {
+            self.geometry.align_up(self.filling.tip())
+        } else {
+            self.filling.tip()
+        };
         start <= self.geometry.segment_bytes
             && self.geometry.align_up(start.saturating_add(frame_len)) <= self.geometry.segment_bytes
     }
@@ -182,7 +189,7 @@ impl Layout {
 
     fn place(&mut self, kind: FrameKind, record_count: u32, payload: &[u8], commit: UnixMicros) -> FramePos {
         let payload_len = len32(payload.len());
-        if self.must_cut(FRAME_HEADER_LEN as u32 + pad8(payload_len)) {
+        if self.must_cut(FRAME_HEADER_BYTES + pad8(payload_len)) {
             self.seal();
         }
         if !self.fits(payload_len) {
@@ -203,7 +210,13 @@ impl Layout {
         self.push_frame(FrameKind::SegmentStart, 0, &note.encode(), commit);
     }
 
-    fn push_frame(&mut self, kind: FrameKind, record_count: u32, payload: &[u8], commit: UnixMicros) -> FramePos {
+    fn push_frame(
+        &mut self,
+        kind: FrameKind,
+        record_count: u32,
+        payload: &[u8],
+        commit: UnixMicros,
+    ) -> FramePos {
         let pos = FramePos { segment: self.filling.segment, offset: self.filling.tip() };
         let header = FrameHeader {
             kind,
@@ -282,7 +295,8 @@ mod tests {
         max_payload: 8 << 10,
         align_log2: 9,
     };
-    const LIMITS: Limits = Limits { group_bytes_max: 4096, batch_bytes_max: 16 << 20, buffer_bytes_max: 32 << 10 };
+    const LIMITS: Limits =
+        Limits { group_bytes_max: 4096, batch_bytes_max: 16 << 20, buffer_bytes_max: 32 << 10 };
 
     fn layout(offset: u32) -> Layout {
         let end = FramePos { segment: 1, offset };

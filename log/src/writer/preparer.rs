@@ -60,9 +60,9 @@ impl Preparer {
 
     /// Does one unit of work; never waits: a segment if one is missing, else a sync of WATERMARK if it changed.
     pub fn step(&mut self) -> PrepareOutcome {
-        match self.prepare() {
-            PrepareOutcome::Idle => {}
-            outcome => return outcome,
+        let prepared = self.prepare();
+        if prepared != PrepareOutcome::Idle {
+            return prepared;
         }
         let did = self.sync_watermark();
         if self.shared.durability.is_poisoned() {

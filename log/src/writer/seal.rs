@@ -15,8 +15,18 @@ use crate::{FramePos, Lsn};
 ///
 /// # Panics
 /// When the group's bytes are not those that the layout made.
-#[expect(clippy::expect_used, clippy::indexing_slicing, reason = "the layout made these bytes; anything else is our mistake")]
-pub(crate) fn seal(group: &mut Group, key: &FrameKey, durable: Lsn, mut chain: u32, marks: &mut Vec<Mark>) -> u32 {
+#[expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "the layout made these bytes; anything else is our mistake"
+)]
+pub(crate) fn seal(
+    group: &mut Group,
+    key: &FrameKey,
+    durable: Lsn,
+    mut chain: u32,
+    marks: &mut Vec<Mark>,
+) -> u32 {
     let group_len = len32(group.bytes.len());
     let mut offset = 0_u32;
     let mut next = header_at(group, key, 0);

@@ -45,7 +45,11 @@ pub(crate) fn publish(disk: &dyn Disk, log_dir: &Path, header: &SegmentHeader) -
     if planted::is(Bug::NoDirSync) {
         return Ok(());
     }
-    disk.sync_dir(log_dir).map_err(|source| StepFailed { op: "sync directory", path: log_dir.to_owned(), source })
+    disk.sync_dir(log_dir).map_err(|source| StepFailed {
+        op: "sync directory",
+        path: log_dir.to_owned(),
+        source,
+    })
 }
 
 fn make(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader) -> Result<(), StepFailed> {

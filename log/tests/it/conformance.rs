@@ -6,18 +6,17 @@ use std::path::Path;
 use relive_log::disk::sim::{SimDisk, SimOptions};
 use relive_log::disk::{Disk, EntryKind, OpenMode, RealDisk, read_small, replace_small};
 
-fn check(what: &str, act: impl Fn(&dyn Disk, &Path)) {
+fn check(act: impl Fn(&dyn Disk, &Path)) {
     let sim = SimDisk::new(SimOptions::new(1));
     sim.mkdir(Path::new("/t")).unwrap();
     act(&sim, Path::new("/t"));
     let real = tempfile::tempdir().unwrap();
-    println!("{what}: sim conforms");
     act(&RealDisk::new(), real.path());
 }
 
 #[test]
 fn open_modes() {
-    check("open modes", |disk, dir| {
+    check(|disk, dir| {
         let path = dir.join("f");
         for mode in [OpenMode::Read, OpenMode::ReadWrite] {
             assert_eq!(disk.open(&path, mode).err().unwrap().kind(), ErrorKind::NotFound);
@@ -31,7 +30,7 @@ fn open_modes() {
 
 #[test]
 fn reads_and_writes() {
-    check("reads and writes", |disk, dir| {
+    check(|disk, dir| {
         let file = disk.open(&dir.join("f"), OpenMode::CreateNew).unwrap();
         file.write_all_at(b"hello", 1000).unwrap();
         assert_eq!(file.len().unwrap(), 1005);
@@ -52,13 +51,16 @@ fn reads_and_writes() {
 
 #[test]
 fn names() {
-    check("names", |disk, dir| {
+    check(|disk, dir| {
         let sub = dir.join("sub");
         assert_eq!(disk.list(&sub).err().unwrap().kind(), ErrorKind::NotFound);
         disk.mkdir(&sub).unwrap();
         disk.mkdir(&sub).unwrap();
         for name in ["b", "a", "c"] {
-            disk.open(&sub.join(name), OpenMode::CreateNew).unwrap().write_all_at(name.as_bytes(), 0).unwrap();
+            disk.open(&sub.join(name), OpenMode::CreateNew)
+                .unwrap()
+                .write_all_at(name.as_bytes(), 0)
+                .unwrap();
         }
         disk.rename(&sub.join("c"), &sub.join("a")).unwrap();
         disk.unlink(&sub.join("b")).unwrap();
@@ -74,7 +76,7 @@ fn names() {
 
 #[test]
 fn zeroed_files_and_small_files() {
-    check("zeroed and small files", |disk, dir| {
+    check(|disk, dir| {
         let file = disk.open(&dir.join("z"), OpenMode::Truncate).unwrap();
         file.allocate_zeroed(3 << 20).unwrap();
         assert_eq!(file.len().unwrap(), 3 << 20);
@@ -92,7 +94,7 @@ fn zeroed_files_and_small_files() {
 
 #[test]
 fn locks() {
-    check("locks", |disk, dir| {
+    check(|disk, dir| {
         let path = dir.join("LOCK");
         let held = disk.try_lock(&path).unwrap();
         assert!(held.is_some());

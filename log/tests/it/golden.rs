@@ -1,1 +1,93 @@
-//! To come.
+//! Golden bytes: what `docs/format.md` draws, as this build writes it. The files are written by hand from a change
+//! of the format that was meant, never by a run.
+//!
+//! A golden file holds one line per 16 bytes that are not all zero: offset, then the bytes, in hexadecimal.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use relive_log::disk::sim::{SimDisk, SimOptions};
+use relive_log::evidence::{self, Applied};
+use relive_log::{Batch, Lsn, StepOutcome, UnixMicros};
+
+use crate::sim::model::{open_sim, segment, small};
+
+fn dump(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for (n, line) in bytes.chunks(16).enumerate() {
+        if line.iter().any(|&b| b != 0) {
+            writeln!(out, "{:06x} {}", n * 16, hex::encode(line)).unwrap();
+        }
+    }
+    out
+}
+
+#[track_caller]
+fn check(name: &str, expect: &str, bytes: &[u8]) {
+    let got = dump(bytes);
+    assert!(got == expect, "{name} is not what it was:\n{got}");
+}
+
+/// A log of two epochs: two batches in one group, a clean stop, one batch that rolls over.
+fn build() -> SimDisk {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let mut log = open_sim(&disk, &small(), 1_700_000_000_000_000).unwrap();
+    let mut batch = Batch::new();
+    batch.push_raw(1, 1, b"first event");
+    batch.push_raw(2, 3, b"");
+    log.appender.append(&batch, UnixMicros(1_700_000_000_000_100)).unwrap();
+    batch.clear();
+    batch.push_raw(9, 1, &[0xab; 8000]);
+    log.appender.append(&batch, UnixMicros(1_700_000_000_000_200)).unwrap();
+    log.appender.append(&batch, UnixMicros(1_700_000_000_000_300)).unwrap();
+    while !matches!(log.committer.step(), StepOutcome::Idle) {
+        log.preparer.step();
+    }
+    log.committer.close().unwrap();
+    disk
+}
+
+fn file(disk: &SimDisk, path: &Path) -> Vec<u8> {
+    disk.files().into_iter().find(|(p, _)| p == path).unwrap().1
+}
+
+#[test]
+fn manifest() {
+    check("manifest", include_str!("../golden/manifest.hex"), &file(&build(), Path::new("/data/MANIFEST")));
+}
+
+#[test]
+fn watermark() {
+    check(
+        "watermark",
+        include_str!("../golden/watermark.hex"),
+        &file(&build(), Path::new("/data/WATERMARK")),
+    );
+}
+
+#[test]
+fn segment_header() {
+    check("header", include_str!("../golden/segment_header.hex"), &file(&build(), &segment(1))[..4096]);
+}
+
+/// Open, then a batch of two events, in one group.
+#[test]
+fn open_and_batch_frames() {
+    check("frames", include_str!("../golden/frames.hex"), &file(&build(), &segment(1))[4096..4608]);
+}
+
+/// SegmentStart, then the header of a batch.
+#[test]
+fn segment_start_frame() {
+    check(
+        "start",
+        include_str!("../golden/segment_start.hex"),
+        &file(&build(), &segment(2))[4096..4096 + 88 + 64],
+    );
+}
+
+#[test]
+fn applied() {
+    let applied = Applied { log_id: *b"simulated log id", timeline: 1, applied_lsn: Lsn(0x1234) };
+    check("applied", include_str!("../golden/applied.hex"), &evidence::encode(&applied));
+}

@@ -1,7 +1,15 @@
 //! All integration tests of the log, in one binary.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests: they may panic, start threads and print their figures"
+)]
 
 mod conformance;
+mod failures;
 mod golden;
 mod real;
 mod rows;

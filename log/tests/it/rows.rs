@@ -72,7 +72,8 @@ impl Case {
     #[track_caller]
     fn refuses(self, row: Row, lsns: Option<(u64, u64)>) {
         let before = image(&self.disk);
-        let Err(OpenError::Damaged { lsns: found, report: Some(report), .. }) = open_sim(&self.disk, &small(), 9)
+        let Err(OpenError::Damaged { lsns: found, report: Some(report), .. }) =
+            open_sim(&self.disk, &small(), 9)
         else {
             panic!("expected a refusal by {row:?}")
         };
@@ -89,7 +90,10 @@ fn row_end() {
     case.commit(&mut log, &[20]);
     case.kill(log);
     let report = case.recovers(Row::End);
-    assert_eq!((report.created, report.valid_lsn, report.reaffirmed_groups, report.epoch), (false, Lsn(1), 0, 2));
+    assert_eq!(
+        (report.created, report.valid_lsn, report.reaffirmed_groups, report.epoch),
+        (false, Lsn(1), 0, 2)
+    );
     assert!(report.same_boot && !report.clean);
 }
 
@@ -184,7 +188,7 @@ fn row_proven_by_frame_inside_a_group() {
     case.model.append(&mut log, &[700], UnixMicros(5)).unwrap();
     log.committer.step();
     let next = case.model.submitted[0].pos;
-    assert!(case.model.submitted[1].pos.offset % 512 != 0);
+    assert!(!case.model.submitted[1].pos.offset.is_multiple_of(512));
     case.kill(log);
     case.damage(pos, 80);
     case.damage(next, 10);
@@ -227,7 +231,8 @@ fn row_clean_stop_broken() {
     let mut case = Case::new();
     let mut log = case.open();
     case.commit(&mut log, &[20]);
-    let before = case.disk.files().into_iter().find(|(path, _)| path == Path::new("/data/WATERMARK")).unwrap().1;
+    let before =
+        case.disk.files().into_iter().find(|(path, _)| path == Path::new("/data/WATERMARK")).unwrap().1;
     case.commit(&mut log, &[30]);
     log.committer.close().unwrap();
     drop(log);

@@ -500,7 +500,10 @@ impl Disk for SimDisk {
 
     fn free_space(&self, _path: &Path) -> io::Result<u64> {
         let state = self.state.lock();
-        Ok(state.options.capacity_bytes.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used_bytes())))
+        Ok(state
+            .options
+            .capacity_bytes
+            .map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used_bytes())))
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {

@@ -105,9 +105,12 @@ impl Names {
             }
         }
         // What stands in a directory that was lost is lost with it.
-        let dirs: Vec<_> = self.durable.iter().filter(|(_, node)| **node == Node::Dir).map(|(p, _)| p.clone()).collect();
+        let dirs: Vec<_> =
+            self.durable.iter().filter(|(_, node)| **node == Node::Dir).map(|(p, _)| p.clone()).collect();
         self.durable.retain(|path, _| match path.parent() {
-            Some(parent) if parent != Path::new("/") && parent != Path::new("") => dirs.iter().any(|d| d == parent),
+            Some(parent) if parent != Path::new("/") && parent != Path::new("") => {
+                dirs.iter().any(|d| d == parent)
+            }
             _ => true,
         });
         self.seen.clone_from(&self.durable);

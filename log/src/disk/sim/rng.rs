@@ -9,7 +9,8 @@ impl SimRng {
     /// The stream of that name under that seed.
     #[must_use]
     pub fn stream(seed: u64, name: &str) -> Self {
-        let mut rng = Self(seed ^ u64::from(crc32fast::hash(name.as_bytes())).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut rng =
+            Self(seed ^ u64::from(crc32fast::hash(name.as_bytes())).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         rng.next_u64();
         rng
     }

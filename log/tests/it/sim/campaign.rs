@@ -113,7 +113,15 @@ impl World {
             ..small()
         };
         let tally = Tally { seeds: 1, ..Tally::default() };
-        Self { disk: SimDisk::new(disk_options), model: Model::default(), options, rng, sizes, now: 1_000_000, tally }
+        Self {
+            disk: SimDisk::new(disk_options),
+            model: Model::default(),
+            options,
+            rng,
+            sizes,
+            now: 1_000_000,
+            tally,
+        }
     }
 
     fn batch_sizes(&mut self) -> Vec<usize> {
@@ -185,7 +193,11 @@ impl World {
 
     /// One random thing.
     fn act(&mut self, log: &mut OpenedLog) -> Result<(), String> {
-        self.now = if self.rng.per_mille(50) { self.now - self.now.min(500) } else { self.now + self.rng.below(100) };
+        self.now = if self.rng.per_mille(50) {
+            self.now - self.now.min(500)
+        } else {
+            self.now + self.rng.below(100)
+        };
         match self.rng.below(10) {
             0..=3 => {
                 let sizes = self.batch_sizes();
@@ -235,7 +247,10 @@ impl World {
             }
         }
         if !self.disk.crashed() && log.durability.poisoned().is_none() && self.rng.per_mille(300) {
-            while matches!(log.committer.step(), StepOutcome::WaitingForSegment { .. } | StepOutcome::Wrote { .. }) {
+            while matches!(
+                log.committer.step(),
+                StepOutcome::WaitingForSegment { .. } | StepOutcome::Wrote { .. }
+            ) {
                 log.preparer.step();
             }
             let closed = log.committer.close();

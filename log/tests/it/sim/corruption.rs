@@ -66,7 +66,8 @@ fn i7_every_single_bit_of_headers_and_every_byte_of_the_rest() {
                     let damaged = disk.fork(1);
                     damaged.rot(&path, offset as u64, |b| b ^ (1 << bit));
                     flips += 1;
-                    refused += u64::from(outcome(&damaged, &model, &format!("{name} offset {offset} bit {bit}")));
+                    refused +=
+                        u64::from(outcome(&damaged, &model, &format!("{name} offset {offset} bit {bit}")));
                 }
             }
         }

@@ -110,7 +110,7 @@ fn crash_everywhere(ops: &[Op], dirs: DirMode, resolutions: u64, count: &mut Cou
                 } else {
                     lost.power_loss();
                 }
-                let deep = (count.points + seed) % 16 == 0;
+                let deep = (count.points + seed).is_multiple_of(16);
                 check(&lost, &model, seed, deep, count, &what);
             }
         }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use relive_log::disk::Disk;
 use relive_log::disk::sim::SimDisk;
 use relive_log::{
-    AppendError, Batch, FramePos, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, Reader, UnixMicros, open,
+    AppendError, Batch, FramePos, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, Reader, UnixMicros,
+    open,
 };
 
 /// A batch as the model knows it.
@@ -54,7 +55,12 @@ impl Model {
     }
 
     /// Appends to the log and to the model.
-    pub(crate) fn append(&mut self, log: &mut OpenedLog, sizes: &[usize], now: UnixMicros) -> Result<(), String> {
+    pub(crate) fn append(
+        &mut self,
+        log: &mut OpenedLog,
+        sizes: &[usize],
+        now: UnixMicros,
+    ) -> Result<(), String> {
         let (batch, bodies) = self.make_batch(sizes);
         let expected = log.appender.next_lsn();
         match log.appender.append(&batch, now) {
@@ -62,11 +68,20 @@ impl Model {
                 if done.first != expected || done.last.0 - done.first.0 + 1 != bodies.len() as u64 {
                     return Err(format!("I4: appended {done:?}, expected to start at {expected}"));
                 }
-                self.submitted.push(Stored { first: done.first, commit: done.commit_time, pos: done.pos, bodies });
+                self.submitted.push(Stored {
+                    first: done.first,
+                    commit: done.commit_time,
+                    pos: done.pos,
+                    bodies,
+                });
                 Ok(())
             }
             Err(AppendError::Busy | AppendError::NoSpace | AppendError::Poisoned(_)) => {
-                if log.appender.next_lsn() == expected { Ok(()) } else { Err("L3: a refusal used LSNs".to_owned()) }
+                if log.appender.next_lsn() == expected {
+                    Ok(())
+                } else {
+                    Err("L3: a refusal used LSNs".to_owned())
+                }
             }
             Err(error) => Err(format!("append: {error}")),
         }
@@ -84,7 +99,9 @@ impl Model {
         for (i, expect) in self.exposed.iter().enumerate() {
             match found.get(i) {
                 Some(got) if got == expect => {}
-                Some(got) => return Err(format!("I1: LSN {} differs: {} {:?}", expect.first, got.first, got.pos)),
+                Some(got) => {
+                    return Err(format!("I1: LSN {} differs: {} {:?}", expect.first, got.first, got.pos));
+                }
                 None => {
                     let ends = found.last().map_or(Lsn::ZERO, Stored::last);
                     return Err(format!("I1: LSN {} was acknowledged, the log ends at {ends}", expect.first));
