@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use rand_chacha::ChaCha20Rng;
 use relive_log::events::{ErrorKind, ErrorRecord, LogLevel, LogLine, ReadRecord, Scopes};
 use relive_log::{Lsn, UnixMicros};
@@ -56,7 +56,8 @@ pub(super) struct Host {
     pub(super) limits: Limits,
     pub(super) claim_time: UnixMicros,
     pub(super) effects: Mutex<Effects>,
-    pub(super) chance: Mutex<ChaCha20Rng>,
+    seed: [u8; 16],
+    chance: Mutex<Option<ChaCha20Rng>>,
     stopwatch: Arc<dyn Stopwatch>,
     operations: AtomicU64,
     next_look: AtomicU64,
@@ -75,7 +76,8 @@ impl Host {
             limits,
             claim_time: run.claim_time,
             effects: Mutex::new(Effects { log_bytes: Some(0), ..Effects::default() }),
-            chance: Mutex::new(chance::generator(run.seed)),
+            seed: run.seed,
+            chance: Mutex::new(None),
             stopwatch: run.stopwatch,
             operations: AtomicU64::new(0),
             next_look: AtomicU64::new(STOPWATCH_EVERY_OPERATIONS.min(limits.operations + 1)),
@@ -94,6 +96,13 @@ impl Host {
     /// `ctx`, made when it is first asked for; a shared handle, so that reading a field copies only the field.
     pub(super) fn ctx(&self) -> Dynamic {
         self.ctx.get_or_init(|| self.context.to_dynamic().into_read_only().into_shared()).clone()
+    }
+
+    /// The run's stream of chance, keyed when it is first drawn from.
+    pub(super) fn chance(&self) -> MappedMutexGuard<'_, ChaCha20Rng> {
+        MutexGuard::map(self.chance.lock(), |chance| {
+            chance.get_or_insert_with(|| chance::generator(self.seed))
+        })
     }
 
     pub(super) fn operations(&self) -> u64 {

@@ -44,7 +44,7 @@ fn int(call: &Call<'_>, lo: i64, hi: i64) -> Answer<i64> {
         return Err(runtime(format!("random::int: {lo} is above {hi}")));
     }
     let host = Host::of(call)?;
-    let mut chance = host.chance.lock();
+    let mut chance = host.chance();
     let span = hi.wrapping_sub(lo).cast_unsigned();
     let Some(values) = span.checked_add(1) else { return Ok(chance.next_u64().cast_signed()) };
     // Draws in the last, incomplete stretch of `values` would favour low results: drawn again.
@@ -61,7 +61,7 @@ fn int(call: &Call<'_>, lo: i64, hi: i64) -> Answer<i64> {
 #[expect(clippy::cast_precision_loss, reason = "53 bits fit into a float exactly")]
 fn float(call: &Call<'_>) -> Answer<f64> {
     let host = Host::of(call)?;
-    let bits = host.chance.lock().next_u64() >> 11;
+    let bits = host.chance().next_u64() >> 11;
     Ok(bits as f64 / (1_u64 << 53) as f64)
 }
 
@@ -72,14 +72,14 @@ fn bytes(call: &Call<'_>, len: i64) -> Answer<Blob> {
         .filter(|_| len <= BYTES_MAX)
         .ok_or_else(|| runtime(format!("random::bytes: {len} is not 0 to {BYTES_MAX}")))?;
     let mut blob = vec![0; size];
-    host.chance.lock().fill_bytes(&mut blob);
+    host.chance().fill_bytes(&mut blob);
     Ok(blob)
 }
 
 fn v4(call: &Call<'_>) -> Answer<String> {
     let host = Host::of(call)?;
     let mut random = [0; 16];
-    host.chance.lock().fill_bytes(&mut random);
+    host.chance().fill_bytes(&mut random);
     Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
 }
 
@@ -87,7 +87,7 @@ fn v4(call: &Call<'_>) -> Answer<String> {
 fn v7(call: &Call<'_>) -> Answer<String> {
     let host = Host::of(call)?;
     let mut random = [0; 10];
-    host.chance.lock().fill_bytes(&mut random);
+    host.chance().fill_bytes(&mut random);
     let ms = host.claim_time.as_millis();
     Ok(uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid().to_string())
 }
