@@ -160,9 +160,12 @@ impl Instance {
         })
     }
 
-    /// Says on stdout where both listeners are.
+    /// Says on stdout where both listeners are; not if the start failed meanwhile.
     pub(crate) fn announce(&self) {
         self.wait_for_views(VIEWS_WAIT);
+        if self.starting.is_finished() && self.shared.running().is_none() {
+            return;
+        }
         out::say(&format!("data plane listening on {}", self.data_url));
         out::say(&format!("control plane listening on {}", self.admin_url));
     }

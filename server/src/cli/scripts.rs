@@ -1,5 +1,7 @@
 //! `relive script`: sources and their versions.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use super::remote::{Remote, text_of};
 use super::render;
 use crate::client::{Failed, segment, with_query};
 use crate::out;
+use crate::project::caret;
 
 /// `relive script`
 #[derive(Args)]
@@ -57,6 +60,17 @@ const COLUMNS: &[render::Column] = &[
     ("sha256", "/sha256"),
 ];
 
+/// Shows where a source does not compile.
+fn with_caret(mut failed: Failed, file: &str, source: &str) -> Failed {
+    let problem = failed.problem.clone().unwrap_or_default();
+    let number = |name: &str| problem.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    if let (Some(line), Some(column)) = (number("line"), number("column")) {
+        let message = problem.get("message").and_then(Value::as_str).unwrap_or(&failed.message);
+        failed.message = caret(Path::new(file), source, line, column, message);
+    }
+    failed
+}
+
 /// Runs it.
 pub(crate) fn run(command: &Scripts) -> Result<(), Failed> {
     let remote = &command.remote;
@@ -82,7 +96,9 @@ pub(crate) fn run(command: &Scripts) -> Result<(), Failed> {
         }
         What::Create { name, file } => {
             let argument = if file == "-" { file.clone() } else { format!("@{file}") };
-            let made = client.put(&path(name, "")?, text_of(&argument)?, &[])?;
+            let source = text_of(&argument)?;
+            let shown = |failed| with_caret(failed, file, &String::from_utf8_lossy(&source));
+            let made = client.put(&path(name, "")?, source.clone(), &[]).map_err(shown)?;
             let version = made.get("version").cloned().unwrap_or_default();
             render::done(remote, &made, &format!("script `{name}` is at version {version}"));
         }

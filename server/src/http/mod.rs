@@ -35,8 +35,8 @@ mod triggers;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{Method, Uri};
+use axum::extract::{OriginalUri, State};
+use axum::http::Method;
 use axum::middleware;
 use axum::routing::{get, post, put};
 use hyper::header::HeaderName;
@@ -120,10 +120,10 @@ fn work_routes() -> Router<Arc<Shared>> {
         .route("/apps/{app}/log", get(log::list))
 }
 
-async fn not_found(uri: Uri) -> ApiError {
+async fn not_found(OriginalUri(uri): OriginalUri) -> ApiError {
     ApiError::new(ErrorCode::NotFound, format!("there is nothing at {}", uri.path()))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
     ApiError::new(ErrorCode::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
 }
