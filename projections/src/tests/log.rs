@@ -1,5 +1,7 @@
 //! A log in memory: batches with LSNs, positions and times, as the real one would give them.
 
+#![expect(clippy::cast_possible_truncation, reason = "histories of tests are short")]
+
 use std::sync::Arc;
 
 use parking_lot::RwLock;

@@ -28,7 +28,13 @@ impl Model {
                         ((e.app, e.collection.clone(), e.key.clone()), Some(e.value.to_vec()))
                     }
                     Event::Kv(KvEvent::Deleted(e)) => ((e.app, e.collection.clone(), e.key.clone()), None),
-                    _ => continue,
+                    Event::App(_)
+                    | Event::Script(_)
+                    | Event::Route(_)
+                    | Event::Trigger(_)
+                    | Event::Secret(_)
+                    | Event::Execution(_)
+                    | Event::DeadLetter(_) => continue,
                 };
                 model.keys.entry(key).or_default().push((lsn, value));
             }

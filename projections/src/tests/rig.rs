@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relive_log::Lsn;
-use relive_log::disk::{Disk, RealDisk};
+use relive_log::disk::Disk;
 
 use super::disk::NoSync;
 use super::log::MemoryLog;
@@ -53,7 +53,7 @@ impl Rig {
         let options = ViewsOptions {
             dir: dir.path().join("views"),
             quarantine: dir.path().join("quarantine"),
-            disk: Arc::new(NoSync(RealDisk::new())),
+            disk: Arc::new(NoSync::new()),
             log_id: [7; 16],
             timeline: 1,
             last_lsn: Lsn::ZERO,

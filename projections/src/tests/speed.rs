@@ -1,1 +1,93 @@
-//! Speed.
+//! What the hot paths cost. Not run by default:
+//! `cargo test --release -p relive-projections speed -- --ignored --nocapture`.
+
+#![expect(clippy::disallowed_methods, reason = "it measures")]
+
+use std::time::{Duration, Instant};
+
+use relive_log::events::{Event, Source};
+use relive_log::{ExecutionId, Lsn, RouteId};
+
+use super::generator::{app, claimed, completed, enqueued, put};
+use super::log::{Batch, MemoryLog};
+use super::rig::Rig;
+use crate::{Limits, Views};
+
+const CALLS: u64 = 300_000;
+
+fn id(n: u64) -> ExecutionId {
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&n.to_be_bytes());
+    ExecutionId::from_bytes(bytes)
+}
+
+/// The two commits of one call of a sync route, by the number of the call.
+fn call(n: u64) -> [Vec<Event>; 2] {
+    let source = Source::Route { route: RouteId::from_bytes([1; 16]), sync: true };
+    let key = format!("orders/{:020}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1_000_000_007);
+    [
+        vec![enqueued(app(0), id(n), source), claimed(app(0), id(n), 1)],
+        vec![put(app(0), "orders", &key, "{\"total\":12345678}"), completed(app(0), id(n), 1)],
+    ]
+}
+
+struct Cost {
+    apply: Duration,
+    maintain: Duration,
+}
+
+fn run(views: &Views) -> Cost {
+    let mut cost = Cost { apply: Duration::ZERO, maintain: Duration::ZERO };
+    let mut first = Lsn(1);
+    for chunk in 0..CALLS / 1000 {
+        let mut batches = Vec::new();
+        for events in (0..1000).flat_map(|n| call(chunk * 1000 + n)) {
+            let batch = Batch { first, events };
+            first = batch.last().next();
+            batches.push(batch);
+        }
+        let start = Instant::now();
+        batches.iter().for_each(|batch| views.apply(&batch.folded()));
+        cost.apply += start.elapsed();
+        let start = Instant::now();
+        while views.maintain(first.prev()).unwrap().checkpoint.is_some() {}
+        cost.maintain += start.elapsed();
+    }
+    cost
+}
+
+fn per_call(total: Duration) -> f64 {
+    total.as_secs_f64() * 1e6 / CALLS as f64
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_a_sync_route() {
+    let views = MemoryLog::new().rebuilt(Lsn::ZERO);
+    println!("apply, memory only: {:.2} µs a call (4 events, 2 batches)", per_call(run(&views).apply));
+    let mut rig = Rig::sled();
+    rig.options.limits = Limits::default();
+    let (views, _) = rig.open();
+    let cost = run(&views);
+    println!("apply, with cuts: {:.2} µs a call", per_call(cost.apply));
+    println!("written behind: {:.2} µs a call (2 rows of runs)", per_call(cost.maintain));
+    let runs = rig.files().iter().filter(|file| file.extension().is_some_and(|e| e == "kv")).count();
+    let start = Instant::now();
+    for n in 0..100_000_u64 {
+        let [_, commit] = call(n * 3 % CALLS);
+        let Event::Kv(relive_log::events::KvEvent::Put(e)) = &commit[0] else { continue };
+        assert!(views.kv().last_write(e.app, &e.collection, &e.key).unwrap().is_some());
+    }
+    println!(
+        "last_write over {runs} runs: {:.2} µs (making the key included)",
+        start.elapsed().as_secs_f64() * 10.0
+    );
+    let start = Instant::now();
+    for n in 0..100_000_u64 {
+        assert!(views.executions().get(app(0), id(n * 3 % CALLS)).unwrap().is_some());
+    }
+    println!("execution by id: {:.2} µs", start.elapsed().as_secs_f64() * 10.0);
+    let start = Instant::now();
+    while views.maintain(Lsn::MAX).unwrap().more {}
+    println!("merges: {:.2} µs a call", per_call(start.elapsed()));
+}
