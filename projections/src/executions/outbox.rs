@@ -6,6 +6,7 @@
 //! Invariant: P6 a row that came and went between two cuts leaves no trace in the store.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use relive_log::events::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
@@ -106,11 +107,8 @@ impl Outbox {
     }
 
     fn enqueued(&mut self, event: &Enqueued, at: At) {
-        if self.open.contains_key(&event.execution) {
-            return;
-        }
-        let open = OpenRow { row: Box::new(enqueued(event, at)), dirty: true, persisted: false };
-        self.open.insert(event.execution, open);
+        let Entry::Vacant(entry) = self.open.entry(event.execution) else { return };
+        entry.insert(OpenRow { row: Box::new(enqueued(event, at)), dirty: true, persisted: false });
         self.touched.push(event.execution);
         self.dirty += 1;
     }
@@ -133,8 +131,10 @@ impl Outbox {
 
     /// Takes a row of this app out.
     fn take(&mut self, app: AppId, execution: ExecutionId) -> Option<Box<ExecutionRow>> {
-        self.open.get(&execution).filter(|open| open.row.app == app)?;
-        let open = self.open.remove(&execution)?;
+        let open = match self.open.entry(execution) {
+            Entry::Occupied(entry) if entry.get().row.app == app => entry.remove(),
+            Entry::Occupied(_) | Entry::Vacant(_) => return None,
+        };
         self.dirty -= usize::from(open.dirty);
         if open.persisted {
             self.removed.push(execution);

@@ -4,6 +4,7 @@
 //! few writes, whatever the size of the range). Never does: forget a version.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::Range;
 use std::sync::Arc;
@@ -69,14 +70,17 @@ impl Table {
         let lsn = write.lsn;
         let mut guard = self.rows.write();
         let rows = &mut *guard;
-        let shared = match rows.by_key.range_mut::<[u8], _>((Included(key), Included(key))).next() {
-            Some((shared, versions)) => {
+        // One walk down the tree, whether the key is there or not: that is most of what a write costs.
+        let shared = match rows.by_key.entry(key.into()) {
+            Entry::Occupied(mut entry) => {
+                let shared = Arc::clone(entry.key());
+                let versions = entry.get_mut();
                 versions.older.push(std::mem::replace(&mut versions.newest, write));
-                Arc::clone(shared)
+                shared
             }
-            None => {
-                let shared: Arc<[u8]> = key.into();
-                rows.by_key.insert(Arc::clone(&shared), Versions { newest: write, older: Vec::new() });
+            Entry::Vacant(entry) => {
+                let shared = Arc::clone(entry.key());
+                entry.insert(Versions { newest: write, older: Vec::new() });
                 shared
             }
         };
