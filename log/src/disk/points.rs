@@ -67,7 +67,10 @@ mod armed {
             }
         }
 
-        #[expect(clippy::disallowed_methods, reason = "a crash point is the end of the process, without a word")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a crash point is the end of the process, without a word"
+        )]
         pub(crate) fn mutate<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
             let n = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
             if self.crash == Some((n, When::Before)) {

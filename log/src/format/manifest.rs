@@ -110,3 +110,45 @@ impl Manifest {
         sane.then_some(Self { geometry, first_seq, log_start_lsn, log_start_chain, snapshots, created })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::{GEOMETRY, check_damage};
+
+    fn sample() -> Manifest {
+        Manifest {
+            geometry: GEOMETRY,
+            first_seq: 3,
+            log_start_lsn: Lsn(100),
+            log_start_chain: 77,
+            snapshots: vec![Lsn(120), Lsn(140)],
+            created: UnixMicros(5),
+        }
+    }
+
+    #[test]
+    fn round_trip_and_damage() {
+        let bytes = sample().encode();
+        assert_eq!(Manifest::decode(&bytes), Ok(sample()));
+        check_damage(&bytes, |bytes| Manifest::decode(bytes).is_ok());
+    }
+
+    /// Sound bytes that make no sense are refused all the same.
+    #[test]
+    fn values_out_of_range() {
+        let check = |change: fn(&mut Manifest)| {
+            let mut manifest = sample();
+            change(&mut manifest);
+            assert!(Manifest::decode(&manifest.encode()).is_err(), "{manifest:?}");
+        };
+        check(|m| m.geometry.segment_bytes = 4096);
+        check(|m| m.geometry.segment_bytes += 1);
+        check(|m| m.geometry.align_log2 = 13);
+        check(|m| m.geometry.frame_magic = 0x100);
+        check(|m| m.geometry.max_payload = m.geometry.segment_bytes);
+        check(|m| m.first_seq = 0);
+        check(|m| m.log_start_lsn = Lsn(0));
+        check(|m| m.snapshots = vec![Lsn(1); 17]);
+    }
+}

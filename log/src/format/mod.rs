@@ -190,3 +190,35 @@ pub(crate) fn check_versions(
 pub(crate) fn supported() -> String {
     format!("format {FORMAT_MAJOR}.x, incompat {INCOMPAT_KNOWN:#x}, ro_compat {RO_COMPAT_KNOWN:#x}")
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What every codec of this format must withstand.
+
+    use super::Geometry;
+
+    /// Some log.
+    pub(crate) const GEOMETRY: Geometry = Geometry {
+        log_id: *b"0123456789abcdef",
+        timeline: 1,
+        frame_magic: 0x0403_025a,
+        segment_bytes: 16 << 10,
+        max_payload: 8 << 10,
+        align_log2: 9,
+    };
+
+    /// Every truncation and every single-bit flip must be refused.
+    pub(crate) fn check_damage(good: &[u8], accepts: impl Fn(&[u8]) -> bool) {
+        assert!(accepts(good));
+        for len in 0..good.len() {
+            assert!(!accepts(good.get(..len).unwrap_or_default()), "cut to {len}");
+        }
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.to_vec();
+            if let Some(byte) = bad.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+            assert!(!accepts(&bad), "bit {bit}");
+        }
+    }
+}

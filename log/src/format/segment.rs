@@ -103,3 +103,32 @@ pub(crate) fn parse_segment_name(name: &str) -> Option<u32> {
     let seq = u32::from_str_radix(hex, 16).ok()?;
     (segment_name(seq) == name).then_some(seq)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::{GEOMETRY, check_damage};
+
+    #[test]
+    fn round_trip_and_damage() {
+        let header =
+            SegmentHeader::new(GEOMETRY, 7, UnixMicros(5), "a name that is far longer than its field is");
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        check_damage(&bytes, |bytes| SegmentHeader::decode(bytes).is_ok());
+    }
+
+    #[test]
+    fn names() {
+        for (name, expect) in [
+            ("seg-0000000000000001.log", Some(1)),
+            ("seg-00000000000000ff.log", Some(255)),
+            ("seg-00000000000000FF.log", None),
+            ("seg-1.log", None),
+            ("tmp-0000000000000001.log", None),
+            ("seg-0000000100000000.log", None),
+        ] {
+            assert_eq!(parse_segment_name(name), expect, "{name}");
+        }
+    }
+}

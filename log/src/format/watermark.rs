@@ -92,3 +92,26 @@ impl Slot {
         f.rest_is_zero().then_some(slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::check_damage;
+
+    #[test]
+    fn round_trip_and_damage() {
+        let slot = Slot {
+            log_id: [1; 16],
+            timeline: 2,
+            counter: 3,
+            epoch: 4,
+            durable: Lsn(5),
+            end: FramePos { segment: 6, offset: 7 },
+            chain: 8,
+            boot_id: [9; 16],
+            clean: Clean::Yes,
+        };
+        assert_eq!(Slot::decode(&slot.encode()), Some(slot));
+        check_damage(&slot.encode(), |bytes| Slot::decode(bytes).is_some());
+    }
+}

@@ -266,7 +266,8 @@ fn queue(
     let limits = Limits {
         group_bytes_max: options.group_bytes_max,
         batch_bytes_max: options.batch_bytes_max,
-        buffer_bytes_max: options.buffer_bytes_max,
+        // The largest batch must fit behind whatever is pending, else it would be refused for ever.
+        buffer_bytes_max: options.buffer_bytes_max.max(2 * u64::from(geometry.max_payload)),
     };
     let mut layout = Layout::new(geometry, limits, resume);
     let cut_at = if report.truncated_bytes > 0 { report.end() } else { FramePos::default() };

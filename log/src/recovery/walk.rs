@@ -214,8 +214,7 @@ impl Walk<'_> {
             return Ok(Err("group length".into()));
         }
         let bytes = self.window.get(self.files, pos, group_len)?;
-        let is_first_segment = pos.segment == self.first_segment;
-        Ok(check_group(self.key, pos, bytes, self.expected, self.walked.end, is_first_segment))
+        Ok(check_group(self.key, pos, bytes, self.expected, self.walked.end, self.first_segment))
     }
 }
 
@@ -235,7 +234,7 @@ fn check_group(
     bytes: &[u8],
     mut expected: Expected,
     prev_end: FramePos,
-    is_first_segment: bool,
+    first_segment: u32,
 ) -> Result<Group, Stop> {
     let len = len32(bytes.len());
     let mut group = Group { marks: Vec::new(), len, next: expected, batches: 0 };
@@ -251,7 +250,7 @@ fn check_group(
         if header.is_first() != (offset == 0) {
             return Err("group flags".into());
         }
-        check_start(&header, at_pos, bytes.get(at(offset)..), expected, prev_end, is_first_segment)?;
+        check_start(&header, at_pos, bytes.get(at(offset)..), expected, prev_end, first_segment)?;
         expected = next;
         group.next = expected;
         if header.kind == FrameKind::Batch {
@@ -282,14 +281,14 @@ fn check_start(
     bytes: Option<&[u8]>,
     expected: Expected,
     prev_end: FramePos,
-    is_first_segment: bool,
+    first_segment: u32,
 ) -> Result<(), Stop> {
     let is_start = header.kind == FrameKind::SegmentStart;
     let at_start = pos.offset == SEGMENT_HEADER_LEN;
     if !at_start {
         return if is_start { Err("segment start inside a segment".into()) } else { Ok(()) };
     }
-    if is_first_segment {
+    if pos.segment == first_segment {
         return Ok(());
     }
     let payload = bytes.and_then(|b| b.get(FRAME_HEADER_LEN..)).unwrap_or_default();

@@ -64,3 +64,43 @@ fn header_at(group: &Group, key: &FrameKey, start: usize) -> Option<FrameHeader>
     }
     FrameHeader::read(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Batch;
+    use crate::UnixMicros;
+    use crate::format::testing::GEOMETRY;
+    use crate::writer::layout::{Layout, Limits, Resume};
+
+    #[test]
+    fn l2_l5_evidence_and_chain_of_a_group() {
+        let limits = Limits { group_bytes_max: 4096, batch_bytes_max: 8192, buffer_bytes_max: 1 << 20 };
+        let end = FramePos { segment: 1, offset: 4096 };
+        let resume = Resume { end, last_lsn: Lsn(10), last_commit: UnixMicros(0), epoch: 2 };
+        let mut layout = Layout::new(GEOMETRY, limits, resume);
+        let mut batch = Batch::new();
+        batch.push_raw(1, 1, b"x");
+        for _ in 0..3 {
+            layout.append(&batch, UnixMicros(1), None).expect("fits");
+        }
+        let mut group = layout.take().expect("a group");
+        let key = FrameKey::new(&GEOMETRY);
+        let mut marks = Vec::new();
+        let chain = seal(&mut group, &key, Lsn(10), 77, &mut marks);
+        assert_eq!(marks.iter().map(|m| m.first_lsn.0).collect::<Vec<_>>(), [11, 12, 13]);
+        let mut expected = 77;
+        for (n, mark) in marks.iter().enumerate() {
+            let bytes = group.bytes.get(at(mark.pos.offset - group.start)..).expect("in the group");
+            let header = key.parse(mark.pos, bytes).expect("sound");
+            assert_eq!(
+                (header.prev_hdr_crc, header.durable_lsn, header.group_len),
+                (expected, Lsn(10), 512),
+                "L2, L5"
+            );
+            assert_eq!((header.is_first(), header.is_last()), (n == 0, n == 2));
+            expected = header.hdr_crc;
+        }
+        assert_eq!(chain, expected);
+    }
+}

@@ -78,3 +78,57 @@ impl WatermarkFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::sim::{SimDisk, SimOptions};
+    use crate::disk::{Disk, OpenMode};
+    use crate::format::watermark::{Clean, SLOT_LEN};
+    use crate::{FramePos, Lsn};
+
+    fn slot(durable: u64) -> Slot {
+        Slot {
+            log_id: [1; 16],
+            timeline: 1,
+            counter: 1,
+            epoch: 1,
+            durable: Lsn(durable),
+            end: FramePos::default(),
+            chain: 0,
+            boot_id: [0; 16],
+            clean: Clean::No,
+        }
+    }
+
+    /// The durable LSNs in both slots.
+    fn slots(file: &dyn DiskFile) -> [Option<u64>; 2] {
+        [0, SLOT_STRIDE].map(|offset| {
+            let mut bytes = [0; SLOT_LEN];
+            file.read_exact_at(&mut bytes, offset).ok()?;
+            Slot::decode(&bytes).map(|slot| slot.durable.0)
+        })
+    }
+
+    #[test]
+    fn l7_the_same_slot_until_a_sync_succeeded() {
+        let disk = SimDisk::new(SimOptions::new(1));
+        let file: Arc<dyn DiskFile> =
+            disk.open(Path::new("/w"), OpenMode::CreateNew).expect("created").into();
+        file.allocate_zeroed(2 * SLOT_STRIDE).expect("room");
+        file.write_all_at(&slot(1).encode(), 0).expect("written");
+        let mut watermark = WatermarkFile::new(Arc::clone(&file), 1, slot(1));
+        for (lsn, expect) in [(2, [Some(1), Some(2)]), (3, [Some(1), Some(3)])] {
+            watermark.write(slot(lsn)).expect("written");
+            assert_eq!(slots(file.as_ref()), expect, "L7");
+        }
+        assert!(watermark.begin_sync().is_some());
+        watermark.write(slot(4)).expect("kept back");
+        assert_eq!(slots(file.as_ref()), [Some(1), Some(3)], "L7: nothing is written during a sync");
+        watermark.end_sync().expect("written");
+        assert_eq!(slots(file.as_ref()), [Some(4), Some(3)], "L7: then the other slot");
+        assert!(watermark.is_dirty());
+    }
+}

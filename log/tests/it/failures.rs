@@ -103,3 +103,33 @@ fn a_full_disk_refuses_appends_and_recovers_by_itself() {
     disk.power_loss();
     model.check(&open_sim(&disk, &options, 9).unwrap().reader).unwrap();
 }
+
+#[test]
+fn l1_l9_nothing_is_shown_before_its_sync() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let mut log = open_sim(&disk, &small(), 1).unwrap();
+    let first = log.appender.append(&one(20), UnixMicros(1)).unwrap();
+    for expect in [StepOutcome::Wrote { bytes: 512 }, StepOutcome::Synced { durable: Lsn(1) }] {
+        assert_eq!(log.durability.durable(), Lsn(0), "L1");
+        assert!(log.reader.read_frame(first.pos).is_err(), "L9");
+        assert!(log.reader.frame_of(Lsn(1)).is_err(), "L9");
+        assert_eq!(log.reader.scan(Lsn(1)).unwrap().count(), 0, "L9");
+        assert_eq!(log.committer.step(), expect);
+        // The next batch waits for this group (L1).
+        log.appender.append(&one(20), UnixMicros(1)).unwrap();
+    }
+    assert_eq!((log.durability.durable(), log.reader.scan(Lsn(1)).unwrap().count()), (Lsn(1), 1));
+}
+
+#[test]
+fn l6_the_writer_waits_for_a_published_segment() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let mut log = open_sim(&disk, &small(), 1).unwrap();
+    for _ in 0..2 {
+        log.appender.append(&one(7000), UnixMicros(1)).unwrap();
+    }
+    while matches!(log.committer.step(), StepOutcome::Wrote { .. } | StepOutcome::Synced { .. }) {}
+    assert_eq!(log.committer.step(), StepOutcome::WaitingForSegment { segment: 2 }, "L6");
+    assert_eq!(log.preparer.step(), PrepareOutcome::Prepared { segment: 2 });
+    assert!(matches!(log.committer.step(), StepOutcome::Wrote { .. }));
+}

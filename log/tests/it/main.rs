@@ -10,6 +10,7 @@
 
 mod conformance;
 mod failures;
+mod fault_points;
 mod golden;
 mod real;
 mod rows;

@@ -295,7 +295,7 @@ pub(crate) fn seed_count() -> u64 {
 }
 
 #[test]
-fn random_lives_keep_every_acknowledged_event() {
+fn l12_random_lives_keep_every_acknowledged_event() {
     let mut tally = Tally::default();
     for seed in 0..seed_count() {
         match run_seed(seed) {
