@@ -1,0 +1,139 @@
+//! Starting and stopping: one process a directory, orderly ends, settings, keys.
+
+use std::time::Duration;
+
+use relive_tests::{Cli, Launch, Manifest, Site};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_the_same_directory_ends_with_75_at_once_and_harms_nothing() {
+    let site = Site::with(&Manifest::new()).await;
+    site.app.put("c", "k", &json!(1)).await;
+    let second = Launch::on(&site.server.data).try_start().map(drop).unwrap_err();
+    assert_eq!(second.code, Some(75), "{second:?}");
+    assert!(second.after < Duration::from_secs(1), "{:?}", second.after);
+    assert!(!second.stderr.trim().is_empty());
+    site.app.put("c", "k", &json!(2)).await;
+    let site = site.crashed();
+    assert_eq!(site.app.value("c", "k").await, Some(json!(2)));
+    println!("second_process_ended_after={:?}", second.after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_finishes_what_runs_exits_0_and_everything_is_there_afterwards() {
+    let busy = "let n = 0; while n < 1000000 { n += 1; } kv::set(\"w\", ctx.request.params.n, 1); \"done\"";
+    let manifest = Manifest::new().sync("POST /busy/{n}", "busy", busy).on_kv(
+        "w",
+        "t",
+        "kv::set(\"x\", ctx.event.key, 1)",
+        "",
+    );
+    let site = Site::launched(|launch| launch.env("RELIVE_MAX_OPERATIONS", 1_000_000_000), &manifest).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..4 {
+        let app = site.app.clone();
+        calls.spawn(async move { app.call("POST", &format!("/busy/{n}"), "").await });
+    }
+    relive_tests::until("calls to run", || async {
+        (site.app.executions("script=busy").await.len() == 4).then_some(())
+    })
+    .await;
+    site.server.signal_term();
+    for reply in calls.join_all().await {
+        assert_eq!(reply.expect(200).text(), "done", "what runs is finished");
+    }
+    let site = site.restarted(|server| {
+        let ended = server.ended();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    });
+    site.app.settled().await;
+    assert_eq!(site.app.collection("w").await.len(), 4);
+    assert_eq!(site.app.collection("x").await.len(), 4);
+    assert!(site.app.items("/abandoned").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_settings_stop_the_start_with_one_clear_line_and_78() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    for (name, value) in [
+        ("RELIVE_MAX_TRIGGER_DEPTH", "deep"),
+        ("RELIVE_RETRY_BACKOFF", "sometimes"),
+        ("RELIVE_SEGMENT_BYTES", "7"),
+        ("RELIVE_DURABILITY", "never"),
+        ("RELIVE_RETRY_JITTER_PCT", "101"),
+        ("RELIVE_INSTANCE_KEY", "short"),
+    ] {
+        let ended = Launch::on(&data).env(name, value).try_start().map(drop).unwrap_err();
+        assert_eq!(ended.code, Some(78), "{name}={value}: {ended:?}");
+        assert_eq!(ended.stderr.trim().lines().count(), 1, "one line: {}", ended.stderr);
+        let key = name.trim_start_matches("RELIVE_").to_lowercase();
+        assert!(ended.stderr.contains(name) || ended.stderr.contains(&key), "names it: {}", ended.stderr);
+    }
+    assert!(!data.join("MANIFEST").exists());
+    let unknown = Cli::offline().run(&["serve", "--no-such-flag"]).expect(2);
+    assert!(unknown.stderr.contains("no-such-flag"));
+    // Flag > environment > file > default, each shown with its source.
+    let file = dir.path().join("relive.toml");
+    std::fs::write(&file, "max_trigger_depth = 5\nretry_max_attempts = 9\nretry_base_ms = 7\n").unwrap();
+    let shown = Cli::offline()
+        .with("RELIVE_RETRY_MAX_ATTEMPTS", "4")
+        .run(&["config", "show", "--config", file.to_str().unwrap()])
+        .expect(0);
+    let line = |key: &str| shown.stdout.lines().find(|line| line.contains(key)).unwrap_or("").to_owned();
+    assert!(
+        line("retry_max_attempts").contains('4') && line("retry_max_attempts").contains("env"),
+        "{}",
+        shown.stdout
+    );
+    assert!(
+        line("max_trigger_depth").contains('5') && line("max_trigger_depth").contains("file"),
+        "{}",
+        shown.stdout
+    );
+    assert!(
+        line("retry_max_ms").contains("60000") && line("retry_max_ms").contains("default"),
+        "{}",
+        shown.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_with_sealed_data_gets_no_new_key_by_itself() {
+    let site = Site::with(&Manifest::new().sync("GET /s", "s", "secrets::get(\"KEY\").len")).await;
+    let _ = site
+        .app
+        .admin
+        .put(&site.app.path("/secrets/KEY"), &json!({ "value": "abc-value" }))
+        .await
+        .expect(200);
+    let data = site.server.data.clone();
+    let key = data.join("instance.key");
+    let original = std::fs::read(&key).unwrap();
+    assert_eq!(site.server.terminate().code, Some(0));
+    std::fs::remove_file(&key).unwrap();
+    let missing = Launch::on(&data).try_start().map(drop).unwrap_err();
+    assert_eq!(missing.code, Some(78), "missing: {missing:?}");
+    assert!(!key.exists(), "no key is made");
+    let other =
+        Launch::on(&data).env("RELIVE_INSTANCE_KEY", "ab".repeat(32)).try_start().map(drop).unwrap_err();
+    assert_eq!(other.code, Some(78), "another one: {other:?}");
+    std::fs::write(&key, original).unwrap();
+    let server = Launch::on(&data).start();
+    assert_eq!(server.app("shop").call("GET", "/s", "").await.expect(200).json(), json!(9));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_instance_token_may_be_set_and_ports_are_printed_once_both_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let launch = Launch::on(&dir.path().join("data")).env("RELIVE_ADMIN_TOKEN", "a-token-of-my-own");
+    let server = launch.start();
+    let _ = server.admin().get("/api/v1/apps").await.expect(200);
+    server.admin().with_token(Some("another")).get("/api/v1/apps").await.problem(401, "unauthorized");
+    assert_eq!(server.data().get("/").await.status, 404);
+    let ended = server.terminate();
+    let lines: Vec<_> =
+        ended.stdout.lines().filter(|line| line.contains("listening on http://127.0.0.1:")).collect();
+    assert_eq!(lines.len(), 2, "{}", ended.stdout);
+    assert!(!ended.stderr.contains("a-token-of-my-own") && !ended.stdout.contains("a-token-of-my-own"));
+}

@@ -1,0 +1,28 @@
+//! The whole system, as a black box: the real binary, its HTTP, its command line, its files. One module per part
+//! of `semantics.md`; the names of the tests quote its rules.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they measured"
+)]
+
+mod admin;
+mod admin_time;
+mod calls;
+mod cli;
+mod crashes;
+mod dead_letters;
+mod faults;
+mod histories;
+mod isolation;
+mod kill;
+mod retries;
+mod starts;
+mod status;
+mod transactions;
+mod triggers;
+mod vanished;
+mod webhooks;
+mod withheld;
