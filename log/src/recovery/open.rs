@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::disk::{Disk, LockGuard, replace_small};
 use crate::error::OpenError;
 use crate::format::frame::{FrameKey, OpenNote};
+use crate::format::manifest::Manifest;
 use crate::options::{FreshIdentity, LogOptions};
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
@@ -24,6 +25,7 @@ use super::carry_out::{carry_out, quarantine};
 use super::classify::{Row, Verdict, classify};
 use super::gather::{Gathered, ManifestCopies, gather};
 use super::plan::{Plan, plan};
+use super::walk::Walked;
 use super::{LOCK, LOG_DIR, REPORTS_DIR, RecoveryReport, fresh, io_error};
 
 /// An open log: one appender, one committer, one preparer, any number of readers and waiters.
@@ -193,23 +195,10 @@ fn handles(
     report: RecoveryReport,
 ) -> OpenedLog {
     let geometry = gathered.manifest.geometry;
-    let walked = gathered.walked;
+    let mut walked = gathered.walked;
     let boot_id = disk.boot_id();
     let durability = Durability::new(walked.valid);
-    let view = Arc::new(LogView::new(
-        Arc::clone(&disk),
-        dir.join(LOG_DIR),
-        geometry,
-        ViewStart {
-            first_lsn: gathered.manifest.log_start_lsn,
-            first_segment: gathered.manifest.first_seq,
-            end: walked.end,
-            durable: walked.valid,
-            segments: walked.segments,
-            index: walked.index,
-            files_max: options.open_files_max,
-        },
-    ));
+    let view = view(&disk, dir, options, &gathered.manifest, &mut walked);
     let resume = Resume {
         end: walked.end,
         last_lsn: walked.valid,
@@ -252,6 +241,25 @@ fn handles(
         log_id: geometry.log_id,
         timeline: geometry.timeline,
     }
+}
+
+fn view(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &LogOptions,
+    manifest: &Manifest,
+    walked: &mut Walked,
+) -> Arc<LogView> {
+    let start = ViewStart {
+        first_lsn: manifest.log_start_lsn,
+        first_segment: manifest.first_seq,
+        end: walked.end,
+        durable: walked.valid,
+        segments: std::mem::take(&mut walked.segments),
+        index: std::mem::take(&mut walked.index),
+        files_max: options.open_files_max,
+    };
+    Arc::new(LogView::new(Arc::clone(disk), dir.join(LOG_DIR), manifest.geometry, start))
 }
 
 fn queue(
