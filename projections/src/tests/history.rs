@@ -132,8 +132,10 @@ fn run(rig: Rig, batches: &[Vec<Op>], acts: &[Act]) {
         run = run.act(*act);
         run.check();
     }
+    let model = Model::of(&run.rig.log.batches());
+    model.check(&run.views);
     settle(&run.views, run.rig.log.last());
-    Model::of(&run.rig.log.batches()).check(&run.views);
+    model.check(&run.views);
 }
 
 proptest! {
