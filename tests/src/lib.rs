@@ -20,7 +20,7 @@ pub use app::App;
 pub use cli::{Cli, Output};
 pub use http::{Http, Reply};
 pub use ledger::{Known, Ledger};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, busy, forever};
 pub use process::{Ended, Launch, Server, binary, repository};
 pub use site::Site;
 pub use wait::{WAIT_MAX, until};

@@ -88,3 +88,18 @@ impl Manifest {
         json!({ "manifest": self.text(app), "scripts": self.scripts })
     }
 }
+
+/// A script's text that keeps a core busy for about `rounds` milliseconds with few operations (host calls are one
+/// each), so that time is used up before the budget of operations is.
+#[must_use]
+pub fn busy(rounds: u32) -> String {
+    format!(
+        "let big = \"x\"; for i in 0..19 {{ big += big; }}\nfor round in 0..{rounds} {{ crypto::sha256(big); }}\n"
+    )
+}
+
+/// [`busy`] until something from outside ends it.
+#[must_use]
+pub fn forever() -> String {
+    busy(1_000_000)
+}

@@ -233,6 +233,10 @@ async fn what_this_version_does_not_have_is_refused_and_said() {
         assert!(reply.text().contains(what) && reply.text().contains("not supported"), "{what}: {reply}");
     }
     assert!(site.app.items("/triggers").await.is_empty());
+    let import =
+        site.app.admin.send("PUT", &site.app.path("/scripts/y"), &[], "1;\nimport \"x\" as x;").await;
+    assert_eq!(import.problem(422, "parse")["line"], json!(2));
+    assert!(import.text().contains("not supported"), "{import}");
     let ttl =
         site.app.admin.send("PUT", &format!("{}?ttl_ms=1000", site.app.key_path("c", "k")), &[], "1").await;
     assert_eq!(ttl.status, 422, "a ttl that would be ignored is refused: {ttl}");

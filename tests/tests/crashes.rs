@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use relive_tests::{App, Ended, Known, Launch, Ledger, Manifest, Server, Site, until};
+use relive_tests::{App, Ended, Known, Launch, Ledger, Manifest, Server, Site, busy, until};
 use serde_json::{Value, json};
 
 /// Mutating calls at which the process is made to die; each before and after the call.
@@ -133,15 +133,16 @@ async fn r13_a_crash_while_a_new_directory_is_made_or_first_recovered_is_no_loss
     assert!(crashed >= 10, "{crashed}");
 }
 
-const BUSY: &str = r#"
-    kv::incr("runs", ctx.event.key, 1);
-    let n = 0;
-    while n < 400000000 { n += 1; }
-    kv::set("done", ctx.event.key, ctx.attempt)
-"#;
+/// A trigger's script that works for a while (milliseconds, about) between two writes.
+fn work(rounds: u32) -> String {
+    format!(
+        "kv::incr(\"runs\", ctx.event.key, 1);\n{}kv::set(\"done\", ctx.event.key, ctx.attempt)",
+        busy(rounds)
+    )
+}
 
 fn long(launch: Launch) -> Launch {
-    launch.env("RELIVE_MAX_OPERATIONS", 100_000_000_000_u64).env("RELIVE_EXECUTION_TIMEOUT_MS", 120_000)
+    launch.env("RELIVE_EXECUTION_TIMEOUT_MS", 120_000)
 }
 
 async fn running(app: &App, script: &str) -> String {
@@ -163,7 +164,7 @@ async fn data_of(app: &App, execution: &str, kind: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d3_claimed_work_of_a_crash_is_found_at_once_runs_alone_and_only_crashes_alone_count() {
     let retry = r#"retry = { max_attempts = 2, backoff = "fixed", base_ms = 10, jitter_pct = 0 }"#;
-    let manifest = Manifest::new().on_kv("in", "busy", BUSY, retry).on_dead_letter(
+    let manifest = Manifest::new().on_kv("in", "busy", &work(1_000_000), retry).on_dead_letter(
         "alert",
         r#"kv::set("alerts", ctx.event.last_error.kind, ctx.event.attempts)"#,
         "",
@@ -201,7 +202,7 @@ async fn d3_claimed_work_of_a_crash_is_found_at_once_runs_alone_and_only_crashes
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d3_sync_calls_wait_while_crashed_work_runs_alone_and_join_after_its_second() {
     let manifest = Manifest::new()
-        .on_kv("in", "busy", BUSY, r#"retry = { max_attempts = 5, backoff = "none" }"#)
+        .on_kv("in", "busy", &work(1_000_000), r#"retry = { max_attempts = 5, backoff = "none" }"#)
         .sync("GET /ping", "ping", "\"pong\"");
     let site = Site::launched(long, &manifest).await;
     site.app.put("in", "k", &json!(1)).await;
@@ -224,8 +225,7 @@ async fn d3_sync_calls_wait_while_crashed_work_runs_alone_and_join_after_its_sec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d3_an_orderly_shutdown_releases_background_work_uncounted_and_it_runs_again() {
-    let source = BUSY.replace("400000000", "6000000");
-    let manifest = Manifest::new().on_kv("in", "busy", &source, r#"retry = { max_attempts = 1 }"#);
+    let manifest = Manifest::new().on_kv("in", "busy", &work(700), r#"retry = { max_attempts = 1 }"#);
     let site = Site::launched(|l| long(l).env("RELIVE_SHUTDOWN_GRACE_MS", 50), &manifest).await;
     for n in 0..4 {
         site.app.put("in", &format!("k{n}"), &json!(1)).await;

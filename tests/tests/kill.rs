@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use relive_tests::damage::{Chance, spoil_views};
-use relive_tests::{App, Known, Launch, Ledger, Manifest, Server};
+use relive_tests::{App, Known, Launch, Ledger, Manifest, Server, busy};
 use serde_json::{Value, json};
 
 /// Lives of the process.
@@ -30,7 +30,7 @@ fn manifest() -> Manifest {
         .sync("POST /sync/{key}", "write", write)
         .asynchronous("POST /async/{key}", "write_later", write, retry)
         .sync("POST /count/{key}", "count", r#"kv::incr("count", "n", 1); kv::set("fresh", ctx.request.params.key, #{ key: ctx.request.params.key }); ()"#)
-        .sync("POST /slow", "slow", "let n = 0; while n < 2000000 { n += 1; } kv::set(\"slow\", ctx.execution_id, 1); ()")
+        .sync("POST /slow", "slow", &format!("{}kv::set(\"slow\", ctx.execution_id, 1); ()", busy(300)))
         .on_kv("fresh", "copy", copy, &format!("ops = [\"insert\"]\n{retry}"))
 }
 
@@ -122,8 +122,7 @@ async fn s3_s4_kill_9_under_load_loses_nothing_acknowledged_and_does_nothing_twi
     // Small segments: many rollovers. Long limits: only crashes end executions.
     let launch = Launch::on(&dir.path().join("data"))
         .env("RELIVE_SEGMENT_BYTES", "256KiB")
-        .env("RELIVE_EXECUTION_TIMEOUT_MS", 60_000)
-        .env("RELIVE_MAX_OPERATIONS", 100_000_000);
+        .env("RELIVE_EXECUTION_TIMEOUT_MS", 60_000);
     let load = Load { ledger: Ledger::default(), next: Arc::default(), stop: Arc::default() };
     let mut chance = Chance::new(SEED);
     let (server, app) = start(&launch);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relive_tests::{Cli, Launch, Manifest, Site};
+use relive_tests::{Cli, Launch, Manifest, Site, busy};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,14 +21,14 @@ async fn a_second_process_on_the_same_directory_ends_with_75_at_once_and_harms_n
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_finishes_what_runs_exits_0_and_everything_is_there_afterwards() {
-    let busy = "let n = 0; while n < 1000000 { n += 1; } kv::set(\"w\", ctx.request.params.n, 1); \"done\"";
-    let manifest = Manifest::new().sync("POST /busy/{n}", "busy", busy).on_kv(
+    let busy = format!("{}kv::set(\"w\", ctx.request.params.n, 1); \"done\"", busy(200));
+    let manifest = Manifest::new().sync("POST /busy/{n}", "busy", &busy).on_kv(
         "w",
         "t",
         "kv::set(\"x\", ctx.event.key, 1)",
         "",
     );
-    let site = Site::launched(|launch| launch.env("RELIVE_MAX_OPERATIONS", 1_000_000_000), &manifest).await;
+    let site = Site::with(&manifest).await;
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..4 {
         let app = site.app.clone();

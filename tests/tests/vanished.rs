@@ -1,20 +1,18 @@
 //! D5: a caller that vanished.
 
-use relive_tests::{Launch, Manifest, Site, until};
+use relive_tests::{Launch, Manifest, Site, busy, forever, until};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d5_the_execution_of_a_vanished_caller_ends_as_what_it_is_with_an_abandoned_record() {
-    let work = "let n = 0; while n < 4000000 { n += 1; }";
+    let work = busy(500);
     let manifest = Manifest::new()
         .sync("POST /good", "good", &format!("{work} kv::set(\"w\", \"good\", 1); ()"))
         .sync("POST /bad", "bad", &format!("{work} kv::set(\"w\", \"bad\", 1); throw \"no\";"))
         .on_kv("w", "seen", "kv::set(\"fired\", ctx.event.key, 1)", "");
-    let settings = |launch: Launch| {
-        launch.env("RELIVE_MAX_OPERATIONS", 1_000_000_000).env("RELIVE_EXECUTION_TIMEOUT_MS", 60_000)
-    };
+    let settings = |launch: Launch| launch.env("RELIVE_EXECUTION_TIMEOUT_MS", 60_000);
     let site = Site::launched(settings, &manifest).await;
     for (name, status) in [("good", "completed"), ("bad", "failed")] {
         let mut stream = TcpStream::connect(site.app.data.authority()).await.unwrap();
@@ -49,11 +47,9 @@ async fn d5_the_execution_of_a_vanished_caller_ends_as_what_it_is_with_an_abando
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d3_sync_work_in_flight_in_a_crash_is_recorded_as_abandoned_at_the_start() {
     let manifest = Manifest::new()
-        .sync("POST /slow", "slow", "kv::set(\"w\", \"a\", 1); loop { }")
-        .script("direct", "kv::set(\"w\", \"b\", 1); loop { }");
-    let settings = |launch: Launch| {
-        launch.env("RELIVE_MAX_OPERATIONS", 100_000_000_000_u64).env("RELIVE_EXECUTION_TIMEOUT_MS", 60_000)
-    };
+        .sync("POST /slow", "slow", &format!("kv::set(\"w\", \"a\", 1); {}", forever()))
+        .script("direct", &format!("kv::set(\"w\", \"b\", 1); {}", forever()));
+    let settings = |launch: Launch| launch.env("RELIVE_EXECUTION_TIMEOUT_MS", 60_000);
     let site = Site::launched(settings, &manifest).await;
     let app = site.app.clone();
     let call = tokio::spawn(async move { app.data.try_send("POST", "/shop/slow", &[], "").await });
