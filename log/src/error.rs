@@ -51,6 +51,16 @@ pub enum OpenError {
         /// One entry that does not belong.
         entry: String,
     },
+    /// The directory is on a network filesystem. Exit code 78: name another one, or force it.
+    #[error(
+        "{dir} is on a network filesystem ({kind}): its locks and syncs do not keep what Relive promises"
+    )]
+    NetworkFilesystem {
+        /// The directory.
+        dir: PathBuf,
+        /// The filesystem.
+        kind: &'static str,
+    },
     /// The options make no sense together. Exit code 78: fix the configuration.
     #[error("log options are invalid: {reason}")]
     Options {
@@ -78,7 +88,10 @@ impl OpenError {
             OpenError::Damaged { .. } => 65,
             OpenError::Io { .. } => 74,
             OpenError::Locked { .. } => 75,
-            OpenError::Format { .. } | OpenError::NotADataDir { .. } | OpenError::Options { .. } => 78,
+            OpenError::Format { .. }
+            | OpenError::NotADataDir { .. }
+            | OpenError::NetworkFilesystem { .. }
+            | OpenError::Options { .. } => 78,
         }
     }
 }

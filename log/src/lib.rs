@@ -23,7 +23,7 @@ mod writer;
 pub use batch::Batch;
 pub use error::{AppendError, OpenError, Poisoned, ReadError};
 pub use ids::{AppId, ExecutionId, LetterId, PrincipalId, RouteId, TriggerId};
-pub use options::{FreshIdentity, LogOptions};
+pub use options::{FreshIdentity, LogOptions, NetworkFilesystem};
 pub use reader::frame::{Frame, FrameInfo, RawRecord};
 pub use reader::{Reader, Scan, SegmentInfo};
 pub use recovery::{OpenedLog, RecoveryReport, open};

@@ -32,6 +32,19 @@ pub struct LogOptions {
     pub quarantine_bytes_max: u64,
     /// Handles to segment files kept open for reading.
     pub open_files_max: usize,
+    /// What to do with a data directory behind a network (R0).
+    pub network_filesystem: NetworkFilesystem,
+}
+
+/// Whether a data directory may be on a network filesystem, where a lock may be held twice and a sync may return
+/// before the data is anywhere safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkFilesystem {
+    /// The open is refused.
+    #[default]
+    Refuse,
+    /// The operator knows better.
+    Allow,
 }
 
 impl Default for LogOptions {
@@ -48,6 +61,7 @@ impl Default for LogOptions {
             no_space_retry: Duration::from_secs(1),
             quarantine_bytes_max: 64 << 20,
             open_files_max: 256,
+            network_filesystem: NetworkFilesystem::Refuse,
         }
     }
 }

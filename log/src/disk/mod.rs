@@ -88,6 +88,11 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the system says.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// The kind of network filesystem that `path` is on, if it is on one: there, locks and syncs promise less.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn network_filesystem(&self, path: &Path) -> io::Result<Option<&'static str>>;
     /// Takes the lock of a file that is created when missing; `None` when somebody else holds it.
     ///
     /// # Errors

@@ -19,6 +19,18 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use super::points::Points;
 use super::{DirEntry, Disk, DiskFile, EntryKind, LockGuard, OpenMode};
 
+/// `f_type` of filesystems behind a network (statfs(2), linux/magic.h).
+const NETWORK_FILESYSTEMS: [(rustix::fs::FsWord, &str); 8] = [
+    (0x6969, "nfs"),
+    (0x517B, "smb"),
+    (0xFF53_4D42, "cifs"),
+    (0xFE53_4D42, "smb2"),
+    (0x0102_1997, "9p"),
+    (0x5346_414F, "afs"),
+    (0x00C3_6400, "ceph"),
+    (0x7375_7245, "coda"),
+];
+
 /// Zeros are written and synced in pieces of this size, so that a prepared segment does not queue up in front of
 /// the log's own syncs.
 const ZERO_CHUNK_BYTES: usize = 1 << 20;
@@ -100,6 +112,11 @@ impl Disk for RealDisk {
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn network_filesystem(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        let kind = rustix::fs::statfs(path)?.f_type;
+        Ok(NETWORK_FILESYSTEMS.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name))
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {

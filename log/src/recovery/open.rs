@@ -11,7 +11,7 @@ use crate::disk::{Disk, LockGuard, replace_small};
 use crate::error::OpenError;
 use crate::format::frame::{FrameKey, OpenNote};
 use crate::format::manifest::Manifest;
-use crate::options::{FreshIdentity, LogOptions};
+use crate::options::{FreshIdentity, LogOptions, NetworkFilesystem};
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
 use crate::reader::view::{LogView, ViewStart};
@@ -61,7 +61,7 @@ pub fn open(
     now: UnixMicros,
 ) -> Result<OpenedLog, OpenError> {
     options.validate()?;
-    let lock = lock(disk.as_ref(), dir)?;
+    let lock = lock(disk.as_ref(), dir, options)?;
     let mut created = false;
     let gathered = match gather(&disk, dir)? {
         Some(gathered) => gathered,
@@ -88,13 +88,17 @@ pub fn open(
 }
 
 /// R0. A directory that is not ours is left without even a LOCK.
-fn lock(disk: &dyn Disk, dir: &Path) -> Result<LockGuard, OpenError> {
+fn lock(disk: &dyn Disk, dir: &Path, options: &LogOptions) -> Result<LockGuard, OpenError> {
     match disk.list(dir) {
         Ok(entries) => fresh::check_ours(dir, &entries)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             disk.mkdir(dir).map_err(io_error("make", dir))?;
         }
         Err(error) => return Err(io_error("list", dir)(error)),
+    }
+    let network = disk.network_filesystem(dir).map_err(io_error("look at the filesystem of", dir))?;
+    if let (Some(kind), NetworkFilesystem::Refuse) = (network, options.network_filesystem) {
+        return Err(OpenError::NetworkFilesystem { dir: dir.to_owned(), kind });
     }
     let path = dir.join(LOCK);
     disk.try_lock(&path)

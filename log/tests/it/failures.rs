@@ -1,10 +1,15 @@
 //! Errors while the log is open: poison (L8) and a full disk.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use relive_log::disk::Disk;
 use relive_log::disk::sim::{SimDisk, SimOptions};
-use relive_log::{AppendError, Batch, LogOptions, Lsn, PrepareOutcome, StepOutcome, UnixMicros};
+use relive_log::{
+    AppendError, Batch, FreshIdentity, LogOptions, Lsn, NetworkFilesystem, PrepareOutcome, StepOutcome,
+    UnixMicros,
+};
 
 use crate::sim::model::{Model, open_sim, small};
 
@@ -132,4 +137,20 @@ fn l6_the_writer_waits_for_a_published_segment() {
     assert_eq!(log.committer.step(), StepOutcome::WaitingForSegment { segment: 2 }, "L6");
     assert_eq!(log.preparer.step(), PrepareOutcome::Prepared { segment: 2 });
     assert!(matches!(log.committer.step(), StepOutcome::Wrote { .. }));
+}
+
+#[test]
+fn r0_a_network_filesystem_is_refused_unless_forced_and_nothing_is_touched() {
+    let disk = SimDisk::new(SimOptions { network: Some("nfs"), ..SimOptions::new(1) });
+    disk.mkdir(Path::new("/log")).unwrap();
+    let before = disk.files();
+    let identity = FreshIdentity { log_id: [1; 16], frame_magic: [1; 4] };
+    let open = |options: &LogOptions| {
+        relive_log::open(Arc::new(disk.clone()), Path::new("/log"), options, identity, UnixMicros(1))
+    };
+    let refused = open(&small()).unwrap_err();
+    assert_eq!(refused.exit_code(), 78);
+    assert!(refused.to_string().contains("(nfs)"), "{refused}");
+    assert_eq!(disk.files(), before);
+    assert!(open(&LogOptions { network_filesystem: NetworkFilesystem::Allow, ..small() }).is_ok());
 }

@@ -60,6 +60,9 @@ impl Disk for NoSync {
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         burn(&self.fuse)
     }
+    fn network_filesystem(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        self.real.network_filesystem(path)
+    }
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         self.real.free_space(path)
     }

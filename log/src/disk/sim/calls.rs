@@ -126,6 +126,10 @@ impl Disk for SimDisk {
             .map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used_bytes())))
     }
 
+    fn network_filesystem(&self, _path: &Path) -> io::Result<Option<&'static str>> {
+        Ok(self.state.lock().options.network)
+    }
+
     fn try_lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
         let mut state = self.state.lock();
         state.alive(state.life)?;
