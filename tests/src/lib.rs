@@ -4,7 +4,12 @@
 //! routes as a client sees them), [`Manifest`] (what is deployed), [`Ledger`] (what a client knows that it was
 //! promised), [`damage`] (what happens to disks), [`until`] (waiting for a fact, never for luck). Never does: link
 //! the server; everything is checked through what `docs/` promises to the outside.
-#![expect(clippy::expect_used, clippy::panic, reason = "a harness that cannot go on fails its test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a harness that cannot go on fails its test"
+)]
 
 mod app;
 mod cli;

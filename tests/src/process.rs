@@ -1,6 +1,7 @@
 //! A `relive serve` process: started on a data directory with free ports, killed when it is dropped.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub fn repository() -> &'static Path {
 /// How a process is started.
 #[derive(Clone, Debug)]
 pub struct Launch {
+    command: Vec<OsString>,
     data: PathBuf,
     env: BTreeMap<String, String>,
     args: Vec<String>,
@@ -56,8 +58,15 @@ impl Launch {
     /// A server on this data directory, with ports of its own and small segments.
     #[must_use]
     pub fn on(data: &Path) -> Launch {
-        let env = BTreeMap::from([("RELIVE_SEGMENT_BYTES".to_owned(), SEGMENT_BYTES.to_owned())]);
-        Launch { data: data.to_path_buf(), env, args: Vec::new() }
+        let command = vec!["serve".into(), "--data".into(), data.into()];
+        Launch { command, data: data.to_path_buf(), env: small_segments(), args: Vec::new() }
+    }
+
+    /// `relive dev` on the directory of an app, with ports of its own.
+    #[must_use]
+    pub fn dev(dir: &Path) -> Launch {
+        let command = vec!["dev".into(), dir.into()];
+        Launch { command, data: dir.join(".relive"), env: small_segments(), args: Vec::new() }
     }
 
     /// With a variable.
@@ -89,7 +98,7 @@ impl Launch {
     /// How it ended.
     pub fn try_start(&self) -> Result<Server, Ended> {
         let mut command = Command::new(binary());
-        command.arg("serve").arg("--data").arg(&self.data);
+        command.args(&self.command);
         command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(&self.args);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RELIVE_") {
@@ -121,6 +130,10 @@ impl Launch {
             text.expect("DATA/admin.token of a new directory").trim().to_owned()
         })
     }
+}
+
+fn small_segments() -> BTreeMap<String, String> {
+    BTreeMap::from([("RELIVE_SEGMENT_BYTES".to_owned(), SEGMENT_BYTES.to_owned())])
 }
 
 /// How a process ended.
@@ -177,6 +190,12 @@ impl Server {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// What it printed so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        text(&self.process.stdout)
     }
 
     /// What it logged so far.

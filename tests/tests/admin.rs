@@ -252,12 +252,13 @@ async fn sizes_over_the_limit_are_refused_and_name_the_limit() {
     let fits = app.admin.put(&app.key_path("c", "k"), &value(mib)).await;
     assert_eq!(fits.status, 200, "a value of exactly 1 MiB: {}", fits.status);
     for (what, reply) in [
-        ("value", app.admin.put(&app.key_path("c", "large"), &value(mib + 1)).await),
-        ("key", app.admin.put(&app.key_path("c", &"k".repeat(1025)), &json!(1)).await),
-        ("collection", app.admin.put(&app.key_path(&"c".repeat(257), "k"), &json!(1)).await),
+        ("value", site.server.admin().put(&app.key_path("c", "large"), &value(mib + 1)).await),
+        ("key", site.server.admin().put(&app.key_path("c", &"k".repeat(1025)), &json!(1)).await),
+        ("collection", site.server.admin().put(&app.key_path(&"c".repeat(257), "k"), &json!(1)).await),
         (
             "source",
-            app.admin
+            site.server
+                .admin()
                 .send("PUT", &app.path("/scripts/big"), &[], format!("//{}", "x".repeat(256 * 1024)))
                 .await,
         ),
@@ -265,6 +266,7 @@ async fn sizes_over_the_limit_are_refused_and_name_the_limit() {
         assert!(matches!(reply.status, 413 | 422), "{what}: {reply}");
         assert!(reply.text().contains("limit"), "{what} names the limit: {reply}");
     }
+    let app = &site.server.app("shop");
     app.put("c", &"k".repeat(1024), &json!(1)).await;
     app.put(&"c".repeat(256), "k", &json!(1)).await;
     assert_eq!(app.items("/kv/c").await.len(), 2);

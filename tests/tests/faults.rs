@@ -62,7 +62,7 @@ async fn l_a_failed_call_of_the_log_ends_the_process_and_loses_nothing_acknowled
     let first = filled(&origin).await;
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     let mut unacknowledged = 0;
-    for (point, errno) in (4..124).step_by(4).zip(["EIO", "EIO", "ENOSPC"].into_iter().cycle()) {
+    for (point, errno) in (4..94).step_by(3).zip(["EIO", "EIO", "ENOSPC"].into_iter().cycle()) {
         let data = dir.path().join("data");
         copy(&origin, &data);
         let (ledger, about) = (first.deep_copy(), format!("RELIVE_FAIL_AT={point}:{errno}"));

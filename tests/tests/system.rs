@@ -14,6 +14,7 @@ mod calls;
 mod cli;
 mod crashes;
 mod dead_letters;
+mod dev;
 mod faults;
 mod histories;
 mod isolation;
