@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::header;
+use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq;
 
 use super::error::{ApiError, ErrorCode};
@@ -47,7 +48,12 @@ pub(crate) async fn require(State(shared): State<Arc<Shared>>, request: Request,
     let value = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
     let presented = value.and_then(bearer);
     match presented {
-        Some(token) if shared.parts.token.is(token) => next.run(request).await,
+        Some(token) if shared.parts.token.is(token) => {
+            if percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+                return ApiError::invalid("path", "is not UTF-8 once decoded").into_response();
+            }
+            next.run(request).await
+        }
         Some(_) => ApiError::new(ErrorCode::Unauthorized, "the token is not valid").into_response(),
         None => {
             ApiError::new(ErrorCode::Unauthorized, "a bearer token is needed: `Authorization: Bearer TOKEN`")

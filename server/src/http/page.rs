@@ -87,3 +87,54 @@ impl Page {
         self.answer(shared, page.iter().map(show).collect(), next, as_of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::http::error::Internals;
+    use crate::http::shared::SharedParts;
+
+    fn shared() -> std::sync::Arc<Shared> {
+        Shared::new(SharedParts {
+            token: crate::http::Token::new("0123456789"),
+            cursor_secret: [7; 16],
+            internals: Internals::Hidden,
+            data: std::path::PathBuf::new(),
+            started_at: relive_log::UnixMicros(0),
+        })
+    }
+
+    async fn page(shared: &Shared, query: &str) -> (Vec<u64>, Option<String>, u64) {
+        let query = Query::parse(Some(query), &["limit", "cursor", "x"]).unwrap();
+        let page = Page::of(shared, &query, "numbers", None).unwrap();
+        let rows = [10_u64, 11, 12, 13, 14];
+        let response =
+            page.answer_sorted(shared, rows.iter(), |n| n.to_string(), |n| json!(n), page.pinned(Lsn(9)));
+        let body: Value =
+            serde_json::from_slice(&to_bytes(response.into_body(), 10_000).await.unwrap()).unwrap();
+        let items = body["items"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        (items, body["cursor"].as_str().map(str::to_owned), body["as_of_lsn"].as_u64().unwrap())
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_pinned_to_the_first() {
+        let shared = shared();
+        let (items, cursor, _) = page(&shared, "limit=2").await;
+        assert_eq!(items, [10, 11]);
+        let (items, cursor, _) = page(&shared, &format!("limit=2&cursor={}", cursor.unwrap())).await;
+        assert_eq!(items, [12, 13]);
+        let (items, cursor, as_of) = page(&shared, &format!("limit=2&cursor={}", cursor.unwrap())).await;
+        assert_eq!((items, cursor, as_of), (vec![14], None, 9));
+    }
+
+    #[tokio::test]
+    async fn a_cursor_of_another_query_is_refused() {
+        let shared = shared();
+        let (_, cursor, _) = page(&shared, "limit=2&x=1").await;
+        let text = format!("limit=2&x=2&cursor={}", cursor.unwrap());
+        let query = Query::parse(Some(&text), &["limit", "cursor", "x"]).unwrap();
+        assert!(Page::of(&shared, &query, "numbers", None).is_err());
+    }
+}
