@@ -208,6 +208,10 @@ async fn d3_sync_calls_wait_while_crashed_work_runs_alone_and_join_after_its_sec
     site.app.put("in", "k", &json!(1)).await;
     let id = running(&site.app, "busy").await;
     let site = site.crashed();
+    until("the second claim", || async {
+        (data_of(&site.app, &id, "claimed").await.len() == 2).then_some(())
+    })
+    .await;
     // It outlives its second alone: the call waited, and the log says when others joined.
     let pong = site.app.call("GET", "/ping", "").await.expect(200);
     assert_eq!(pong.text(), "pong");
