@@ -100,6 +100,15 @@ async fn deploy_is_idempotent_plans_and_names_file_line_and_what_is_allowed() {
     let bad = deploy(&[]).expect(1);
     assert!(bad.stderr.contains("x.rhai") && bad.stderr.contains('2'), "{}", bad.stderr);
     write("x.rhai", "2");
+    write(
+        "relive.toml",
+        "app = \"fromcli\"\n[[route]]\nmethod = \"GET\"\npath = \"/x\"\nscript = \"missing.rhai\"\ndispatch_mode = \"sync\"\n",
+    );
+    let missing = deploy(&[]);
+    assert!(missing.code != 0 && missing.stderr.contains("missing.rhai"), "{missing:?}");
+    assert_eq!(app.call("GET", "/x", "").await.expect(200).text(), "1", "nothing of it was deployed");
+    let nothing = cli.run(&["deploy", "/nonexistent"]);
+    assert_ne!(nothing.code, 0);
     // Manifest errors: file, line and the allowed names.
     let text = good.text("fromcli");
     for (from, to, named) in [
@@ -122,15 +131,6 @@ async fn deploy_is_idempotent_plans_and_names_file_line_and_what_is_allowed() {
             assert!(bad.stderr.contains(name), "{to}: names {name}: {}", bad.stderr);
         }
     }
-    write(
-        "relive.toml",
-        "app = \"fromcli\"\n[[route]]\nmethod = \"GET\"\npath = \"/x\"\nscript = \"missing.rhai\"\ndispatch_mode = \"sync\"\n",
-    );
-    let missing = deploy(&[]);
-    assert!(missing.code != 0 && missing.stderr.contains("missing.rhai"), "{missing:?}");
-    assert_eq!(app.call("GET", "/x", "").await.expect(200).text(), "1", "nothing of it was deployed");
-    let nothing = cli.run(&["deploy", "/nonexistent"]);
-    assert_ne!(nothing.code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
