@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::command::{Answer, Command};
 use crate::refusal::{Refusal, SubmitError};
+use crate::script::CompileCache;
 use crate::seams::{Entropy, uuid_v7};
 use crate::secrets::InstanceKey;
 use crate::settings::EngineSettings;
@@ -40,6 +41,8 @@ pub(crate) struct Scene<'a> {
     pub entropy: &'a dyn Entropy,
     /// Seals secrets.
     pub key: &'a InstanceKey,
+    /// Checks sources; a command's are in here before the sequencer's lock is taken.
+    pub compiled: &'a CompileCache,
     /// The time of the decision.
     pub now: UnixMicros,
 }

@@ -16,7 +16,6 @@ use super::{Decision, Scene, names};
 use crate::command::Answer;
 use crate::node::secret_aad;
 use crate::refusal::Refusal;
-use crate::script::compile;
 use crate::secrets::seal;
 
 /// Longest wait that a retry setting may name: one day.
@@ -147,7 +146,7 @@ pub(super) fn deploy_script(
             setting: "script source limit",
         });
     }
-    compile(name, &source).map_err(|e| Refusal::Source {
+    scene.compiled.get_or_compile(name, &source).map_err(|e| Refusal::Source {
         script: name.to_owned(),
         message: e.message,
         line: e.line,

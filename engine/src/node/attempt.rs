@@ -139,9 +139,13 @@ impl Node {
             }
             None => {}
         }
-        let source = self.source(job)?;
-        let compiled = self.compiled.get_or_compile(&job.ending.script, &source).map_err(|e| {
-            ErrorRecord { kind: ErrorKind::Parse, message: e.message, line: e.line, column: e.column }
+        let (source, sha256) = self.source(job)?;
+        let compiled = self.compiled.get_or_compile_known(&job.ending.script, sha256, &source);
+        let compiled = compiled.map_err(|e| ErrorRecord {
+            kind: ErrorKind::Parse,
+            message: e.message,
+            line: e.line,
+            column: e.column,
         })?;
         if let Some(live) = job.live.take() {
             return Ok((compiled, live));
@@ -157,15 +161,17 @@ impl Node {
         Ok((compiled, input))
     }
 
-    fn source(&self, job: &Job) -> Result<Arc<str>, ErrorRecord> {
+    fn source(&self, job: &Job) -> Result<(Arc<str>, [u8; 32]), ErrorRecord> {
         let name = &job.ending.script;
         let missing = || error(ErrorKind::ScriptMissing, format!("there is no script `{name}`"));
         let script = job.app.live_script(name).ok_or_else(missing)?;
-        if script.current == job.claim.version {
-            return Ok(Arc::clone(&script.source));
-        }
         let version = script.version(job.claim.version).ok_or_else(missing)?;
-        self.source_at(version).map_err(|failure| error(ErrorKind::Internal, failure.to_string()))
+        if script.current == version.version {
+            return Ok((Arc::clone(&script.source), version.sha256));
+        }
+        let source = self.source_at(version);
+        let source = source.map_err(|failure| error(ErrorKind::Internal, failure.to_string()))?;
+        Ok((source, version.sha256))
     }
 
     fn run_once(&self, job: &Job, compiled: &Compiled, input: ContextInput, snapshot: Lsn) -> Finished {
@@ -268,28 +274,37 @@ impl Node {
             }
         };
         let execution = job.ending.execution;
+        let Leaving { after, outcome } = leaving;
+        let delivery = core
+            .inbox
+            .remove(&execution)
+            .map(|caller| self.delivery(job.ending.clone(), caller.reply, outcome));
+        // A delivery that has to wait is queued before the execution leaves `running`: a shutdown closes the queue
+        // only after that. One that need not wait takes the lock itself, so it goes first without it.
+        let now = match delivery {
+            Some(delivery) if self.durability.durable() < after => {
+                self.waiters.queue_up(after, delivery);
+                None
+            }
+            other => other,
+        };
+        if let Some(delivery) = now {
+            drop(core);
+            delivery(Ok(()));
+            core = self.core.lock();
+        }
         core.running.remove(&execution);
         core.dispatch.ended(execution);
-        let caller = core.inbox.remove(&execution);
         if !core.stopping {
             self.pump(&mut core);
         }
         drop(core);
         self.idle.notify_all();
-        if let Some(caller) = caller {
-            self.deliver(job.ending.clone(), caller.reply, leaving.after, leaving.outcome);
-        }
         Verdict::Ended
     }
 
-    /// Gives a caller its outcome once `after` is durable. A log that failed has no outcomes: the caller sees its
-    /// connection end with the process.
-    fn deliver(self: &Arc<Self>, ending: Ending, reply: ReplyTo, after: Lsn, outcome: Outcome) {
-        let delivery = self.delivery(ending, reply, outcome);
-        self.waiters.when_durable(after, delivery);
-    }
-
-    /// What hands over an outcome and records it if nobody was there. Takes the sequencer's lock.
+    /// What hands over an outcome and records it if nobody was there; takes the sequencer's lock. A log that failed
+    /// has no outcomes: the caller sees its connection end with the process.
     pub(super) fn delivery(self: &Arc<Self>, ending: Ending, reply: ReplyTo, outcome: Outcome) -> Action {
         let node = Arc::clone(self);
         Box::new(move |durable| {

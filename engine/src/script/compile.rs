@@ -174,7 +174,19 @@ impl CompileCache {
     /// # Errors
     /// As [`compile`].
     pub fn get_or_compile(&self, name: &str, source: &str) -> Result<Compiled, CompileError> {
-        let digest: [u8; 32] = Sha256::digest(source).into();
+        self.get_or_compile_known(name, Sha256::digest(source).into(), source)
+    }
+
+    /// As [`CompileCache::get_or_compile`] for a source whose SHA-256 is known already.
+    ///
+    /// # Errors
+    /// As [`compile`].
+    pub fn get_or_compile_known(
+        &self,
+        name: &str,
+        digest: [u8; 32],
+        source: &str,
+    ) -> Result<Compiled, CompileError> {
         if let Some(found) = self.kept.lock().by_digest.get(&digest) {
             // Names matter for messages only; two scripts with one source share everything else.
             return Ok(Compiled { name: name.into(), ..found.clone() });

@@ -5,10 +5,10 @@
 
 use relive_log::events::{ErrorRecord, Principal, SharedBytes};
 use relive_log::{ExecutionId, Lsn, UnixMicros};
-use rhai::{Array, Blob, Dynamic, Map};
+use rhai::{Array, Dynamic, Map};
 
-use super::convert;
 use super::modules::time::rfc3339;
+use super::{blob, convert};
 
 /// Version of the script interface, `ctx.sdk`.
 pub const SDK_VERSION: i64 = 1;
@@ -172,8 +172,7 @@ fn request(request: &Request) -> Dynamic {
     put(&mut map, "body", body.map_or(Dynamic::UNIT, text));
     let parsed = if request.body.is_empty() { None } else { convert::from_json(&request.body).ok() };
     put(&mut map, "json", parsed.unwrap_or(Dynamic::UNIT));
-    let bytes: Blob = request.body.clone();
-    put(&mut map, "bytes", Dynamic::from_blob(bytes));
+    put(&mut map, "bytes", blob::to_dynamic(&request.body));
     map.into()
 }
 

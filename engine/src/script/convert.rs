@@ -10,6 +10,8 @@ use std::fmt;
 use rhai::{Array, Dynamic, Map};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::blob;
+
 /// How deep JSON may nest, both ways (the bound that `serde_json` has for reading).
 pub(super) const NESTING_MAX: usize = 127;
 
@@ -77,7 +79,7 @@ fn write_value(out: &mut Vec<u8>, value: &Dynamic, bytes_max: usize, levels: usi
         write_array(out, &array, bytes_max, levels)?;
     } else if let Ok(map) = value.as_map_ref() {
         write_map(out, &map, bytes_max, levels)?;
-    } else if value.is_blob() {
+    } else if blob::is_blob(value) {
         return Err(Refused::Kind("a blob has no JSON form; use base64::encode first".into()));
     } else {
         return Err(Refused::Kind(format!("a value of type {} has no JSON form", plain_type(value))));

@@ -12,6 +12,7 @@
 //! * **E44** What a run read is recorded once per key, absence included, as of one snapshot.
 //! * **E45** [`run`] never panics; a panic below it is an `internal` error of this run.
 
+mod blob;
 mod compile;
 mod context;
 mod convert;

@@ -6,7 +6,7 @@
 use relive_log::events::{ErrorKind, ErrorRecord};
 use rhai::{Dynamic, Map};
 
-use super::convert;
+use super::{blob, convert};
 
 /// What a script returned, free of the interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,8 +119,8 @@ pub(super) fn returned(value: Dynamic) -> Returned {
     if value.is_string() {
         return Returned::Text(value.into_string().unwrap_or_default());
     }
-    if value.is_blob() {
-        return Returned::Bytes(value.into_blob().unwrap_or_default());
+    if blob::is_blob(&value) {
+        return Returned::Bytes(blob::bytes(&value).unwrap_or_default());
     }
     if let Ok(map) = value.as_map_ref()
         && let Some(status) = map.get("status").and_then(|status| status.as_int().ok())
@@ -171,8 +171,8 @@ fn body(value: Option<&Dynamic>) -> Result<Body, String> {
         let text = value.into_string().unwrap_or_default();
         return Ok((Some(TEXT.into()), Some(text.into_bytes())));
     }
-    if value.is_blob() {
-        return Ok((Some(BINARY.into()), Some(value.into_blob().unwrap_or_default())));
+    if blob::is_blob(&value) {
+        return Ok((Some(BINARY.into()), blob::bytes(&value)));
     }
     let json = convert::to_json(&value, RETURNED_BYTES_MAX).map_err(|refused| refused.to_string())?;
     Ok((Some(JSON.into()), Some(json)))

@@ -147,7 +147,9 @@ pub struct Limits {
     pub list_page_default: usize,
     /// The most items of one page of `kv::list`.
     pub list_page_max: usize,
-    /// Bytes of keys and values in one page of `kv::list`; the page then ends early.
+    /// Bytes of keys and values in one page of `kv::list`; the page then ends early, with a cursor. Below
+    /// `string_bytes`, because the interpreter counts all texts within one value together: a longer page could
+    /// not be looked at. (A page of the admin API has up to 4 MiB.)
     pub list_bytes_max: usize,
     /// Log lines kept per attempt; later ones are dropped with a note.
     pub log_lines_max: usize,
@@ -172,7 +174,7 @@ impl Default for Limits {
             value_bytes_max: 1 << 20,
             list_page_default: 100,
             list_page_max: 1000,
-            list_bytes_max: 4 << 20,
+            list_bytes_max: 960 << 10,
             log_lines_max: 1000,
             log_bytes_max: 256 << 10,
         }

@@ -11,6 +11,7 @@ use relive_log::events::{ErrorKind, LogLevel};
 use rhai::{Array, Blob, Dynamic, EvalAltResult, FnPtr, FuncRegistration, ImmutableString, Map, Module};
 use rhai::{NativeCallContext as Call, Position, Shared};
 
+use super::super::blob;
 use super::super::errors::{Answer, terminated};
 use super::super::host::Host;
 use super::{finished, logs, text};
@@ -50,6 +51,7 @@ pub(in crate::script) fn module() -> Shared<Module> {
                 logs::write(&call, level, &"".into())
             });
     }
+    blob::register(&mut module);
     finished("language", module)
 }
 

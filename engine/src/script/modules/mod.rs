@@ -14,8 +14,9 @@ mod secrets;
 pub(super) mod text;
 pub(super) mod time;
 
-use rhai::{Blob, Dynamic, FuncRegistration, Module, NativeCallContext as Call, Shared, Variant};
+use rhai::{Dynamic, FuncRegistration, Module, NativeCallContext as Call, Shared, Variant};
 
+use super::blob;
 use super::errors::{Answer, runtime};
 
 /// One module of host functions under the name that scripts write.
@@ -153,6 +154,7 @@ fn bytes_of(value: &Dynamic, function: &str) -> Answer<Vec<u8>> {
     if let Ok(text) = value.as_immutable_string_ref() {
         return Ok(text.as_bytes().to_vec());
     }
-    let blob: Result<Blob, _> = value.flatten_clone().into_blob();
-    blob.map_err(|kind| runtime(format!("{function} takes a string or a blob, not a value of type {kind}")))
+    blob::bytes(value).ok_or_else(|| {
+        runtime(format!("{function} takes a string or a blob, not a value of type {}", value.type_name()))
+    })
 }

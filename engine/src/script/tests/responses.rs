@@ -2,7 +2,7 @@
 
 use relive_log::events::ErrorKind;
 
-use super::super::{ContextInput, DeadLetter, KvEvent, to_response};
+use super::super::{ContextInput, DeadLetter, Finished, KvEvent, Request, Returned, to_response};
 use super::{check, finish, given, json_of};
 use relive_log::events::ErrorRecord;
 use relive_log::{ExecutionId, Lsn, UnixMicros};
@@ -126,4 +126,44 @@ fn every_input_has_its_shape() {
     let source = "let e = ctx.event; [e.source, e.id, e.script, e.trigger, e.attempts, e.last_error, e.first_attempt_at]";
     let expected = r#"["dead_letter","L","orders","on-order",3,{"column":4,"kind":"throw","line":3,"message":"no"},"1970-01-01T00:00:01.000Z"]"#;
     check_input(input, source, expected);
+}
+
+/// A request with this body.
+fn posted(source: &str, body: Vec<u8>) -> Finished {
+    let mut run = given(source);
+    run.context.input = ContextInput::Request(Box::new(Request { body, ..Request::default() }));
+    finish(run)
+}
+
+#[test]
+fn a_body_of_the_largest_size_can_be_signed_parsed_kept_and_answered() {
+    let text = "x".repeat(1000);
+    let items: Vec<String> = (0..900).map(|n| format!(r#"{{"n":{n},"text":"{text}"}}"#)).collect();
+    let body = format!(r#"{{"items":[{}]}}"#, items.join(","));
+    let script = r#"
+        let request = ctx.request;
+        let mac = hex::encode(crypto::hmac_sha256("key", request.bytes));
+        let payload = request.json;
+        if type_of(request.bytes) != "blob" || request.bytes.len != request.body.len { throw "lengths" }
+        if request.bytes[0] != 123 || request.bytes.extract(0, 2).len != 2 || request.bytes != request.bytes { throw 1 }
+        kv::set("deliveries", "big", #{ payload: payload });
+        #{ mac: mac.len, items: payload.items.len, again: request.bytes.as_string() == request.body }
+    "#;
+    let finished = posted(script, body.into_bytes());
+    assert_eq!(json_of(&finished), Ok(r#"{"again":true,"items":900,"mac":64}"#.into()));
+    let echoed = posted("ctx.request.bytes", vec![7; 1 << 20]);
+    assert_eq!(echoed.outcome, Ok(Returned::Bytes(vec![7; 1 << 20])));
+}
+
+#[test]
+fn out_of_a_long_blob_come_clear_errors() {
+    for (source, part) in [
+        ("ctx.request.bytes[1000000]", "1000000"),
+        ("ctx.request.bytes.extract(-1, 5)", "start is within it"),
+        ("ctx.request.bytes.extract(0, 70000)", "at most 65536"),
+        ("#{ json: ctx.request.bytes }", "base64::encode"),
+    ] {
+        let error = json_of(&posted(source, vec![1; 100_000])).unwrap_err();
+        assert!(error.message.contains(part), "{source}: {error:?}");
+    }
 }
