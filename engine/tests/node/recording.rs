@@ -2,7 +2,8 @@
 
 use relive_engine::command::Command;
 use relive_engine::script::ContextInput;
-use relive_log::events::{DispatchMode, Event, ExecutionEvent, ReadRecord, Record};
+use relive_log::PrincipalId;
+use relive_log::events::{DispatchMode, Event, ExecutionEvent, Principal, ReadRecord, Record, Scopes};
 
 use crate::world::{World, route};
 
@@ -127,4 +128,43 @@ fn secrets_survive_a_restart_and_need_their_key() {
     world.submit(set).unwrap();
     let mut world = world.crash();
     assert_eq!(world.call("/s", "").result.as_deref(), Ok("200 6"));
+}
+
+#[test]
+fn what_another_key_sealed_is_key_missing() {
+    let mut world = World::new();
+    let scripts = [("s", r#"secrets::get("token").len()"#), ("a", "1")];
+    let routes = vec![route("/s", "s", DispatchMode::Sync), route("/a", "a", DispatchMode::Async)];
+    world.deploy(&scripts, routes, vec![]);
+    let set =
+        |value: &str| Command::SetSecret { app: "shop".into(), name: "token".into(), value: value.into() };
+    world.submit(set("abcdef")).unwrap();
+    let execution = world.call_async("/a", &[("x-api-key", "sealed")], "");
+    let mut world = world.crash_and_lose_the_key();
+    let error = world.call("/s", "").result.unwrap_err();
+    assert!(error.starts_with("key_missing"), "{error}");
+    world.wait_ms(10_000);
+    let letter = world.letters().pop().unwrap();
+    assert_eq!((letter.execution, letter.error.kind.name()), (execution, "key_missing"), "dead at once");
+    world.submit(set("abcdefgh")).unwrap();
+    assert_eq!(world.call("/s", "").result.as_deref(), Ok("200 8"), "until it is set again");
+}
+
+#[test]
+fn d9_a_principal_without_the_scope_is_refused_and_the_script_may_catch_it() {
+    let mut world = World::new();
+    let catch = r#"let said = ""; try { kv::set("c", "k", 1) } catch (e) { said = `${e}` } said"#;
+    let scripts = [("w", r#"kv::set("c", "k", 1)"#), ("t", catch)];
+    let routes = vec![route("/w", "w", DispatchMode::Sync), route("/t", "t", DispatchMode::Sync)];
+    world.deploy(&scripts, routes, vec![]);
+    let reader = Principal {
+        id: PrincipalId::from_bytes([9; 16]),
+        name: "reader".into(),
+        scopes: Scopes::SCRIPT_READ,
+    };
+    let refused = world.call_as("/w", reader.clone()).result.unwrap_err();
+    assert!(refused.starts_with("permission: ") && refused.contains("script:write"), "{refused}");
+    let caught = world.call_as("/t", reader).result.unwrap();
+    assert!(caught.starts_with("200 ") && caught.contains("script:write"), "{caught}");
+    assert_eq!(world.get("c", "k"), None);
 }

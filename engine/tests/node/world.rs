@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use relive_engine::command::{Answer, Command, Committed, DeployPlan, MissingApp};
-use relive_engine::node::{Delivery, Node, NodeParts, Outcome, Reply, RouteCall, RouteMatch};
+use relive_engine::node::{Delivery, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch};
 use relive_engine::refusal::SubmitError;
 use relive_engine::script::Request;
 use relive_engine::seams::{Clock, Entropy};
@@ -56,6 +56,25 @@ pub(crate) struct Outcome2 {
 }
 
 impl Mailbox {
+    /// A mailbox and what delivers into it.
+    fn open(delivery: Delivery) -> (Mailbox, ReplyTo) {
+        let mailbox = Mailbox::default();
+        let into = mailbox.clone();
+        let reply: ReplyTo = Box::new(move |outcome: Outcome| {
+            let result = match outcome.result {
+                Ok(Reply::Response(response)) => {
+                    Ok(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)))
+                }
+                Ok(Reply::Value(value)) => Ok(String::from_utf8_lossy(&value).into_owned()),
+                Err(error) => Err(format!("{}: {}", error.kind.name(), error.message)),
+            };
+            let outcome = Outcome2 { execution: outcome.execution, lsn: outcome.lsn, result };
+            into.0.lock().push(outcome);
+            delivery
+        });
+        (mailbox, reply)
+    }
+
     pub(crate) fn take(&self) -> Vec<Outcome2> {
         std::mem::take(&mut self.0.lock())
     }
@@ -80,6 +99,7 @@ pub(crate) struct World {
     preparer: Preparer,
 }
 
+const KEY: &str = "07";
 const START: u64 = 1_800_000_000_000_000;
 
 fn boot(
@@ -87,6 +107,7 @@ fn boot(
     clock: &Arc<HandClock>,
     dice: &Arc<Dice>,
     settings: &EngineSettings,
+    key: &str,
 ) -> (Arc<Node>, Arc<Views>, Reader, Committer, Preparer) {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = LogOptions { segment_bytes: 1 << 20, software: "test".into(), ..LogOptions::default() };
@@ -101,7 +122,7 @@ fn boot(
         views: Arc::clone(&views),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::clone(dice) as Arc<dyn Entropy>,
-        key: InstanceKey::from_text(&"07".repeat(32)).unwrap(),
+        key: InstanceKey::from_text(&key.repeat(32)).unwrap(),
         settings: settings.clone(),
     })
     .unwrap();
@@ -117,16 +138,25 @@ impl World {
         let disk = SimDisk::new(SimOptions::new(1));
         let clock = Arc::new(HandClock(AtomicU64::new(START)));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
-        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings);
+        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings, KEY);
         World { disk, clock, dice, settings, node, views, reader, committer, preparer }
     }
 
     /// The process dies here (what was written stays in the page cache) and starts again.
     pub(crate) fn crash(self) -> World {
+        self.crash_and_start_with(KEY)
+    }
+
+    /// As `crash`, but the next process has another instance key.
+    pub(crate) fn crash_and_lose_the_key(self) -> World {
+        self.crash_and_start_with("08")
+    }
+
+    fn crash_and_start_with(self, key: &str) -> World {
         let World { disk, clock, dice, settings, node, views, reader, committer, preparer } = self;
         disk.kill();
         drop((node, views, reader, committer, preparer));
-        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings);
+        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings, key);
         World { disk, clock, dice, settings, node, views, reader, committer, preparer }
     }
 
@@ -246,22 +276,19 @@ impl World {
         body: &str,
         delivery: Delivery,
     ) -> Result<(ExecutionId, Mailbox), SubmitError> {
-        let mailbox = Mailbox::default();
-        let into = mailbox.clone();
-        let reply = Box::new(move |outcome: Outcome| {
-            let result = match outcome.result {
-                Ok(Reply::Response(response)) => {
-                    Ok(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)))
-                }
-                Ok(Reply::Value(value)) => Ok(String::from_utf8_lossy(&value).into_owned()),
-                Err(error) => Err(format!("{}: {}", error.kind.name(), error.message)),
-            };
-            let outcome = Outcome2 { execution: outcome.execution, lsn: outcome.lsn, result };
-            into.0.lock().push(outcome);
-            delivery
-        });
+        let (mailbox, reply) = Mailbox::open(delivery);
         let execution = self.node.call(self.route_call("POST", path, headers, body), reply)?;
         Ok((execution, mailbox))
+    }
+
+    /// A sync call with a principal, run to its outcome.
+    pub(crate) fn call_as(&mut self, path: &str, principal: Principal) -> Outcome2 {
+        let mut call = self.route_call("POST", path, &[], "");
+        call.principal = Some(principal);
+        let (mailbox, reply) = Mailbox::open(Delivery::Delivered);
+        self.node.call(call, reply).unwrap();
+        self.settle();
+        mailbox.one()
     }
 
     /// A sync call, run to its outcome.
