@@ -42,8 +42,8 @@ pub(crate) struct Success {
     pub output: OutputRecord,
     pub record: AttemptRecord,
     pub writes: Writes,
-    /// Reads to validate; the same as in the record unless recording is off.
-    pub reads: Vec<ReadRecord>,
+    /// Reads to validate where recording is off and the record has none.
+    pub unrecorded_reads: Vec<ReadRecord>,
     pub snapshot: Lsn,
 }
 
@@ -114,10 +114,12 @@ pub(crate) fn commit(
     out: &mut Decision,
 ) -> Result<(), NotCommitted> {
     let failed = |e: ReadError| NotCommitted::Failed(read_failed(e));
-    if !success.writes.is_empty()
-        && !still_valid(scene, app.id, &success.reads, success.snapshot).map_err(failed)?
-    {
-        return Err(NotCommitted::Conflict);
+    if !success.writes.is_empty() {
+        for reads in [&success.record.reads, &success.unrecorded_reads] {
+            if !still_valid(scene, app.id, reads, success.snapshot).map_err(failed)? {
+                return Err(NotCommitted::Conflict);
+            }
+        }
     }
     for ((collection, key), effect) in success.writes {
         let last = scene.views.kv().last_write(app.id, &collection, &key).map_err(failed)?;

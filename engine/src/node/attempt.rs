@@ -207,6 +207,13 @@ impl Node {
     fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
         let Finished { outcome, writes, mut record, depends_on, masker } = finished;
         record.conflicts = conflicts;
+        let keeps = !records_nothing(job);
+        let mut unrecorded_reads = Vec::new();
+        if !keeps {
+            // T1: no journal; what it logged is kept, because that is said to be read.
+            unrecorded_reads = std::mem::take(&mut record.reads);
+            record.secrets.clear();
+        }
         let returned = match outcome {
             Ok(returned) => returned,
             Err(error) => return Ran::Bad { error, record },
@@ -215,18 +222,12 @@ impl Node {
             Ok(answer) => answer,
             Err(error) => return Ran::Bad { error, record },
         };
-        masker.mask_bytes(&mut output.head);
-        let reads = record.reads.clone();
-        if records_nothing(job) {
-            record = AttemptRecord {
-                operations: record.operations,
-                conflicts,
-                snapshot,
-                ..AttemptRecord::default()
-            };
+        if keeps {
+            masker.mask_bytes(&mut output.head);
+        } else {
             output.head.clear();
         }
-        let success = Box::new(Success { output, record, writes, reads, snapshot });
+        let success = Box::new(Success { output, record, writes, unrecorded_reads, snapshot });
         Ran::Good { reply, success, depends_on }
     }
 

@@ -53,7 +53,7 @@ impl Node {
             principal: call.principal,
             timeout_ms: spec.timeout_ms.unwrap_or(self.settings.timeout_ms),
             app: Arc::clone(&call.app),
-            live: Some(ContextInput::Request(Box::new(call.request))),
+            live: Some(ContextInput::Request(Arc::new(call.request))),
         };
         self.admit(admission, reply)
     }

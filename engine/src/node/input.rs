@@ -3,6 +3,8 @@
 //! Owns: masking and withholding before the append, resolving references after it. Invariants: E70 a sensitive
 //! header's value never enters an event in clear; E71 a secret's value in a request is masked in its record.
 
+use std::sync::Arc;
+
 use relive_log::events::{
     DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent,
     RequestRecord,
@@ -140,7 +142,7 @@ impl Inputs<'_> {
             return Err(unreadable(format!("input of {} refers too far", enqueue.execution)));
         }
         match enqueue.input {
-            Input::Request(record) => self.request(*record).map(|r| ContextInput::Request(Box::new(r))),
+            Input::Request(record) => self.request(*record).map(|r| ContextInput::Request(Arc::new(r))),
             Input::Mutation(lsn) => self.mutation(lsn),
             Input::Letter(lsn) => self.letter(lsn, references),
             Input::SameAs(lsn) => {

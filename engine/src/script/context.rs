@@ -3,6 +3,8 @@
 //! Owns: [`Context`] and its mapping to the script value. Never does: look anything up.
 //! Invariants: E40.
 
+use std::sync::Arc;
+
 use relive_log::events::{ErrorRecord, Principal, SharedBytes};
 use relive_log::{ExecutionId, Lsn, UnixMicros};
 use rhai::{Array, Dynamic, Map};
@@ -41,8 +43,8 @@ pub struct Context {
 /// What an attempt runs on.
 #[derive(Clone, Debug)]
 pub enum ContextInput {
-    /// `ctx.request`.
-    Request(Box<Request>),
+    /// `ctx.request`; shared, because a run that meets a conflict is run again on it.
+    Request(Arc<Request>),
     /// `ctx.event` of a KV trigger.
     Kv(KvEvent),
     /// `ctx.event` of a dead-letter trigger.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relive_engine::command::Command;
 use relive_engine::settings::EngineSettings;
 use relive_log::Lsn;
-use relive_log::events::{DispatchMode, KvOps, Pattern, TriggerSpec};
+use relive_log::events::{DispatchMode, KvOps, Pattern, Record, RouteSpec, TriggerSpec};
 
 use crate::dispatch::on;
 use crate::world::{World, route};
@@ -95,8 +95,12 @@ fn s6_a_slug_used_again_sees_nothing_of_its_predecessor() {
 }
 
 fn hammer(script: &str, settings: EngineSettings, calls: usize) -> World {
+    hammer_route(script, settings, calls, route("/w", "w", DispatchMode::Sync))
+}
+
+fn hammer_route(script: &str, settings: EngineSettings, calls: usize, spec: RouteSpec) -> World {
     let mut world = World::with(settings);
-    world.deploy(&[("w", script)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    world.deploy(&[("w", script)], vec![spec], vec![]);
     let mailboxes: Vec<_> = (0..calls).map(|_| world.admit("/w", "").unwrap().1).collect();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -120,6 +124,14 @@ fn s2_concurrent_increments_leave_exactly_their_number() {
         let world = hammer(script, settings.clone(), 256);
         assert_eq!(world.get("c", "n").as_deref(), Some("256"), "{script}");
     }
+}
+
+#[test]
+fn s2_what_is_not_recorded_is_validated_all_the_same() {
+    let settings = EngineSettings { gate: 8, ..EngineSettings::default() };
+    let spec = RouteSpec { record: Record::Off, ..route("/w", "w", DispatchMode::Sync) };
+    let world = hammer_route(r#"kv::set("c", "n", (kv::get("c", "n") ?? 0) + 1)"#, settings, 128, spec);
+    assert_eq!(world.get("c", "n").as_deref(), Some("128"));
 }
 
 #[test]

@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn repeated_headers_are_joined() {
-        let input = ContextInput::Request(Box::new(Request {
+        let input = ContextInput::Request(std::sync::Arc::new(Request {
             headers: vec![("a".into(), "1".into()), ("a".into(), "2".into())],
             body: br#"{"x":1}"#.to_vec(),
             ..Request::default()

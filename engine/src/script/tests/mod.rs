@@ -149,7 +149,7 @@ pub(super) fn given(source: &str) -> Run {
             attempt: 2,
             principal: None,
             lsn: Lsn(100),
-            input: ContextInput::Request(Box::new(request)),
+            input: ContextInput::Request(Arc::new(request)),
         },
         snapshot: Arc::new(snapshot),
         secrets: Arc::new(Secrets),

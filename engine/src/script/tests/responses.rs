@@ -1,5 +1,7 @@
 //! Return values and the responses that they mean.
 
+use std::sync::Arc;
+
 use relive_log::events::ErrorKind;
 
 use super::super::{ContextInput, DeadLetter, Finished, KvEvent, Request, Returned, to_response};
@@ -131,7 +133,7 @@ fn every_input_has_its_shape() {
 /// A request with this body.
 fn posted(source: &str, body: Vec<u8>) -> Finished {
     let mut run = given(source);
-    run.context.input = ContextInput::Request(Box::new(Request { body, ..Request::default() }));
+    run.context.input = ContextInput::Request(Arc::new(Request { body, ..Request::default() }));
     finish(run)
 }
 
