@@ -124,14 +124,30 @@ impl Node {
         now: UnixMicros,
     ) -> Result<Accepted, SubmitError> {
         let mut core = self.core.lock();
-        if !core.admitting {
-            return Err(Refusal::ShuttingDown.into());
-        }
+        self.admissible(&core, &admission)?;
         let mut decision = core.decision();
         decision.push(enqueue(admission, execution, now));
         let appended = core.append(&decision, &self.views, &self.durability, now)?;
         self.pump(&mut core);
         Ok(Accepted { execution, at: appended.commit_time, lsn: appended.last })
+    }
+
+    /// What was matched before the lock was taken may be gone by now: work of an app that is not there would wait
+    /// for ever.
+    fn admissible(&self, core: &Core, admission: &Admission) -> Result<(), Refusal> {
+        if !core.admitting {
+            return Err(Refusal::ShuttingDown);
+        }
+        let registry = self.views.registry();
+        let not_found = |what, name: String| Refusal::NotFound { what, name };
+        let app =
+            registry.app(admission.app.id).ok_or_else(|| not_found("app", admission.app.slug.clone()))?;
+        match &admission.source {
+            Source::Route { route, .. } if !app.routes.contains_key(route) => {
+                Err(not_found("route", route.to_string()))
+            }
+            Source::Route { .. } | Source::Kv { .. } | Source::DeadLetter { .. } | Source::Direct => Ok(()),
+        }
     }
 
     fn record(&self, app: &App, request: &Request, withhold: Withhold) -> RequestRecord {
@@ -152,9 +168,7 @@ impl Node {
         let execution = ExecutionId(uuid_v7(now, &*self.entropy));
         let deadline = now.plus_millis(admission.timeout_ms);
         let mut core = self.core.lock();
-        if !core.admitting {
-            return Err(Refusal::ShuttingDown.into());
-        }
+        self.admissible(&core, &admission)?;
         let (waiting, limit) = (core.dispatch.sync_waiting(), self.settings.waiting_calls_max);
         if waiting >= limit {
             return Err(Refusal::Overloaded { waiting, limit }.into());

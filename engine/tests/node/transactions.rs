@@ -94,6 +94,21 @@ fn s6_a_slug_used_again_sees_nothing_of_its_predecessor() {
     assert!(world.rows().is_empty(), "its work was dropped");
 }
 
+#[test]
+fn s6_a_call_that_was_matched_before_its_app_or_route_went_is_refused() {
+    let mut world = World::new();
+    world.deploy(&[("w", "1")], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    let (first, second) = (world.matched("/w"), world.matched("/w"));
+    let id = *world.app().routes.keys().next().unwrap();
+    world.submit(Command::DeleteRoute { app: "shop".into(), route: id }).unwrap();
+    let error = world.admit_matched(first).unwrap_err().to_string();
+    assert!(error.contains("there is no route"), "{error}");
+    world.submit(Command::DeleteApp { slug: "shop".into() }).unwrap();
+    let error = world.admit_matched(second).unwrap_err().to_string();
+    assert!(error.contains("there is no app `shop`"), "{error}");
+    assert_eq!(world.views.executions().open_count(), 0);
+}
+
 fn hammer(script: &str, settings: EngineSettings, calls: usize) -> World {
     hammer_route(script, settings, calls, route("/w", "w", DispatchMode::Sync))
 }

@@ -281,6 +281,15 @@ impl World {
         Ok((execution, mailbox))
     }
 
+    /// A sync call that was matched now and is admitted by `admit_matched`.
+    pub(crate) fn matched(&self, path: &str) -> RouteCall {
+        self.route_call("POST", path, &[], "")
+    }
+
+    pub(crate) fn admit_matched(&self, call: RouteCall) -> Result<ExecutionId, SubmitError> {
+        self.node.call(call, Mailbox::open(Delivery::Delivered).1)
+    }
+
     /// A sync call with a principal, run to its outcome.
     pub(crate) fn call_as(&mut self, path: &str, principal: Principal) -> Outcome2 {
         let mut call = self.route_call("POST", path, &[], "");
