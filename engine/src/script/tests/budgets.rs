@@ -68,6 +68,7 @@ fn call_depth() {
 
 #[test]
 fn sizes() {
+    // E43
     for source in [
         "let s = \"x\"; loop { s += s; }",
         "let s = \"x\"; s.pad(1000000000, 'x')",

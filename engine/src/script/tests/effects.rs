@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relive_log::Lsn;
 use relive_log::events::{ErrorKind, ReadRecord, Scopes};
 
-use super::super::{Finished, Run};
+use super::super::{Finished, ListPage, ListQuery, ReadFailed, Run, Slot, Snapshot};
 use super::{Fixed, check, check_error, check_refusal, finish, given, json_of, principal};
 
 fn writes(finished: &Finished) -> Vec<String> {
@@ -61,6 +61,7 @@ fn effects_are_the_last_write_per_key_with_its_line() {
 
 #[test]
 fn reads_are_recorded_once_absence_included() {
+    // E44
     let source = "kv::get(\"orders\", \"a\"); kv::get(\"orders\", \"a\"); kv::has(\"orders\", \"gone\");\
                   kv::get(\"orders\", \"zz\"); kv::set(\"x\", \"y\", 1); kv::get(\"x\", \"y\");";
     let finished = finish(given(source));
@@ -180,6 +181,28 @@ fn a_store_that_fails_ends_the_run_whatever_the_script_does() {
     }
 }
 
+/// A store that panics.
+struct Panics;
+
+impl Snapshot for Panics {
+    fn get(&self, _: &str, _: &str) -> Result<Slot, ReadFailed> {
+        panic!("planted");
+    }
+    fn list(&self, _: &ListQuery) -> Result<ListPage, ReadFailed> {
+        panic!("planted");
+    }
+}
+
+#[test]
+fn e45_a_panic_below_a_run_is_an_internal_error_of_that_run() {
+    for source in [r#"kv::get("c", "k")"#, r#"try { kv::list("c") } catch { 1 }"#] {
+        let mut run = given(source);
+        run.snapshot = Arc::new(Panics);
+        let error = finish(run).outcome.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Internal, "{source}: {error:?}");
+    }
+}
+
 fn with_scopes(source: &str, scopes: Scopes) -> Run {
     let mut run = given(source);
     run.context.principal = Some(principal(scopes));
@@ -259,6 +282,7 @@ fn logs_have_levels_lines_and_bounds() {
 
 #[test]
 fn the_same_run_twice_leaves_the_same() {
+    // E40
     let source = "kv::incr(\"counters\", \"visits\", random::int(1, 100)); kv::set(\"u\", uuid::v4(), uuid::v7());\
                   log::info(random::float()); kv::list(\"orders\"); secrets::get(\"stripe\");\
                   #{a: random::bytes(4).to_array(), b: time::now(), c: #{z: 1, y: 2}.keys()}";

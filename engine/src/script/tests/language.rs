@@ -106,6 +106,7 @@ fn errors_say_what_where_and_of_which_kind() {
 
 #[test]
 fn what_the_language_leaves_out() {
+    // E42
     for (source, part) in [
         ("sleep(5)", "sleep"),
         ("sleep(0.1)", "sleep"),

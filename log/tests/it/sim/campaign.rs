@@ -296,6 +296,7 @@ pub(crate) fn seed_count() -> u64 {
 
 #[test]
 fn l12_random_lives_keep_every_acknowledged_event() {
+    // L4: the model compares whole batches; a part of one, or of a group, is a violation.
     let mut tally = Tally::default();
     for seed in 0..seed_count() {
         match run_seed(seed) {

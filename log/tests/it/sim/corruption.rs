@@ -50,6 +50,7 @@ fn outcome(disk: &SimDisk, model: &Model, what: &str) -> bool {
 
 #[test]
 fn i7_every_single_bit_of_headers_and_every_byte_of_the_rest() {
+    // L11: the image after a refusal is the image before it.
     for clean in [true, false] {
         let (disk, model) = build(clean);
         let (mut flips, mut refused) = (0, 0);
