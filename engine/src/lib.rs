@@ -7,6 +7,7 @@
 pub mod command;
 mod decide;
 mod dispatch;
+pub mod names;
 pub mod node;
 pub mod refusal;
 pub mod script;

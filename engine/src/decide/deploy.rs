@@ -11,8 +11,9 @@ use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::App;
 
 use super::registry::{self, Deployed};
-use super::{Decision, Scene, names};
+use super::{Decision, Scene};
 use crate::command::{Answer, Change, DeployPlan, MissingApp, Others};
+use crate::names;
 use crate::refusal::Refusal;
 
 struct Deploying<'a> {
@@ -72,7 +73,7 @@ fn check_plan(scene: &Scene<'_>, app: Option<&App>, plan: &DeployPlan) -> Result
     for (at, spec) in plan.routes.iter().enumerate() {
         registry::check_route(spec)?;
         check_script(app, plan, &spec.script)?;
-        let same = |r: &RouteSpec| r.method == spec.method && registry::same_pattern(&r.path, &spec.path);
+        let same = |r: &RouteSpec| r.method == spec.method && names::same_pattern(&r.path, &spec.path);
         if plan.routes.iter().take(at).any(same) {
             return Err(duplicate("route", &format!("{} {}", spec.method, spec.path)));
         }
@@ -122,7 +123,7 @@ impl Deploying<'_> {
     /// only the script or settings differ, which async work that waits takes over by matching the new route.
     fn route(&mut self, spec: RouteSpec) {
         let label = format!("{} {}", spec.method, spec.path);
-        let same = |r: &RouteSpec| r.method == spec.method && registry::same_pattern(&r.path, &spec.path);
+        let same = |r: &RouteSpec| r.method == spec.method && names::same_pattern(&r.path, &spec.path);
         let standing = self.app.and_then(|app| app.routes.values().find(|r| same(&r.spec)));
         if let Some(route) = standing {
             if route.spec == spec {
@@ -169,7 +170,7 @@ impl Deploying<'_> {
         }
         for route in app.routes.values() {
             let same = |r: &RouteSpec| {
-                r.method == route.spec.method && registry::same_pattern(&r.path, &route.spec.path)
+                r.method == route.spec.method && names::same_pattern(&r.path, &route.spec.path)
             };
             if !plan.routes.iter().any(same) {
                 registry::remove_route(self.scene, self.id, route.id, self.by, self.out);

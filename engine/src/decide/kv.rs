@@ -4,8 +4,9 @@ use relive_log::Lsn;
 use relive_log::events::{Event, KvDeleted, KvEvent, KvPut, Principal, SharedBytes, Writer};
 
 use super::fire::{Cause, fire_mutations};
-use super::{Decision, Scene, names};
+use super::{Decision, Scene};
 use crate::command::{Answer, Condition};
+use crate::names;
 use crate::refusal::{Failure, Refusal, SubmitError};
 
 /// The key that a write is about.

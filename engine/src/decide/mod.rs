@@ -11,7 +11,6 @@ pub(crate) mod deploy;
 pub(crate) mod failure;
 pub(crate) mod fire;
 pub(crate) mod kv;
-pub(crate) mod names;
 pub(crate) mod redrive;
 pub(crate) mod registry;
 

@@ -12,8 +12,9 @@ use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::{App, ExecutionRow, Status};
 use sha2::{Digest, Sha256};
 
-use super::{Decision, Scene, names};
+use super::{Decision, Scene};
 use crate::command::Answer;
+use crate::names;
 use crate::node::secret_aad;
 use crate::refusal::Refusal;
 use crate::secrets::seal;
@@ -257,22 +258,16 @@ pub(super) fn create_route(
     let app = scene.app(slug)?;
     check_route(&spec)?;
     require_script(&app, &spec.script)?;
-    if app.routes.values().any(|r| r.spec.method == spec.method && same_pattern(&r.spec.path, &spec.path)) {
+    if app
+        .routes
+        .values()
+        .any(|r| r.spec.method == spec.method && names::same_pattern(&r.spec.path, &spec.path))
+    {
         return Err(Refusal::Exists { what: "route", name: format!("{} {}", spec.method, spec.path) });
     }
     let route = RouteId(scene.mint());
     out.push(Event::Route(RouteEvent::Created(RouteCreated { app: app.id, route, spec, by: by.clone() })));
     Ok(Answer::Route(route))
-}
-
-/// Whether two patterns match the same paths (names of parameters do not matter).
-pub(super) fn same_pattern(a: &str, b: &str) -> bool {
-    let shape = |segment: &str| match segment.strip_prefix('{') {
-        Some(rest) if rest.starts_with('*') => "{*}".to_owned(),
-        Some(_) => "{}".to_owned(),
-        None => segment.to_owned(),
-    };
-    a.split('/').map(shape).eq(b.split('/').map(shape))
 }
 
 pub(super) fn delete_route(

@@ -11,6 +11,8 @@ use relive_log::events::{
 };
 
 use fields::Fields;
+use relive_engine::names;
+use relive_engine::refusal::Refusal;
 use tree::Problem;
 pub(crate) use tree::{ManifestError, Tree, from_json};
 
@@ -74,14 +76,23 @@ pub(crate) fn stem(path: &str) -> &str {
 fn manifest(tree: &Tree, retry: RetryPolicy) -> Result<Manifest, Problem> {
     let fields = Fields::of(tree, "the manifest", &["app", "route", "trigger"])?;
     let app = fields.text("app")?.ok_or_else(|| fields.missing("app"))?;
+    legal(&fields, "app", names::slug(&app))?;
     let mut found = Manifest { app, routes: Vec::new(), triggers: Vec::new(), scripts: Vec::new() };
     for tree in fields.list("route")? {
         let (spec, script) = route(tree, retry, ScriptNames::Paths)?;
+        let same =
+            |other: &RouteSpec| other.method == spec.method && names::same_pattern(&other.path, &spec.path);
+        if found.routes.iter().any(same) {
+            return Err(Problem::at(tree, format!("`{} {}` stands twice", spec.method, spec.path)));
+        }
         found.add_script(&spec.script, &script)?;
         found.routes.push(spec);
     }
     for tree in fields.list("trigger")? {
         let (spec, script) = trigger(tree, retry, ScriptNames::Paths)?;
+        if found.triggers.iter().any(|other| other.name == spec.name) {
+            return Err(Problem::at(tree, format!("a trigger `{}` stands twice", spec.name)));
+        }
         found.add_script(&spec.script, &script)?;
         found.triggers.push(spec);
     }
@@ -126,7 +137,15 @@ fn script(fields: &Fields<'_>, names: ScriptNames) -> Result<(String, Named), Pr
     Ok((name, Named { path, tree }))
 }
 
-fn route(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(RouteSpec, Named), Problem> {
+/// A refusal of the engine's rules for names, placed at its field.
+fn legal(fields: &Fields<'_>, field: &str, checked: Result<(), Refusal>) -> Result<(), Problem> {
+    checked.map_err(|refusal| match refusal {
+        Refusal::Invalid { problem, .. } => fields.problem(field, problem),
+        other => fields.problem(field, other.to_string()),
+    })
+}
+
+fn route(tree: &Tree, retry: RetryPolicy, script_names: ScriptNames) -> Result<(RouteSpec, Named), Problem> {
     const NAMES: &[&str] = &["method", "path", "script", "dispatch_mode", "timeout_ms", "record", "retry"];
     let fields = Fields::of(tree, "a route", NAMES)?;
     let method = fields.text("method")?.ok_or_else(|| fields.missing("method"))?.to_ascii_uppercase();
@@ -134,10 +153,8 @@ fn route(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(RouteSp
         return Err(fields.problem("method", format!("`{method}` is not one of {}", METHODS.join(", "))));
     }
     let path = fields.text("path")?.ok_or_else(|| fields.missing("path"))?;
-    if !path.starts_with('/') {
-        return Err(fields.problem("path", format!("`{path}` does not start with `/`")));
-    }
-    let (name, named) = script(&fields, names)?;
+    legal(&fields, "path", names::path(&path))?;
+    let (name, named) = script(&fields, script_names)?;
     let mode =
         fields.choice("dispatch_mode", &[("sync", DispatchMode::Sync), ("async", DispatchMode::Async)])?;
     let mode = mode.unwrap_or(DispatchMode::Sync);
@@ -158,13 +175,23 @@ fn route(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(RouteSp
     Ok((spec, named))
 }
 
-fn trigger(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(TriggerSpec, Named), Problem> {
+fn trigger(
+    tree: &Tree,
+    retry: RetryPolicy,
+    script_names: ScriptNames,
+) -> Result<(TriggerSpec, Named), Problem> {
     const KV: &[&str] = &["name", "kind", "collection", "ops", "key_prefix", "script", "ordering", "retry"];
-    const DEAD_LETTER: &[&str] = &["name", "kind", "from_script", "from_trigger", "script", "retry"];
+    const DEAD_LETTER: &[&str] = &["name", "kind", "from_script", "from_trigger", "script"];
     let kind = Fields::peek_text(tree, "kind")?;
     let fields = match kind.as_deref() {
         Some("kv") => Fields::of(tree, "a kv trigger", KV)?,
-        Some("dead_letter") => Fields::of(tree, "a dead_letter trigger", DEAD_LETTER)?,
+        Some("dead_letter") => {
+            let any = Fields::any(tree)?;
+            if any.tree("retry").is_some() {
+                return Err(any.problem("retry", "a handler of dead letters runs once (D10): remove it"));
+            }
+            Fields::of(tree, "a dead_letter trigger", DEAD_LETTER)?
+        }
         Some(kind @ ("cron" | "queue")) => {
             return Err(Fields::any(tree)?.problem(
                 "kind",
@@ -179,7 +206,8 @@ fn trigger(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(Trigg
         None => return Err(Fields::any(tree)?.missing("kind")),
     };
     let name = fields.text("name")?.ok_or_else(|| fields.missing("name"))?;
-    let (script, named) = script(&fields, names)?;
+    legal(&fields, "name", names::name("name", &name))?;
+    let (script, named) = script(&fields, script_names)?;
     let pattern = if kind.as_deref() == Some("kv") {
         kv_pattern(&fields)?
     } else {
@@ -188,7 +216,7 @@ fn trigger(tree: &Tree, retry: RetryPolicy, names: ScriptNames) -> Result<(Trigg
             from_trigger: fields.text("from_trigger")?,
         }
     };
-    let retry = retry_policy(&fields, retry)?;
+    let retry = if kind.as_deref() == Some("kv") { retry_policy(&fields, retry)? } else { None };
     Ok((TriggerSpec { name, pattern, script, retry }, named))
 }
 

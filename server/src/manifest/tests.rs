@@ -82,6 +82,34 @@ fn errors_name_line_field_and_what_is_allowed() {
             6,
             "timeout_ms",
         ),
+        ("app = \"From CLI\"", 1, "`From CLI` is no slug"),
+        (
+            "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/a//b\"\nscript = \"a.rhai\"",
+            4,
+            "empty segment",
+        ),
+        (
+            "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/{a}\"\nscript = \"a.rhai\"\n\
+             [[route]]\nmethod = \"GET\"\npath = \"/{b}\"\nscript = \"a.rhai\"",
+            6,
+            "`GET /{b}` stands twice",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"dead_letter\"\nscript = \"a\"\nretry = {}",
+            6,
+            "runs once",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"dead_letter\"\nscript = \"a\"\n\
+             [[trigger]]\nname = \"t\"\nkind = \"dead_letter\"\nscript = \"a\"",
+            6,
+            "`t` stands twice",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"a b\"\nkind = \"dead_letter\"\nscript = \"a\"",
+            3,
+            "`a b` is no name",
+        ),
         (
             "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/\"\nscript = \"a.rhai\"\ntimeout_ms = 0",
             6,

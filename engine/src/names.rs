@@ -6,18 +6,32 @@ use crate::refusal::Refusal;
 use crate::script::Limits;
 
 /// Longest name of a script, trigger or secret, bytes.
-pub(crate) const NAME_BYTES_MAX: usize = 128;
+pub const NAME_BYTES_MAX: usize = 128;
 /// Longest path pattern, bytes.
-pub(crate) const PATH_BYTES_MAX: usize = 1024;
+pub const PATH_BYTES_MAX: usize = 1024;
 /// Methods that a route may have.
-pub(crate) const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+pub const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+
+/// Whether two path patterns match the same paths (names of parameters do not matter).
+#[must_use]
+pub fn same_pattern(a: &str, b: &str) -> bool {
+    let shape = |segment: &str| match segment.strip_prefix('{') {
+        Some(rest) if rest.starts_with('*') => "{*}".to_owned(),
+        Some(_) => "{}".to_owned(),
+        None => segment.to_owned(),
+    };
+    a.split('/').map(shape).eq(b.split('/').map(shape))
+}
 
 fn invalid(field: &str, problem: impl Into<String>) -> Refusal {
     Refusal::Invalid { field: field.to_owned(), problem: problem.into() }
 }
 
 /// A slug: `[a-z][a-z0-9-]{0,62}`.
-pub(crate) fn slug(text: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
+pub fn slug(text: &str) -> Result<(), Refusal> {
     let mut chars = text.bytes();
     let head = chars.next().is_some_and(|c| c.is_ascii_lowercase());
     let tail = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
@@ -31,7 +45,10 @@ pub(crate) fn slug(text: &str) -> Result<(), Refusal> {
 }
 
 /// A name of a script, trigger or secret: letters, digits, `_`, `-`, `.`; at most [`NAME_BYTES_MAX`].
-pub(crate) fn name(field: &str, text: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
+pub fn name(field: &str, text: &str) -> Result<(), Refusal> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
     if !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(legal) {
         return Ok(());
@@ -43,12 +60,18 @@ pub(crate) fn name(field: &str, text: &str) -> Result<(), Refusal> {
 }
 
 /// A collection's name: 1 to 256 bytes, no control characters.
-pub(crate) fn collection(text: &str, limits: &Limits) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
+pub fn collection(text: &str, limits: &Limits) -> Result<(), Refusal> {
     sized("collection", text, limits.collection_bytes_max)
 }
 
 /// A key: 1 to 1024 bytes, no NUL.
-pub(crate) fn key(text: &str, limits: &Limits) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
+pub fn key(text: &str, limits: &Limits) -> Result<(), Refusal> {
     sized("key", text, limits.key_bytes_max)
 }
 
@@ -72,7 +95,10 @@ fn sized(field: &str, text: &str, limit: usize) -> Result<(), Refusal> {
 }
 
 /// A method that routes may have, upper case.
-pub(crate) fn method(text: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
+pub fn method(text: &str) -> Result<(), Refusal> {
     if METHODS.contains(&text) {
         return Ok(());
     }
@@ -80,7 +106,10 @@ pub(crate) fn method(text: &str) -> Result<(), Refusal> {
 }
 
 /// A path pattern: `/a/{name}/{*rest}`.
-pub(crate) fn path(text: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
+pub fn path(text: &str) -> Result<(), Refusal> {
     let problem = |why: &str| Err(invalid("path", format!("`{text}`: {why}")));
     if !text.starts_with('/') {
         return problem("it must start with `/`");
