@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use relive_log::events::RetryPolicy;
 
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, ManifestError};
 
 /// Name of the manifest.
 pub(crate) const MANIFEST_FILE: &str = "relive.toml";
@@ -42,7 +42,7 @@ impl Project {
         let path = dir.join(MANIFEST_FILE);
         let text =
             fs::read_to_string(&path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-        let manifest = manifest::parse_toml(&text, retry).map_err(|error| match error.at {
+        let shown = |error: &ManifestError| match error.at {
             Some((line, column)) => {
                 let message = if error.field.is_empty() {
                     error.message.clone()
@@ -52,9 +52,17 @@ impl Project {
                 caret(&path, &text, line, column, &message)
             }
             None => error.to_string(),
-        })?;
+        };
+        let manifest = manifest::parse_toml(&text, retry).map_err(|error| shown(&error))?;
+        for script in &manifest.scripts {
+            let file = dir.join(&script.path);
+            if let Err(error) = fs::metadata(&file) {
+                let message = format!("{} cannot be read: {error}", file.display());
+                return Err(shown(&script.error(Some(&text), message)));
+            }
+        }
         let mut scripts: Vec<Source> = Vec::new();
-        let named = manifest.scripts.iter().map(|(_, path)| dir.join(path));
+        let named = manifest.scripts.iter().map(|script| dir.join(&script.path));
         for path in named.chain(script_files(dir)) {
             let name = manifest::stem(&path.to_string_lossy()).to_owned();
             match scripts.iter().find(|known| known.name == name) {
@@ -160,6 +168,17 @@ mod tests {
         let retry = EngineSettings::default().retry;
         let names = |project: &Project| project.scripts.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&Project::read(dir.path(), retry).unwrap()), ["a", "b"]);
+        write(
+            "relive.toml",
+            "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/\"\nscript = \"gone.rhai\"\n",
+        );
+        let error = Project::read(dir.path(), retry).unwrap_err();
+        assert!(error.contains("relive.toml:5:10: route[0].script: "), "{error}");
+        assert!(error.contains("gone.rhai cannot be read"), "{error}");
+        write(
+            "relive.toml",
+            "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/\"\nscript = \"api/a.rhai\"\n",
+        );
         write("other/a.rhai", "4");
         let error = Project::read(dir.path(), retry).unwrap_err();
         assert!(error.contains("same stem `a`"), "{error}");

@@ -82,6 +82,22 @@ async fn d10_a_handler_that_fails_annotates_the_letter_and_is_neither_retried_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d10_a_retry_of_a_handler_is_refused_since_it_runs_once() {
+    let site = Site::with(&Manifest::new().script("alert", "1")).await;
+    let with_retry = Manifest::new().on_dead_letter("alert", "1", ONCE);
+    let refused = site.app.try_deploy(&with_retry).await;
+    let document = refused.problem(422, "invalid_manifest");
+    assert!(document["detail"].as_str().unwrap().contains("once"), "{document}");
+    let line = with_retry.text("shop").lines().position(|line| line.starts_with("retry")).unwrap() + 1;
+    assert_eq!((&document["file"], &document["line"]), (&json!("relive.toml"), &json!(line)), "{document}");
+    let trigger =
+        json!({ "name": "alert", "kind": "dead_letter", "script": "alert", "retry": { "max_attempts": 2 } });
+    let refused = site.app.admin.post(&site.app.path("/triggers"), &trigger).await;
+    assert_eq!(refused.problem(422, "invalid_manifest")["field"], json!("retry"), "{refused}");
+    assert!(site.app.items("/triggers").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d12_a_redrive_runs_the_original_input_with_the_current_version_and_a_second_one_is_409() {
     let manifest = Manifest::new()
         .sync("POST /in", "in", r#"kv::set("in", "k", #{ n: 7 }); ()"#)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use relive_engine::settings::EngineSettings;
+use relive_log::events::RetryPolicy;
 use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
@@ -28,8 +29,10 @@ pub(crate) struct Deploy {
 
 /// Runs it.
 pub(crate) fn run(command: &Deploy) -> Result<(), Failed> {
-    // Defaults of retries do not matter here: the server reads the manifest again, with its own.
-    let project = Project::read(&command.dir, EngineSettings::default().retry).map_err(Failed::new)?;
+    // The server's defaults of retries are not known here (it reads the manifest again, with them): only what the
+    // manifest itself says can contradict itself.
+    let retry = RetryPolicy { base_ms: 0, max_ms: u64::MAX, ..EngineSettings::default().retry };
+    let project = Project::read(&command.dir, retry).map_err(Failed::new)?;
     let scripts: Map<String, Value> =
         project.scripts.iter().map(|source| (source.name.clone(), source.text.as_str().into())).collect();
     let body = json!({

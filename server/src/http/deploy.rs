@@ -10,7 +10,7 @@ use relive_engine::command::{Answer, Change, Command, DeployMode, DeployPlan, Mi
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::error::{ApiError, ApiResult, ErrorCode};
+use super::error::{ApiError, ApiResult};
 use super::query::Query;
 use super::{Ctx, body};
 use crate::manifest::{self, Manifest};
@@ -54,14 +54,15 @@ pub(crate) async fn deploy(
     let scripts = sources(&asked.scripts)?;
     let known = node.views().registry();
     let live = |name: &str| known.app_by_slug(&slug).is_some_and(|app| app.live_script(name).is_some());
-    for (name, path) in &manifest.scripts {
+    for script in &manifest.scripts {
+        let name = &script.name;
         let stands = live(name) && !asked.prune;
         if !stands && !scripts.iter().any(|(given, _)| given == name) {
-            return Err(ApiError::new(
-                ErrorCode::InvalidManifest,
-                format!("scripts: the manifest names `{path}`, but there is no script `{name}` in the request or the app"),
-            )
-            .with("field", "scripts"));
+            let message = format!(
+                "`{}` is named, but there is no script `{name}` in the request or the app",
+                script.path
+            );
+            return Err(script.error(asked.manifest.as_str(), message).into());
         }
     }
     let plan = plan(manifest, scripts, &asked);

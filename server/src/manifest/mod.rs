@@ -13,6 +13,7 @@ use relive_log::events::{
 use fields::Fields;
 use relive_engine::names;
 use relive_engine::refusal::Refusal;
+use relive_engine::script::Limits;
 use tree::Problem;
 pub(crate) use tree::{ManifestError, Tree, from_json};
 
@@ -25,8 +26,25 @@ pub(crate) struct Manifest {
     pub(crate) routes: Vec<RouteSpec>,
     /// Triggers.
     pub(crate) triggers: Vec<TriggerSpec>,
-    /// Paths of the scripts that routes and triggers name, each once, with their stems.
-    pub(crate) scripts: Vec<(String, String)>,
+    /// The scripts that routes and triggers name, each once.
+    pub(crate) scripts: Vec<ScriptRef>,
+}
+
+/// A script as a manifest names it.
+#[derive(Debug)]
+pub(crate) struct ScriptRef {
+    /// Its name: the stem of the path.
+    pub(crate) name: String,
+    /// Its path.
+    pub(crate) path: String,
+    tree: Tree,
+}
+
+impl ScriptRef {
+    /// An error at the place that names it first; `text` is the manifest's, if it is TOML.
+    pub(crate) fn error(&self, text: Option<&str>, message: impl Into<String>) -> ManifestError {
+        Problem::at(&self.tree, message).placed(text)
+    }
 }
 
 /// How a `script` field names its script.
@@ -37,6 +55,9 @@ pub(crate) enum ScriptNames {
     /// By its name (the API).
     Names,
 }
+
+/// The longest wait before a retry: one day.
+const RETRY_WAIT_MS_MAX: i64 = 86_400_000;
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
@@ -101,17 +122,21 @@ fn manifest(tree: &Tree, retry: RetryPolicy) -> Result<Manifest, Problem> {
 
 impl Manifest {
     fn add_script(&mut self, name: &str, named: &Named) -> Result<(), Problem> {
-        match self.scripts.iter().find(|(known, _)| known == name) {
-            Some((_, path)) if *path != named.path => Err(Problem::at(
+        match self.scripts.iter().find(|known| known.name == name) {
+            Some(known) if known.path != named.path => Err(Problem::at(
                 &named.tree,
                 format!(
-                    "`{}` and `{path}` have the same stem `{name}`, which is the script's name",
-                    named.path
+                    "`{}` and `{}` have the same stem `{name}`, which is the script's name",
+                    named.path, known.path
                 ),
             )),
             Some(_) => Ok(()),
             None => {
-                self.scripts.push((name.to_owned(), named.path.clone()));
+                self.scripts.push(ScriptRef {
+                    name: name.to_owned(),
+                    path: named.path.clone(),
+                    tree: named.tree.clone(),
+                });
                 Ok(())
             }
         }
@@ -124,9 +149,9 @@ struct Named {
     tree: Tree,
 }
 
-fn script(fields: &Fields<'_>, names: ScriptNames) -> Result<(String, Named), Problem> {
+fn script(fields: &Fields<'_>, script_names: ScriptNames) -> Result<(String, Named), Problem> {
     let path = fields.text("script")?.ok_or_else(|| fields.missing("script"))?;
-    let name = match names {
+    let name = match script_names {
         ScriptNames::Paths => stem(&path).to_owned(),
         ScriptNames::Names => path.clone(),
     };
@@ -134,14 +159,18 @@ fn script(fields: &Fields<'_>, names: ScriptNames) -> Result<(String, Named), Pr
     if name.is_empty() {
         return Err(Problem::at(&tree, "names no script"));
     }
+    legal(fields, "script", names::name("script", &name))?;
     Ok((name, Named { path, tree }))
 }
 
 /// A refusal of the engine's rules for names, placed at its field.
 fn legal(fields: &Fields<'_>, field: &str, checked: Result<(), Refusal>) -> Result<(), Problem> {
-    checked.map_err(|refusal| match refusal {
-        Refusal::Invalid { problem, .. } => fields.problem(field, problem),
-        other => fields.problem(field, other.to_string()),
+    checked.map_err(|refusal| {
+        if let Refusal::Invalid { problem, .. } = refusal {
+            fields.problem(field, problem)
+        } else {
+            fields.problem(field, refusal.to_string())
+        }
     })
 }
 
@@ -229,6 +258,7 @@ fn kv_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {
         Some(other) => return Err(fields.problem("ordering", format!("`{other}` is not one of none, key"))),
     }
     let collection = fields.text("collection")?.ok_or_else(|| fields.missing("collection"))?;
+    legal(fields, "collection", names::collection(&collection, &Limits::default()))?;
     let mut ops = KvOps::default();
     for tree in fields.list("ops")? {
         let op = tree.value.as_text();
@@ -262,13 +292,19 @@ fn retry_policy(fields: &Fields<'_>, default: RetryPolicy) -> Result<Option<Retr
     ];
     let Some(tree) = fields.tree("retry") else { return Ok(None) };
     let fields = Fields::of(tree, "retry", NAMES)?;
-    Ok(Some(RetryPolicy {
+    let policy = RetryPolicy {
         max_attempts: fields.number("max_attempts", 1..=1000)?.unwrap_or(default.max_attempts),
         backoff: fields.choice("backoff", BACKOFFS)?.unwrap_or(default.backoff),
-        base_ms: fields.number("base_ms", 0..=31_536_000_000)?.unwrap_or(default.base_ms),
-        max_ms: fields.number("max_ms", 0..=31_536_000_000)?.unwrap_or(default.max_ms),
+        base_ms: fields.number("base_ms", 0..=RETRY_WAIT_MS_MAX)?.unwrap_or(default.base_ms),
+        max_ms: fields.number("max_ms", 0..=RETRY_WAIT_MS_MAX)?.unwrap_or(default.max_ms),
         jitter_pct: fields.number("jitter_pct", 0..=100)?.unwrap_or(default.jitter_pct),
-    }))
+    };
+    let (base, max) = (policy.base_ms, policy.max_ms);
+    if base > max {
+        let field = if fields.tree("base_ms").is_some() { "base_ms" } else { "max_ms" };
+        return Err(fields.problem(field, format!("base_ms ({base}) is greater than max_ms ({max})")));
+    }
+    Ok(Some(policy))
 }
 
 #[cfg(test)]

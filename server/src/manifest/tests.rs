@@ -82,6 +82,26 @@ fn errors_name_line_field_and_what_is_allowed() {
             6,
             "timeout_ms",
         ),
+        (
+            "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/\"\nscript = \"a b.rhai\"",
+            5,
+            "`a b` is no name",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"\"",
+            6,
+            "it is empty",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nretry = { base_ms = 5, max_ms = 4 }",
+            7,
+            "base_ms (5) is greater than max_ms (4)",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nretry = { max_ms = 86400001 }",
+            7,
+            "from 0 to 86400000",
+        ),
         ("app = \"From CLI\"", 1, "`From CLI` is no slug"),
         (
             "app = \"x\"\n[[route]]\nmethod = \"GET\"\npath = \"/a//b\"\nscript = \"a.rhai\"",
