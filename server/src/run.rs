@@ -49,7 +49,8 @@ pub(crate) struct Instance {
     signals: Signals,
     stop: Stop,
     views: Arc<Views>,
-    durability: Durability,
+    /// What is durable.
+    pub(crate) durability: Durability,
     starting: JoinHandle<Result<Lent, StartError>>,
     log: threads::LogThreads,
 }
@@ -91,6 +92,7 @@ pub(crate) fn run(settings: Settings) -> u8 {
 fn log_options(settings: &Settings) -> LogOptions {
     LogOptions {
         segment_bytes: settings.segment_bytes,
+        network_filesystem: settings.network_filesystem,
         software: concat!("relive ", env!("CARGO_PKG_VERSION")).to_owned(),
         ..LogOptions::default()
     }

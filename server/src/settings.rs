@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use relive_engine::secrets::InstanceKey;
 use relive_engine::settings::EngineSettings;
+use relive_log::NetworkFilesystem;
 use relive_log::events::Backoff;
 
 /// Where a value came from.
@@ -48,6 +49,13 @@ pub(crate) struct Def {
     pub(crate) help: &'static str,
 }
 
+impl Def {
+    /// Whether it is true or false: its flag may stand without a value.
+    pub(crate) fn is_switch(&self) -> bool {
+        matches!(self.default, "true" | "false")
+    }
+}
+
 const fn def(key: &'static str, default: &'static str, help: &'static str) -> Def {
     Def { key, default, help }
 }
@@ -66,6 +74,11 @@ pub(crate) const DEFS: &[Def] = &[
     def("log_format", "pretty", "format of the logs on stderr: pretty or json"),
     def("log_level", "info", "what is logged: error, warn, info, debug, trace, or a tracing filter"),
     def("durability", "sync", "sync: fdatasync before any answer"),
+    def(
+        "allow_network_filesystem",
+        "false",
+        "true: start on a network filesystem too, whose locks and syncs do not keep what Relive promises",
+    ),
     def("segment_bytes", "64MiB", "size of a log segment; shapes a new log only"),
     def("shutdown_grace_ms", "10000", "how long a shutdown lets running executions finish"),
     def("retry_max_attempts", "3", "attempts in all, where a trigger or route says nothing"),
@@ -192,6 +205,10 @@ impl Resolved {
         })
     }
 
+    fn switch(&self, key: &str) -> Result<bool, BadSetting> {
+        self.text(key).parse().map_err(|_| self.bad(key, "`true` or `false`"))
+    }
+
     fn address(&self, key: &str) -> Result<SocketAddr, BadSetting> {
         let text = self.text(key).replace("localhost:", "127.0.0.1:");
         text.parse().map_err(|_| self.bad(key, "an address like 127.0.0.1:7070"))
@@ -224,6 +241,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// Log filter.
     pub(crate) log_level: String,
+    /// Whether the data directory may be on a network filesystem.
+    pub(crate) network_filesystem: NetworkFilesystem,
     /// Size of segments.
     pub(crate) segment_bytes: u64,
     /// Grace period of a shutdown.
@@ -268,6 +287,11 @@ impl Settings {
                 _ => return Err(from.bad("log_format", "`pretty` or `json`")),
             },
             log_level: from.text("log_level").to_owned(),
+            network_filesystem: if from.switch("allow_network_filesystem")? {
+                NetworkFilesystem::Allow
+            } else {
+                NetworkFilesystem::Refuse
+            },
             segment_bytes,
             grace: Duration::from_millis(from.number("shutdown_grace_ms", 0..=MAX_MS)?),
             engine: engine_settings(from, cores)?,
@@ -341,7 +365,8 @@ fn read_file(path: &Path, text: &str) -> Result<BTreeMap<String, String>, BadSet
                 path.display()
             )));
         }
-        if !DEFS.iter().any(|def| def.key == key) {
+        let def = DEFS.iter().find(|def| def.key == key);
+        if def.is_none() {
             let known: Vec<_> = DEFS.iter().map(|def| def.key).collect();
             return Err(BadSetting(format!(
                 "{}: there is no setting `{key}`; known are {}",
@@ -352,6 +377,7 @@ fn read_file(path: &Path, text: &str) -> Result<BTreeMap<String, String>, BadSet
         let value = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) if def.is_some_and(Def::is_switch) => truth.to_string(),
             toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => {
                 items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
             }
@@ -413,6 +439,11 @@ mod tests {
             (("RELIVE_DURABILITY", "interval:10"), None, "not supported yet"),
             (("RELIVE_HTTP_ALLOW", "10.0.0.0/8"), None, "RELIVE_HTTP_ALLOW is not supported yet"),
             (("RELIVE_HISTORY_RETENTION", "90d"), None, "not supported yet"),
+            (
+                ("RELIVE_ALLOW_NETWORK_FILESYSTEM", "perhaps"),
+                None,
+                "RELIVE_ALLOW_NETWORK_FILESYSTEM (environment): `perhaps` is not `true` or `false`",
+            ),
             (("RELIVE_ADMIN_TOKEN", "short"), None, "RELIVE_ADMIN_TOKEN"),
             (("RELIVE_INSTANCE_KEY", "abc"), None, "64 hexadecimal digits"),
             (("X", ""), Some("lisen = 1"), "there is no setting `lisen`"),
@@ -424,6 +455,22 @@ mod tests {
                 resolve(&[], &[env], file).and_then(|r| Settings::check(&r, 2)).unwrap_err().to_string();
             assert!(got.contains(want), "{got} lacks {want}");
             assert!(!got.contains('\n'), "{got}");
+        }
+    }
+
+    #[test]
+    fn r0_a_network_filesystem_is_refused_unless_it_is_asked_for() {
+        use NetworkFilesystem::{Allow, Refuse};
+        let name = "RELIVE_ALLOW_NETWORK_FILESYSTEM";
+        for (env, file, want) in [
+            (None, None, Refuse),
+            (Some((name, "true")), None, Allow),
+            (Some((name, "false")), Some("allow_network_filesystem = true"), Refuse),
+            (None, Some("allow_network_filesystem = true"), Allow),
+            (None, Some("allow_network_filesystem = \"true\""), Allow),
+        ] {
+            let resolved = resolve(&[], env.as_slice(), file).unwrap();
+            assert_eq!(Settings::check(&resolved, 2).unwrap().network_filesystem, want, "{env:?} {file:?}");
         }
     }
 

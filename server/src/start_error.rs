@@ -5,6 +5,8 @@
 use relive_log::OpenError;
 use relive_projections::ViewsError;
 
+use crate::settings::{env_name, flag_name};
+
 /// Why a start did not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -55,11 +57,36 @@ impl StartError {
             }
             message.push_str("\nnothing was changed; restore the data directory from a backup");
         }
+        if let OpenError::NetworkFilesystem { .. } = error {
+            let key = "allow_network_filesystem";
+            message.push_str(&format!(
+                "; name a directory on a local disk, or force it: --{} or {}=true",
+                flag_name(key),
+                env_name(key)
+            ));
+        }
         StartError { code: u8::try_from(error.exit_code()).unwrap_or(70), message }
     }
 
     /// The views were not opened or folded.
     pub(crate) fn of_views(error: &ViewsError) -> StartError {
         StartError { code: u8::try_from(error.exit_code()).unwrap_or(70), message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r0_the_refusal_of_a_network_filesystem_says_how_to_force_it() {
+        let error = OpenError::NetworkFilesystem { dir: "/mnt/data".into(), kind: "nfs" };
+        let StartError { code, message } = StartError::of_log(&error);
+        assert_eq!(code, 78);
+        for part in ["/mnt/data", "nfs", "--allow-network-filesystem", "RELIVE_ALLOW_NETWORK_FILESYSTEM=true"]
+        {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
 }

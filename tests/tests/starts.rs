@@ -63,6 +63,7 @@ async fn bad_settings_stop_the_start_with_one_clear_line_and_78() {
         ("RELIVE_DURABILITY", "never"),
         ("RELIVE_RETRY_JITTER_PCT", "101"),
         ("RELIVE_INSTANCE_KEY", "short"),
+        ("RELIVE_ALLOW_NETWORK_FILESYSTEM", "perhaps"),
     ] {
         let ended = Launch::on(&data).env(name, value).try_start().map(drop).unwrap_err();
         assert_eq!(ended.code, Some(78), "{name}={value}: {ended:?}");
@@ -90,6 +91,18 @@ async fn bad_settings_stop_the_start_with_one_clear_line_and_78() {
         line("max_trigger_depth").contains('5') && line("max_trigger_depth").contains("file"),
         "{}",
         shown.stdout
+    );
+    assert!(
+        line("allow_network_filesystem").contains("false")
+            && line("allow_network_filesystem").contains("default"),
+        "{}",
+        shown.stdout
+    );
+    let allowed = Cli::offline().run(&["config", "show", "--allow-network-filesystem", "--json"]).expect(0);
+    let row = allowed.json_lines().into_iter().find(|row| row["setting"] == "allow_network_filesystem");
+    assert_eq!(
+        row.map(|row| (row["value"].clone(), row["source"].clone())),
+        Some((json!("true"), json!("flag")))
     );
     assert!(
         line("retry_max_ms").contains("60000") && line("retry_max_ms").contains("default"),

@@ -46,7 +46,9 @@ impl Args for Flags {
             let default =
                 if def.default.is_empty() { String::new() } else { format!(" [default: {}]", def.default) };
             let help = format!("{} [env: {}]{default}", def.help, env_name(def.key));
-            command.arg(Arg::new(def.key).long(flag_name(def.key)).value_name("VALUE").help(help))
+            let arg = Arg::new(def.key).long(flag_name(def.key)).value_name("VALUE").help(help);
+            let switch = |arg: Arg| arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+            command.arg(if def.is_switch() { switch(arg) } else { arg })
         })
     }
 
