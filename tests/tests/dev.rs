@@ -95,3 +95,39 @@ async fn dev_redeploys_on_save_and_shows_compile_errors_with_line_and_caret_whil
     assert!(document.to_string().contains("told to the caller"), "{document}");
     assert_eq!(app.items("/scripts/x/versions").await.len(), 3, "what does not compile is no version");
 }
+
+/// How often each thread of a process went to sleep, by the threads' names.
+fn sleeps(pid: u32) -> std::collections::BTreeMap<String, u64> {
+    let mut sleeps = std::collections::BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        let count: u64 = value("voluntary_ctxt_switches:").parse().unwrap();
+        *sleeps.entry(value("Name:").to_owned()).or_default() += count;
+    }
+    sleeps
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dev_shows_a_call_at_once_and_sleeps_while_nothing_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "relive.toml",
+        "app = \"mine\"\n\n[[route]]\nmethod = \"GET\"\npath = \"/x\"\nscript = \"x.rhai\"\ndispatch_mode = \"sync\"\n",
+    );
+    write("x.rhai", "\"one\"");
+    let server = Launch::dev(dir.path()).start();
+    let app = server.app("mine");
+    until("the deploy", || async { (app.call("GET", "/x", "").await.status == 200).then_some(()) }).await;
+    until("the line of the call", || async { server.stdout().contains("GET /x → 200").then_some(()) }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let before = sleeps(server.pid());
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let after = sleeps(server.pid());
+    let idle = after.iter().map(|(name, count)| (name, count - before.get(name).unwrap_or(&0)));
+    println!("dev_idle_sleeps_in_2_s={:?}", idle.filter(|(_, count)| *count > 0).collect::<Vec<_>>());
+    // Whoever follows the log waits to be told; it does not look.
+    let looks = after["follow"] - before["follow"];
+    assert!(looks <= 4, "{looks} in two seconds");
+}

@@ -3,21 +3,18 @@
 //! Owns: the lines. Never does: show an event before it is durable.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use relive_engine::node::Node;
 use relive_log::events::{
     AfterFailure, AttemptFailed, AttemptRecord, DeadLetterEvent, Enqueued, Event, ExecutionEvent, Input,
     Source, decode_record,
 };
-use relive_log::{ExecutionId, Lsn, UnixMicros};
+use relive_log::{Durability, ExecutionId, Lsn, UnixMicros};
 use relive_projections::Registry;
 
 use crate::out;
-
-/// Pause between looks at the end of the log.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is known of work that has not ended.
 struct Work {
@@ -29,19 +26,25 @@ struct Work {
 /// Follows one node's log.
 pub(super) struct Follower {
     next: Lsn,
+    /// Says that more became durable.
+    more: Receiver<()>,
     work: HashMap<ExecutionId, Work>,
 }
 
 impl Follower {
     /// From the present end of the log.
-    pub(super) fn new(node: &Arc<Node>) -> Follower {
-        Follower { next: node.durable().next(), work: HashMap::new() }
+    pub(super) fn new(durability: &Durability) -> Follower {
+        // Room for one: a look shows everything that is durable by then, so a second word says nothing more.
+        let (tell, more) = sync_channel(1);
+        durability.on_change(Box::new(move |_| {
+            let _full = tell.try_send(());
+        }));
+        Follower { next: durability.durable().next(), more, work: HashMap::new() }
     }
 
-    /// Follows until the node is gone.
+    /// Follows until the node is gone; asleep while nothing happens.
     pub(super) fn run(mut self, node: &Weak<Node>) {
-        loop {
-            std::thread::sleep(LOOK_EVERY);
+        while self.more.recv().is_ok() {
             let Some(node) = node.upgrade() else { return };
             if node.durable() >= self.next
                 && let Err(message) = self.look(&node)

@@ -50,7 +50,7 @@ pub(crate) fn run(settings: Settings, dir: &Path) -> u8 {
 }
 
 fn start(instance: &Instance, node: &Arc<Node>, mut deployer: Deployer) -> Result<(), String> {
-    let follower = follow::Follower::new(node);
+    let follower = follow::Follower::new(&instance.durability);
     deployer.deploy(node);
     let client = ClientFile {
         url: instance.admin_url.clone(),
