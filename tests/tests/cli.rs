@@ -48,8 +48,11 @@ async fn kv_commands_read_write_and_look_back() {
     let _ = cli.run(&["kv", "delete", "c", "k"]).expect(3);
     let json = cli.run(&["kv", "get", "c", "k", "--json"]).expect(3);
     assert_eq!(serde_json::from_str::<Value>(&json.stderr).unwrap()["code"], json!("not_found"), "{json:?}");
-    let bad = cli.run(&["kv", "put", "c", "k", "{not json"]);
-    assert!(matches!(bad.code, 1 | 2) && bad.stderr.contains("JSON"), "{bad:?}");
+    // Bad JSON is bad usage: nothing is sent, so that it takes no server to say so.
+    for cli in [cli.clone(), cli.clone().with("RELIVE_URL", "http://127.0.0.1:1")] {
+        let bad = cli.run(&["kv", "put", "c", "k", "{not json"]).expect(2);
+        assert!(bad.stderr.contains("not JSON"), "{bad:?}");
+    }
     let future = cli.run(&["kv", "get", "c", "other", "--at", "999999"]).expect(1);
     assert!(future.stderr.contains("future"), "{}", future.stderr);
 }
@@ -106,6 +109,7 @@ async fn deploy_is_idempotent_plans_and_names_file_line_and_what_is_allowed() {
     );
     let missing = deploy(&[]);
     assert!(missing.code != 0 && missing.stderr.contains("missing.rhai"), "{missing:?}");
+    assert!(missing.stderr.contains("relive.toml:5:10"), "{missing:?}");
     assert_eq!(app.call("GET", "/x", "").await.expect(200).text(), "1", "nothing of it was deployed");
     let nothing = cli.run(&["deploy", "/nonexistent"]);
     assert_ne!(nothing.code, 0);
@@ -118,6 +122,8 @@ async fn deploy_is_idempotent_plans_and_names_file_line_and_what_is_allowed() {
         ("[[route]]", "[[rout]]", &["rout", "route"]),
         ("method = \"GET\"", "method = 5", &["method"]),
         ("app = \"fromcli\"", "app = \"From CLI\"", &["app"]),
+        ("path = \"/x\"", "path = \"/{*x}/y\"", &["path", "last"]),
+        ("max_attempts = 1", "base_ms = 5, max_ms = 4", &["base_ms", "max_ms"]),
     ] {
         assert!(text.contains(from));
         let spoiled = text.replacen(from, to, 1);
@@ -192,6 +198,14 @@ async fn every_noun_lists_shows_creates_and_deletes() {
     let id = letters[0]["id"].as_str().unwrap();
     let shown = cli.run(&["dl", "show", id]).expect(0);
     assert!(shown.stdout.contains("cannot do k"), "{}", shown.stdout);
+    let (error, input) = (shown.stdout.find("(worker:1:").unwrap(), shown.stdout.find("\ninput\n").unwrap());
+    assert!(error < input, "the error first: {}", shown.stdout);
+    let whole = cli.run(&["dl", "show", id, "--json"]).expect(0).json();
+    assert_eq!(
+        (&whole["last_error"]["line"], &whole["input"]["event"]["key"]),
+        (&json!(1), &json!("k")),
+        "{whole}"
+    );
     let redriven = cli.run(&["dl", "redrive", id, "--json"]).expect(0).json();
     assert!(redriven["execution_id"].is_string());
     let _ = cli.run(&["dl", "redrive", id]).expect(1);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::remote::Remote;
 use super::render;
 use crate::client::{Failed, segment};
+use crate::out;
 
 /// `relive dl`
 #[derive(Args)]
@@ -36,10 +37,13 @@ enum What {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// One dead letter with its input
+    /// One dead letter: its error, its attempts, then its input
     Show {
         /// Its id
         id: String,
+        /// All of the input, however long
+        #[arg(long)]
+        full: bool,
     },
     /// Run its input again
     Redrive {
@@ -63,6 +67,53 @@ const COLUMNS: &[render::Column] = &[
     ("last attempt", "/last_attempt_at"),
 ];
 
+/// How much of an input is shown, unless all of it is asked for.
+const INPUT_BYTES_SHOWN: usize = 2048;
+/// What a person wants to know first, in this order.
+const FIRST: [&str; 7] =
+    ["error", "attempts", "first_attempt_at", "last_attempt_at", "status", "resolution", "trigger"];
+
+/// A dead letter for people: error, attempts and times first; the input last, at most `input_max` bytes of it.
+fn shown(letter: &Value, input_max: usize) -> String {
+    let mut fields = letter.as_object().cloned().unwrap_or_default();
+    if let Some(error) = fields.remove("last_error") {
+        let script = fields.get("script").and_then(Value::as_str).unwrap_or_default();
+        fields.insert("error".to_owned(), error_line(script, &error).into());
+    }
+    let input = fields.remove("input").filter(|input| !input.is_null());
+    let first = FIRST.iter().filter_map(|name| fields.remove(*name).map(|value| ((*name).to_owned(), value)));
+    let rows: Vec<(String, Value)> = first.collect();
+    let table = render::fields(rows.iter().map(|(name, value)| (name, value)).chain(&fields));
+    let input = input.map_or_else(
+        || "(not recorded)".to_owned(),
+        |input| cut(serde_json::to_string_pretty(&input).unwrap_or_default(), input_max),
+    );
+    format!("{table}\n\ninput\n{input}")
+}
+
+/// `kind: message (script:line:column)`.
+fn error_line(script: &str, error: &Value) -> String {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| error.get(name).and_then(Value::as_u64).filter(|number| *number > 0);
+    let place = match (number("line"), number("column")) {
+        (Some(line), Some(column)) => format!(" ({script}:{line}:{column})"),
+        (Some(line), None) => format!(" ({script}:{line})"),
+        (None, _) => format!(" ({script})"),
+    };
+    format!("{}: {}{place}", text("kind"), text("message"))
+}
+
+/// At most `max` bytes of a text, and how many are missing.
+fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let all = text.len();
+        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
+        text.push_str(&format!("…\n({} of {all} bytes are not shown: --full)", all - text.len()));
+    }
+    text
+}
+
 /// Runs it.
 pub(crate) fn run(command: &DeadLetters) -> Result<(), Failed> {
     let remote = &command.remote;
@@ -79,7 +130,14 @@ pub(crate) fn run(command: &DeadLetters) -> Result<(), Failed> {
             let (items, more) = client.list(&remote.path("/dead-letters")?, &query, *limit)?;
             render::list(remote, &items, COLUMNS, more);
         }
-        What::Show { id } => render::object(remote, &client.get(&path(id, "")?)?.json()?),
+        What::Show { id, full } => {
+            let letter = client.get(&path(id, "")?)?.json()?;
+            if remote.json {
+                out::say(&letter.to_string());
+            } else {
+                out::say(&shown(&letter, if *full { usize::MAX } else { INPUT_BYTES_SHOWN }));
+            }
+        }
         What::Redrive { id, version } => {
             let version: Value = version.parse::<u32>().map_or_else(|_| version.as_str().into(), Value::from);
             let done = client.post(&path(id, "/redrive")?, &json!({"version": version}))?;
@@ -88,4 +146,35 @@ pub(crate) fn run(command: &DeadLetters) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_stands_first_and_a_long_input_last_and_cut() {
+        let letter = json!({
+            "attempts": 3, "first_attempt_at": "T1", "id": "ID", "input": {"body": "ü".repeat(3000)},
+            "last_attempt_at": "T2", "script": "worker",
+            "last_error": {"kind": "throw", "message": "cannot do k", "line": 2, "column": 1},
+        });
+        let text = shown(&letter, INPUT_BYTES_SHOWN);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{text} lacks {part}"));
+        assert!(text.starts_with("error") || text.starts_with(" error"), "{text}");
+        let order = ["throw: cannot do k (worker:2:1)", "attempts", "T1", "T2", "ID", "\ninput\n", "--full"];
+        assert!(order.map(at).is_sorted(), "{text}");
+        assert!(text.len() < INPUT_BYTES_SHOWN + 500, "{}", text.len());
+        let full = shown(&letter, usize::MAX);
+        assert!(full.contains(&"ü".repeat(3000)) && !full.contains("--full"));
+    }
+
+    #[test]
+    fn errors_without_a_line_and_inputs_that_were_not_recorded_are_shown() {
+        let letter = json!({
+            "script": "worker", "input": null, "last_error": {"kind": "timeout", "message": "too slow", "line": 0},
+        });
+        let text = shown(&letter, INPUT_BYTES_SHOWN);
+        assert!(text.contains("timeout: too slow (worker)") && text.contains("(not recorded)"), "{text}");
+    }
 }

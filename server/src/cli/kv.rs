@@ -100,6 +100,17 @@ fn lsn_of(done: &Value) -> String {
     done.get("lsn").map(Value::to_string).unwrap_or_default()
 }
 
+/// The text of a value, which is JSON.
+fn json_text(argument: &str) -> Result<Vec<u8>, Failed> {
+    let text = text_of(argument)?;
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failed::usage(format!(
+            "the value is not JSON: {error}; a text stands in double quotes, as in '\"text\"'"
+        ))),
+    }
+}
+
 /// Runs it.
 pub(crate) fn run(command: &Kv) -> Result<(), Failed> {
     let remote = &command.remote;
@@ -123,7 +134,7 @@ pub(crate) fn run(command: &Kv) -> Result<(), Failed> {
                 (None, true) => vec![("if-none-match", "*".to_owned())],
                 (None, false) => Vec::new(),
             };
-            let done = client.put(&path(collection, key)?, text_of(value)?, &headers)?;
+            let done = client.put(&path(collection, key)?, json_text(value)?, &headers)?;
             render::done(remote, &done, &format!("{collection}/{key} has version {}", lsn_of(&done)));
         }
         What::Delete { collection, key } => {

@@ -71,6 +71,11 @@ pub(crate) fn object(remote: &Remote, value: &Value) {
         out::say(&value.to_string());
         return;
     }
+    out::say(&self::fields(fields));
+}
+
+/// Names and values, one a line.
+pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
     let mut table = plain();
     for (name, value) in fields {
         let text = match value {
@@ -79,7 +84,7 @@ pub(crate) fn object(remote: &Remote, value: &Value) {
         };
         table.add_row([name.clone(), text]);
     }
-    out::say(&lines(&table));
+    lines(&table)
 }
 
 /// That something was done.
