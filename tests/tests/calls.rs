@@ -148,6 +148,40 @@ async fn a_body_over_the_limit_is_413_naming_it_and_the_connection_is_said_to_cl
     assert!(site.app.executions("script=n").await.is_empty());
 }
 
+/// Sends all of a body before it reads a byte of the answer, as simple clients do.
+fn send_then_read(authority: &str, head: &str, body: &[u8]) -> std::io::Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+    stream.write_all(head.as_bytes())?;
+    for part in body.chunks(64 * 1024) {
+        stream.write_all(part)?;
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_still_sending_sees_the_413_of_both_planes() {
+    let site = Site::with(&Manifest::new().sync("POST /n", "n", "1")).await;
+    let key = site.app.key_path("c", "k");
+    let token = site.server.token.clone();
+    for (http, start) in [
+        (site.server.data(), "POST /shop/n HTTP/1.1".to_owned()),
+        (site.server.admin(), format!("PUT {key} HTTP/1.1\r\nauthorization: Bearer {token}")),
+    ] {
+        let authority = http.authority().to_owned();
+        let body = vec![b' '; 6 * 1024 * 1024];
+        let head = format!("{start}\r\nhost: {authority}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let sent =
+            tokio::task::spawn_blocking(move || send_then_read(&authority, &head, &body)).await.unwrap();
+        let answer = sent.unwrap_or_else(|e| panic!("{start}: {e}"));
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{start}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{start}: {answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_response_over_the_limit_is_no_answer() {
     let source = r#"let s = "x"; for i in 0..19 { s += s; } let a = []; for i in 0..9 { a.push(s); } a"#;
