@@ -2,6 +2,7 @@
 //!
 //! Owns: the only place of the workspace that reads either. Never does: sleep.
 
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use relive_engine::seams::{Clock, Entropy};
@@ -23,13 +24,29 @@ pub(crate) fn now() -> UnixMicros {
     UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// The operating system's randomness.
+/// The operating system's randomness, drawn ahead: every byte is given out once, and wiped where it was.
 #[derive(Debug)]
 pub(crate) struct SystemEntropy;
 
+/// Bytes drawn ahead by one thread.
+const POOL_BYTES: usize = 512;
+
+thread_local! {
+    static POOL: RefCell<([u8; POOL_BYTES], usize)> = const { RefCell::new(([0; POOL_BYTES], POOL_BYTES)) };
+}
+
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        fill(bytes);
+        POOL.with_borrow_mut(|(pool, used)| {
+            for byte in bytes {
+                if *used == POOL_BYTES {
+                    fill(pool);
+                    *used = 0;
+                }
+                *byte = pool.get_mut(*used).map_or(0, std::mem::take);
+                *used += 1;
+            }
+        });
     }
 }
 

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Buf};
+use hyper::header::CONNECTION;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,29 +18,76 @@ pub(crate) const SMALL_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a body of at most `max` bytes; `setting` is named when it is larger.
+/// What is read and thrown away of a body that is too large, so that a client that is still sending sees the answer
+/// instead of a broken connection (RFC 9112, 9.6); more than that, and the connection ends in its face.
+const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long the rest may take to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads a body of at most `max` bytes; `setting` is named when it is larger, and the connection ends then.
 pub(crate) async fn read<B>(body: B, max: usize, setting: &str) -> ApiResult<Bytes>
 where
-    B: Body,
+    B: Body + Unpin,
     B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: std::fmt::Display,
 {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let too_large = || {
-        ApiError::new(ErrorCode::BodyTooLarge, format!("the body is over {max} bytes ({setting})"))
-            .with("limit", max)
-            .with("setting", setting)
+    let mut body = body;
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let collected = if announced > max {
+        Ok(None)
+    } else {
+        match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, max, announced)).await {
+            Ok(collected) => collected,
+            Err(_) => {
+                return Err(ApiError::new(ErrorCode::RequestTimeout, "the body did not arrive in time"));
+            }
+        }
     };
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
+    match collected {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => {
+            // Too slow or too long: the client has had its chance to see the answer.
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain(&mut body)).await;
+            Err(ApiError::new(ErrorCode::BodyTooLarge, format!("the body is over {max} bytes ({setting})"))
+                .with("limit", max)
+                .with("setting", setting)
+                .header(CONNECTION, "close"))
+        }
+        Err(error) => Err(ApiError::new(ErrorCode::InvalidJson, format!("the body broke off: {error}"))),
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(ApiError::new(ErrorCode::InvalidJson, format!("the body broke off: {error}"))),
-        Err(_) => Err(ApiError::new(ErrorCode::RequestTimeout, "the body did not arrive in time")),
+}
+
+/// The whole body, or `None` as soon as it is over `max` bytes.
+async fn collect<B>(body: &mut B, max: usize, announced: usize) -> Result<Option<Bytes>, B::Error>
+where
+    B: Body + Unpin,
+{
+    let mut bytes = Vec::with_capacity(announced.min(max));
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame?.into_data() else { continue };
+        if bytes.len() + data.remaining() > max {
+            return Ok(None);
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            bytes.extend_from_slice(chunk);
+            let read = chunk.len();
+            data.advance(read);
+        }
+    }
+    Ok(Some(bytes.into()))
+}
+
+async fn drain<B: Body + Unpin>(body: &mut B) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.into_data().map_or(0, |data| data.remaining());
+        if drained > DRAIN_BYTES_MAX {
+            return;
+        }
     }
 }
 
