@@ -157,6 +157,10 @@ async fn every_noun_lists_shows_creates_and_deletes() {
     assert_eq!(cli.run(&["app", "show", "second", "--json"]).expect(0).json()["name"], json!("The second"));
     let _ = cli.run(&["app", "delete", "second"]).expect(0);
     let _ = cli.run(&["app", "show", "second"]).expect(3);
+    // instance
+    let instance = cli.run(&["instance", "show", "--json"]).expect(0).json();
+    assert_eq!(instance["durability"], json!("sync"), "{instance}");
+    assert!(instance["lsn"]["durable"].as_u64().unwrap() > 0, "{instance}");
     // script, invoke
     let _ = cli.run(&["script", "create", "fresh", file.to_str().unwrap()]).expect(0);
     let shown = cli.run(&["script", "show", "fresh"]).expect(0);

@@ -4,7 +4,7 @@
 //! panic of sled into an error. Never does: `flush_async`, transactions, merge operators (all of which can hang).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -25,6 +25,11 @@ pub(crate) struct SledLimits {
     pub(crate) cache_bytes: u64,
 }
 
+/// What sled says when the lock is held; it has no error of its own for that.
+const LOCKED: &str = "could not acquire lock";
+/// Pause between two tries to get the lock.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
 impl SledStore {
     /// Opens the database and reads all of it, both within the limit. A database that hangs keeps its thread:
     /// there is no way to end one.
@@ -42,7 +47,7 @@ impl SledStore {
         )]
         let started = std::thread::Builder::new().name("views-open".into()).spawn(move || {
             // The receiver is gone if we were too slow: then nobody wants the answer.
-            let _ = answer.send(open_and_scan(path, limits.cache_bytes));
+            let _ = answer.send(open_and_scan(&path, limits));
         });
         started.map_err(|e| StoreError::Failed { op: "start its thread", message: e.to_string() })?;
         match answers.recv_timeout(limits.open_timeout) {
@@ -57,11 +62,28 @@ impl SledStore {
     }
 }
 
-fn open_and_scan(path: PathBuf, cache_bytes: u64) -> Result<(SledStore, Rows), StoreError> {
-    let db = guarded("open", || sled::Config::new().path(path).cache_capacity(cache_bytes).open())?;
-    let store = SledStore { db };
+fn open_and_scan(path: &Path, limits: SledLimits) -> Result<(SledStore, Rows), StoreError> {
+    let store = SledStore { db: open_unlocked(path, limits)? };
     let rows = store.scan()?;
     Ok((store, rows))
+}
+
+/// Opens the database, waiting for its lock within the limit: a database that this process has just dropped stays
+/// locked until sled's own threads have noticed. No other process can hold it: the data directory has a lock too.
+fn open_unlocked(path: &Path, limits: SledLimits) -> Result<sled::Db, StoreError> {
+    let tries = limits.open_timeout.as_millis() / LOCK_RETRY.as_millis();
+    let open =
+        || guarded("open", || sled::Config::new().path(path).cache_capacity(limits.cache_bytes).open());
+    for _ in 1..tries {
+        match open() {
+            Err(StoreError::Failed { message, .. }) if message.contains(LOCKED) => {
+                #[expect(clippy::disallowed_methods, reason = "on V6's own thread, bounded by its limit")]
+                std::thread::sleep(LOCK_RETRY);
+            }
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// A crash while sled writes its snapshot leaves a `snap.*.generating` that its recovery takes for a snapshot:
@@ -117,5 +139,31 @@ impl ProjectionStore for SledStore {
 
     fn flush(&self) -> Result<(), StoreError> {
         guarded("flush", || self.db.flush()).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relive_log::disk::RealDisk;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a thread that lets go late")]
+    fn v6_a_lock_that_is_given_up_late_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = sled::open(dir.path()).unwrap();
+        held.insert(b"k", b"v").unwrap();
+        let letting_go = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(150));
+            drop(held);
+        });
+        let limits = SledLimits { open_timeout: Duration::from_secs(30), cache_bytes: 1 << 20 };
+        let (store, rows) = SledStore::open(&RealDisk::new(), dir.path(), limits).unwrap();
+        assert_eq!(rows, [(b"k".to_vec(), b"v".to_vec())]);
+        letting_go.join().unwrap();
+        let limits = SledLimits { open_timeout: Duration::from_millis(60), ..limits };
+        let locked = SledStore::open(&RealDisk::new(), dir.path(), limits).map(|_| ()).unwrap_err();
+        assert!(matches!(locked, StoreError::Failed { .. } | StoreError::TimedOut { .. }), "{locked}");
+        drop(store);
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod deploy;
 mod exec;
+mod instance;
 mod invoke;
 mod kv;
 mod log;
@@ -60,6 +61,8 @@ enum Command {
     Exec(exec::Exec),
     /// Dead letters
     Dl(dead_letters::DeadLetters),
+    /// The instance that serves
+    Instance(instance::Instance),
     /// The app's events
     Log(log::Log),
     /// Settings
@@ -90,6 +93,7 @@ pub(crate) fn run() -> u8 {
         Command::Kv(command) => (command.remote.json, kv::run(&command)),
         Command::Exec(command) => (command.remote.json, exec::run(&command)),
         Command::Dl(command) => (command.remote.json, dead_letters::run(&command)),
+        Command::Instance(command) => (command.remote.json, instance::run(&command)),
         Command::Log(command) => (command.remote.json, log::run(&command)),
     };
     match done {
