@@ -10,7 +10,7 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// Longest path pattern, bytes.
 pub const PATH_BYTES_MAX: usize = 1024;
 /// Methods that a route may have.
-pub const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+pub const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 /// Whether two path patterns match the same paths (names of parameters do not matter).
 #[must_use]

@@ -4,6 +4,11 @@ use relive_log::events::{Backoff, RetryPolicy};
 
 use crate::script::Limits;
 
+/// Longest wait that a retry or timeout may name: one day.
+pub const RETRY_WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Most attempts that a retry may name.
+pub const RETRY_ATTEMPTS_MAX: u32 = 1000;
+
 /// Settings of one node; see `contract.md` for the names on the outside.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {

@@ -18,11 +18,8 @@ use crate::names;
 use crate::node::secret_aad;
 use crate::refusal::Refusal;
 use crate::secrets::seal;
+use crate::settings::{RETRY_ATTEMPTS_MAX, RETRY_WAIT_MS_MAX};
 
-/// Longest wait that a retry setting may name: one day.
-pub(crate) const RETRY_WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// Most attempts that a retry setting may name.
-pub(crate) const RETRY_ATTEMPTS_MAX: u32 = 1000;
 /// Longest value of a secret, bytes.
 pub(crate) const SECRET_BYTES_MAX: usize = 64 * 1024;
 

@@ -75,10 +75,6 @@ struct Leaving {
     outcome: Outcome,
 }
 
-fn error(kind: ErrorKind, message: impl Into<String>) -> ErrorRecord {
-    ErrorRecord { kind, message: message.into(), line: 0, column: 0 }
-}
-
 impl Node {
     /// Runs executions until shutdown; to be called on `settings.gate` threads with
     /// [`SCRIPT_STACK_BYTES`](crate::script::SCRIPT_STACK_BYTES) of stack.
@@ -132,10 +128,16 @@ impl Node {
     fn ready(&self, job: &mut Job) -> Result<(Compiled, ContextInput), ErrorRecord> {
         match job.stop.expired() {
             Some(StopCause::ShuttingDown) => {
-                return Err(error(ErrorKind::ShuttingDown, "the instance is shutting down"));
+                return Err(ErrorRecord::without_place(
+                    ErrorKind::ShuttingDown,
+                    "the instance is shutting down",
+                ));
             }
             Some(StopCause::Timeout) => {
-                return Err(error(ErrorKind::Timeout, "the time was over before it started"));
+                return Err(ErrorRecord::without_place(
+                    ErrorKind::Timeout,
+                    "the time was over before it started",
+                ));
             }
             None => {}
         }
@@ -152,25 +154,30 @@ impl Node {
         }
         let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app: &job.app, who: For::Attempt };
         let input = inputs.of(job.enqueued.pos, job.enqueued.lsn).map_err(|why| match why {
-            NoInput::KeyMissing => {
-                error(ErrorKind::KeyMissing, "a header is sealed with a key that is not here")
+            NoInput::KeyMissing => ErrorRecord::without_place(
+                ErrorKind::KeyMissing,
+                "a header is sealed with a key that is not here",
+            ),
+            NoInput::NotRecorded => {
+                ErrorRecord::without_place(ErrorKind::Internal, "the input was not recorded")
             }
-            NoInput::NotRecorded => error(ErrorKind::Internal, "the input was not recorded"),
-            NoInput::Failed(failure) => error(ErrorKind::Internal, failure.to_string()),
+            NoInput::Failed(failure) => ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
         })?;
         Ok((compiled, input))
     }
 
     fn source(&self, job: &Job) -> Result<(Arc<str>, [u8; 32]), ErrorRecord> {
         let name = &job.ending.script;
-        let missing = || error(ErrorKind::ScriptMissing, format!("there is no script `{name}`"));
+        let missing =
+            || ErrorRecord::without_place(ErrorKind::ScriptMissing, format!("there is no script `{name}`"));
         let script = job.app.live_script(name).ok_or_else(missing)?;
         let version = script.version(job.claim.version).ok_or_else(missing)?;
         if script.current == version.version {
             return Ok((Arc::clone(&script.source), version.sha256));
         }
         let source = self.source_at(version);
-        let source = source.map_err(|failure| error(ErrorKind::Internal, failure.to_string()))?;
+        let source =
+            source.map_err(|failure| ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()))?;
         Ok((source, version.sha256))
     }
 
@@ -242,7 +249,7 @@ impl Node {
                 let (bytes, limit) = (response.body.len(), self.settings.response_body_max);
                 if bytes > limit {
                     let message = format!("the response body has {bytes} bytes, the limit is {limit}");
-                    return Err(error(ErrorKind::BadResponse, message));
+                    return Err(ErrorRecord::without_place(ErrorKind::BadResponse, message));
                 }
                 let content_type = response.content_type.clone().unwrap_or_default();
                 let output = output(response.status, content_type, &response.body);
@@ -322,7 +329,8 @@ impl Node {
         let registry = self.views.registry();
         let open = self.views.executions().with_open(execution, |_| ()).is_some();
         let Some(app) = registry.app(job.app.id).filter(|_| open).map(Arc::clone) else {
-            let error = error(ErrorKind::ScriptMissing, "the app was deleted while this ran");
+            let error =
+                ErrorRecord::without_place(ErrorKind::ScriptMissing, "the app was deleted while this ran");
             return Settled::Ended {
                 after: self.views.applied(),
                 lsn: self.views.applied(),
@@ -353,11 +361,11 @@ impl Node {
                     },
                     Err(NotCommitted::Conflict) => return Settled::Conflict,
                     Err(NotCommitted::FanOut(refusal)) => (
-                        error(ErrorKind::FanOut, refusal.to_string()),
+                        ErrorRecord::without_place(ErrorKind::FanOut, refusal.to_string()),
                         AttemptRecord { snapshot, operations, ..Default::default() },
                     ),
                     Err(NotCommitted::Failed(failure)) => (
-                        error(ErrorKind::Internal, failure.to_string()),
+                        ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
                         AttemptRecord { snapshot, operations, ..Default::default() },
                     ),
                 }
@@ -444,17 +452,19 @@ enum Settled {
 
 /// Work without a caller has no answer; nobody looks at this.
 fn error_without_caller() -> ErrorRecord {
-    error(ErrorKind::Internal, "no caller")
+    ErrorRecord::without_place(ErrorKind::Internal, "no caller")
 }
 
 fn not_appended(why: &NotAppended) -> ErrorRecord {
     match why {
-        NotAppended::TooLarge { bytes, limit } => error(
+        NotAppended::TooLarge { bytes, limit } => ErrorRecord::without_place(
             ErrorKind::Writes,
             format!("the commit has {bytes} bytes, the limit is {limit} (batch limit)"),
         ),
-        NotAppended::Failed(Failure::NoSpace { message }) => error(ErrorKind::NoSpace, message.clone()),
-        NotAppended::Failed(failure) => error(ErrorKind::Internal, failure.to_string()),
+        NotAppended::Failed(Failure::NoSpace { message }) => {
+            ErrorRecord::without_place(ErrorKind::NoSpace, message.clone())
+        }
+        NotAppended::Failed(failure) => ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
     }
 }
 

@@ -260,7 +260,7 @@ impl Node {
             if let Some(caller) = core.inbox.remove(&execution) {
                 core.waiting.remove(&(caller.deadline, execution));
                 let message = dropped.reason.clone();
-                let error = ErrorRecord { kind: ErrorKind::ScriptMissing, message, line: 0, column: 0 };
+                let error = ErrorRecord::without_place(ErrorKind::ScriptMissing, message);
                 let outcome = Outcome { execution, lsn, result: Err(error), logs: Vec::new() };
                 let then = move |durable: Result<(), Failure>| {
                     if durable.is_ok() {

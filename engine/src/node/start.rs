@@ -110,7 +110,7 @@ fn settle(scene: &Scene<'_>, row: &ExecutionRow, out: &mut Decision) {
     } else {
         "the process ended while this attempt ran; it does not count, the next one runs alone"
     };
-    let error = ErrorRecord { kind: ErrorKind::Crashed, message: message.to_owned(), line: 0, column: 0 };
+    let error = ErrorRecord::without_place(ErrorKind::Crashed, message);
     let failed = FailedAttempt { error, record: None, counted: was_alone };
     fail(scene, app, row, &crashed(row), failed, out);
 }

@@ -36,12 +36,7 @@ impl Node {
         let waiting: Vec<ExecutionId> = core.waiting.iter().map(|(_, execution)| *execution).collect();
         core.waiting.clear();
         for execution in waiting {
-            let error = ErrorRecord {
-                kind: ErrorKind::ShuttingDown,
-                message: "the instance is shutting down".to_owned(),
-                line: 0,
-                column: 0,
-            };
+            let error = ErrorRecord::without_place(ErrorKind::ShuttingDown, "the instance is shutting down");
             self.end_waiting(&mut core, execution, error);
         }
         for running in core.running.values() {

@@ -55,12 +55,10 @@ impl Node {
                 break;
             }
             core.waiting.pop_first();
-            let error = ErrorRecord {
-                kind: ErrorKind::Timeout,
-                message: "the time was over before there was room to start".to_owned(),
-                line: 0,
-                column: 0,
-            };
+            let error = ErrorRecord::without_place(
+                ErrorKind::Timeout,
+                "the time was over before there was room to start",
+            );
             self.end_waiting(core, execution, error);
         }
         self.pump(core);

@@ -312,6 +312,14 @@ pub struct ErrorRecord {
     pub column: u32,
 }
 
+impl ErrorRecord {
+    /// An error that has no place in a script.
+    #[must_use]
+    pub fn without_place(kind: ErrorKind, message: impl Into<String>) -> ErrorRecord {
+        ErrorRecord { kind, message: message.into(), line: 0, column: 0 }
+    }
+}
+
 /// Severity of a script's log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum LogLevel {

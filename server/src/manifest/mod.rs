@@ -14,6 +14,7 @@ use fields::Fields;
 use relive_engine::names;
 use relive_engine::refusal::Refusal;
 use relive_engine::script::Limits;
+use relive_engine::settings::{RETRY_ATTEMPTS_MAX, RETRY_WAIT_MS_MAX};
 use tree::Problem;
 pub(crate) use tree::{ManifestError, Tree, from_json};
 
@@ -56,10 +57,9 @@ pub(crate) enum ScriptNames {
     Names,
 }
 
-/// The longest wait before a retry: one day.
-const RETRY_WAIT_MS_MAX: i64 = 86_400_000;
-
-const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+/// The engine's bounds, in the numbers of TOML.
+const WAIT_MS_MAX: i64 = RETRY_WAIT_MS_MAX.cast_signed();
+const ATTEMPTS_MAX: i64 = RETRY_ATTEMPTS_MAX as i64;
 
 /// Reads TOML text.
 pub(crate) fn parse_toml(text: &str, retry: RetryPolicy) -> Result<Manifest, ManifestError> {
@@ -178,8 +178,10 @@ fn route(tree: &Tree, retry: RetryPolicy, script_names: ScriptNames) -> Result<(
     const NAMES: &[&str] = &["method", "path", "script", "dispatch_mode", "timeout_ms", "record", "retry"];
     let fields = Fields::of(tree, "a route", NAMES)?;
     let method = fields.text("method")?.ok_or_else(|| fields.missing("method"))?.to_ascii_uppercase();
-    if !METHODS.contains(&method.as_str()) {
-        return Err(fields.problem("method", format!("`{method}` is not one of {}", METHODS.join(", "))));
+    if !names::METHODS.contains(&method.as_str()) {
+        return Err(
+            fields.problem("method", format!("`{method}` is not one of {}", names::METHODS.join(", ")))
+        );
     }
     let path = fields.text("path")?.ok_or_else(|| fields.missing("path"))?;
     legal(&fields, "path", names::path(&path))?;
@@ -199,7 +201,7 @@ fn route(tree: &Tree, retry: RetryPolicy, script_names: ScriptNames) -> Result<(
             fields.problem("retry", "sync routes never retry: remove it or set `dispatch_mode = \"async\"`")
         );
     }
-    let timeout_ms = fields.number("timeout_ms", 1..=86_400_000)?;
+    let timeout_ms = fields.number("timeout_ms", 1..=WAIT_MS_MAX)?;
     let spec = RouteSpec { method, path, script: name, mode, timeout_ms, record, retry: policy };
     Ok((spec, named))
 }
@@ -293,10 +295,10 @@ fn retry_policy(fields: &Fields<'_>, default: RetryPolicy) -> Result<Option<Retr
     let Some(tree) = fields.tree("retry") else { return Ok(None) };
     let fields = Fields::of(tree, "retry", NAMES)?;
     let policy = RetryPolicy {
-        max_attempts: fields.number("max_attempts", 1..=1000)?.unwrap_or(default.max_attempts),
+        max_attempts: fields.number("max_attempts", 1..=ATTEMPTS_MAX)?.unwrap_or(default.max_attempts),
         backoff: fields.choice("backoff", BACKOFFS)?.unwrap_or(default.backoff),
-        base_ms: fields.number("base_ms", 0..=RETRY_WAIT_MS_MAX)?.unwrap_or(default.base_ms),
-        max_ms: fields.number("max_ms", 0..=RETRY_WAIT_MS_MAX)?.unwrap_or(default.max_ms),
+        base_ms: fields.number("base_ms", 0..=WAIT_MS_MAX)?.unwrap_or(default.base_ms),
+        max_ms: fields.number("max_ms", 0..=WAIT_MS_MAX)?.unwrap_or(default.max_ms),
         jitter_pct: fields.number("jitter_pct", 0..=100)?.unwrap_or(default.jitter_pct),
     };
     let (base, max) = (policy.base_ms, policy.max_ms);
