@@ -121,6 +121,7 @@ impl World {
             version,
             sha256: [3; 32],
             source,
+            imports: Vec::new(),
             by,
         })));
     }
@@ -197,6 +198,7 @@ impl World {
                 seed,
                 snapshot,
                 version,
+                imports: Vec::new(),
                 alone_ms: 0,
             };
             self.open[at].claimed = true;

@@ -68,7 +68,8 @@ pub(crate) fn still_valid(
     let kv = scene.views.kv();
     for read in reads {
         let changed = match read {
-            ReadRecord::Key { collection, key, .. } => {
+            ReadRecord::KeyAt { .. } => false,
+            ReadRecord::Key { collection, key, .. } | ReadRecord::History { collection, key, .. } => {
                 kv.last_write(app, collection, key)?.is_some_and(|(lsn, _)| lsn > snapshot)
             }
             ReadRecord::Range { collection, prefix, cursor, reverse, limit, items } => {

@@ -159,7 +159,15 @@ pub(super) fn deploy_script(
         return Ok(Deployed::Unchanged(script.current));
     }
     let version = app.map_or(1, |app| app.next_script_version(name));
-    let event = ScriptDeployed { app: id, name: name.to_owned(), version, sha256, source, by: by.clone() };
+    let event = ScriptDeployed {
+        app: id,
+        name: name.to_owned(),
+        version,
+        sha256,
+        source,
+        imports: Vec::new(),
+        by: by.clone(),
+    };
     out.push(Event::Script(ScriptEvent::Deployed(event)));
     Ok(if current.is_some() { Deployed::Changed(version) } else { Deployed::New(version) })
 }

@@ -220,6 +220,7 @@ impl Node {
             // T1: no journal; what it logged is kept, because that is said to be read.
             unrecorded_reads = std::mem::take(&mut record.reads);
             record.secrets.clear();
+            record.calls.clear();
         }
         let returned = match outcome {
             Ok(returned) => returned,

@@ -215,6 +215,7 @@ impl Node {
             seed: self.seed(),
             snapshot: self.views.applied(),
             version,
+            imports: Vec::new(),
             alone_ms: 0,
         };
         let ending = Ending {

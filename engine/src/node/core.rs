@@ -257,6 +257,7 @@ pub(super) fn claim(
         seed,
         snapshot: views.applied(),
         version,
+        imports: Vec::new(),
         alone_ms: if start.lane == Lane::Alone { alone_ms(&row) } else { 0 },
     };
     Some((app, row, claimed))

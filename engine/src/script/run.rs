@@ -138,6 +138,7 @@ fn finish(
     let record = AttemptRecord {
         reads: effects.reads,
         secrets: effects.secrets,
+        calls: Vec::new(),
         logs,
         operations,
         conflicts: 0,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
+use super::journal::CallRecord;
 use crate::ids::{ExecutionId, LetterId, PrincipalId, RouteId, TriggerId};
 use crate::types::Lsn;
 
@@ -387,6 +388,30 @@ pub enum ReadRecord {
         /// What came back.
         items: Vec<(String, Lsn)>,
     },
+    /// One key as of an earlier LSN: the past does not change, so there is nothing to validate.
+    KeyAt {
+        /// Collection.
+        collection: String,
+        /// Key.
+        key: String,
+        /// As of this LSN: what was asked for, resolved among the batches up to the snapshot (K3).
+        at: Lsn,
+        /// LSN of the last write seen.
+        version: Lsn,
+        /// Whether there was a value.
+        present: bool,
+    },
+    /// The newest versions of a key as of the snapshot; validated like a read of the key.
+    History {
+        /// Collection.
+        collection: String,
+        /// Key.
+        key: String,
+        /// At most so many.
+        limit: u32,
+        /// The versions that came back, newest first.
+        versions: Vec<Lsn>,
+    },
 }
 
 /// What an attempt leaves in its journal beside its effects (T1).
@@ -396,6 +421,8 @@ pub struct AttemptRecord {
     pub reads: Vec<ReadRecord>,
     /// Secrets taken, by name and version, in order.
     pub secrets: Vec<(String, u32)>,
+    /// Outgoing calls in order, with their outcomes in full.
+    pub calls: Vec<CallRecord>,
     /// Lines that the script logged, in order.
     pub logs: Vec<LogLine>,
     /// Operations counted by the interpreter.

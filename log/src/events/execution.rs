@@ -4,6 +4,7 @@
 use bincode::{Decode, Encode};
 
 use super::common::{AttemptRecord, ErrorRecord, Input, OutputRecord, Principal, Source};
+use super::script::ImportedVersion;
 use crate::ids::{AppId, ExecutionId, LetterId};
 use crate::types::{Lsn, UnixMicros};
 
@@ -56,6 +57,8 @@ pub struct Claimed {
     pub snapshot: Lsn,
     /// Version of the script; 0 if there is none any more.
     pub version: u32,
+    /// Versions of all scripts that it imports, directly or not, that were current then; by name (D17).
+    pub imports: Vec<ImportedVersion>,
     /// Runs alone because earlier attempts were cut off by crashes (D3): for so many milliseconds nothing
     /// else runs. 0: an ordinary claim.
     pub alone_ms: u64,

@@ -11,6 +11,7 @@ mod codec;
 mod common;
 mod dead_letter;
 mod execution;
+mod journal;
 mod kv;
 pub mod registry;
 mod route;
@@ -29,9 +30,10 @@ pub use execution::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
     Dropped, Enqueued, ExecutionEvent, Released,
 };
+pub use journal::{CallAnswer, CallOutcome, CallRecord};
 pub use kv::{KvDeleted, KvEvent, KvPut};
 pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
-pub use script::{ScriptDeleted, ScriptDeployed, ScriptEvent};
+pub use script::{ImportedVersion, ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
 pub use trigger::{
     KvOps, Pattern, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,

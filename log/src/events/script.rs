@@ -18,8 +18,19 @@ pub struct ScriptDeployed {
     pub sha256: [u8; 32],
     /// The source.
     pub source: String,
+    /// Names of the scripts that the source imports itself, sorted.
+    pub imports: Vec<String>,
     /// Who did it.
     pub by: Principal,
+}
+
+/// The version of an imported script that an attempt used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct ImportedVersion {
+    /// The imported script.
+    pub script: String,
+    /// Its version; 0 if there was no such script.
+    pub version: u32,
 }
 
 /// `script_deleted`: old versions stay in the log, work that needs it dead-letters (D17).

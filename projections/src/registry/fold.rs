@@ -171,6 +171,7 @@ fn script_deployed(app: &mut App, event: &ScriptDeployed, at: At) {
         at: at.time,
         by: event.by.clone(),
         bytes: u64::try_from(event.source.len()).unwrap_or(u64::MAX),
+        imports: event.imports.clone(),
     };
     let script = app.scripts.entry(event.name.clone()).or_insert_with(|| Script {
         name: event.name.clone(),

@@ -124,6 +124,8 @@ pub struct ScriptVersion {
     pub by: Principal,
     /// Length of the source.
     pub bytes: u64,
+    /// Names of the scripts that it imports itself, sorted.
+    pub imports: Vec<String>,
 }
 
 /// One route.

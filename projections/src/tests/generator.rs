@@ -95,6 +95,7 @@ pub(crate) fn claimed(app: AppId, execution: ExecutionId, attempt: u32) -> Event
         seed: [3; 16],
         snapshot: Lsn(1),
         version: 1,
+        imports: Vec::new(),
         alone_ms: 0,
     }))
 }
@@ -162,6 +163,7 @@ pub(crate) fn deployed(app: AppId, name: &str, version: u32, source: &str) -> Ev
         version,
         sha256: [1; 32],
         source: source.into(),
+        imports: vec!["lib".into()],
         by: someone(),
     }))
 }

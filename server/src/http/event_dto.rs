@@ -4,9 +4,9 @@
 //! for both), seeds of attempts (T1).
 
 use relive_log::events::{
-    AfterFailure, AppEvent, AttemptRecord, DeadLetterEvent, Event, ExecutionEvent, HeaderRecord, Input,
-    KvEvent, OutputRecord, Principal, ReadRecord, RequestRecord, RouteEvent, ScriptEvent, SecretEvent,
-    TriggerEvent, Writer,
+    AfterFailure, AppEvent, AttemptRecord, CallOutcome, CallRecord, DeadLetterEvent, Event, ExecutionEvent,
+    HeaderRecord, ImportedVersion, Input, KvEvent, OutputRecord, Principal, ReadRecord, RequestRecord,
+    RouteEvent, ScriptEvent, SecretEvent, TriggerEvent, Writer,
 };
 use relive_log::{Lsn, UnixMicros};
 use serde_json::{Map, Value, json};
@@ -57,6 +57,7 @@ fn script(event: &ScriptEvent) -> Value {
             "sha256": hex::encode(e.sha256),
             "bytes": e.source.len(),
             "source": e.source,
+            "imports": e.imports,
             "by": by(&e.by),
         }),
         ScriptEvent::Deleted(e) => json!({"name": e.name, "by": by(&e.by)}),
@@ -195,8 +196,70 @@ pub(crate) fn reads(reads: &[ReadRecord]) -> Value {
             "limit": limit,
             "items": items.iter().map(|(key, lsn)| json!({"key": key, "version": lsn})).collect::<Vec<_>>(),
         }),
+        ReadRecord::KeyAt { collection, key, at, version, present } => json!({
+            "collection": collection,
+            "key": key,
+            "at_lsn": at,
+            "version": version,
+            "present": present,
+        }),
+        ReadRecord::History { collection, key, limit, versions } => json!({
+            "collection": collection,
+            "key": key,
+            "limit": limit,
+            "history": versions,
+        }),
     };
     reads.iter().map(one).collect()
+}
+
+/// The HTTP journal: what an attempt asked of the world, in order, and what came back.
+pub(crate) fn calls(calls: &[CallRecord]) -> Value {
+    calls.iter().map(call).collect()
+}
+
+fn call(call: &CallRecord) -> Value {
+    let outcome = match &call.outcome {
+        CallOutcome::Answered(answer) => json!({
+            "status": answer.status,
+            "headers": joined(&answer.headers),
+            "bytes": answer.body.len(),
+            "body": dto::bytes(answer.body.get(..CALL_BODY_SHOWN_MAX).unwrap_or(&answer.body)),
+            "truncated": answer.body.len() > CALL_BODY_SHOWN_MAX,
+            "masked": answer.masked,
+        }),
+        CallOutcome::Failed(message) => json!({"error": message}),
+    };
+    json!({
+        "request": {
+            "method": call.method,
+            "url": call.url,
+            "headers": joined(&call.headers),
+            "bytes": call.body_len,
+            "body": dto::bytes(&call.body_head),
+            "truncated": (call.body_head.len() as u64) < call.body_len,
+            "sha256": hex::encode(call.digest),
+        },
+        "response": outcome,
+        "line": call.line,
+        "took_ms": call.took_ms,
+    })
+}
+
+/// How much of an answer's body is shown, bytes; the journal has all of it.
+const CALL_BODY_SHOWN_MAX: usize = 64 << 10;
+
+/// Headers by name; repeated ones joined with `, `, as scripts see them.
+fn joined(pairs: &[(String, String)]) -> Value {
+    let mut shown: Map<String, Value> = Map::new();
+    for (name, value) in pairs {
+        let value = match shown.get(name).and_then(Value::as_str) {
+            Some(before) => format!("{before}, {value}"),
+            None => value.clone(),
+        };
+        shown.insert(name.clone(), value.into());
+    }
+    shown.into()
 }
 
 /// What an attempt left in its journal.
@@ -205,11 +268,17 @@ pub(crate) fn record(record: &AttemptRecord) -> Value {
         "reads": reads(&record.reads),
         "secrets": record.secrets.iter().map(|(name, version)| json!({"name": name, "version": version}))
             .collect::<Vec<_>>(),
+        "http": calls(&record.calls),
         "logs": dto::logs(&record.logs),
         "operations": record.operations,
         "conflicts": record.conflicts,
         "snapshot_lsn": record.snapshot,
     })
+}
+
+/// Versions of imported scripts.
+pub(crate) fn imports(imports: &[ImportedVersion]) -> Value {
+    imports.iter().map(|import| json!({"script": import.script, "version": import.version})).collect()
 }
 
 fn execution(event: &ExecutionEvent) -> Value {
@@ -233,6 +302,7 @@ fn execution(event: &ExecutionEvent) -> Value {
             "claimed_at": dto::rfc3339(e.at),
             "snapshot_lsn": e.snapshot,
             "version": e.version,
+            "imports": imports(&e.imports),
             "alone_ms": e.alone_ms,
         }),
         ExecutionEvent::AloneEnded(e) => json!({"attempt": e.attempt}),
@@ -326,6 +396,7 @@ mod tests {
             seed: [0xab; 16],
             snapshot: Lsn(4),
             version: 1,
+            imports: Vec::new(),
             alone_ms: 0,
         }));
         assert!(shown(&claimed)["data"].get("seed").is_none());

@@ -24,6 +24,12 @@ fn reads(finished: &Finished) -> Vec<String> {
             let items: Vec<_> = items.iter().map(|(key, version)| format!("{key}@{version}")).collect();
             format!("{collection}[{prefix}] {cursor:?} {reverse} {limit} {}", items.join(" "))
         }
+        ReadRecord::KeyAt { collection, key, at, version, present } => {
+            format!("{collection}/{key} as of {at}: @{version} {present}")
+        }
+        ReadRecord::History { collection, key, limit, versions } => {
+            format!("history of {collection}/{key} {limit}: {versions:?}")
+        }
     };
     finished.record.reads.iter().map(show).collect()
 }

@@ -65,6 +65,7 @@ fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
                 version: 70_000,
                 sha256: [0xab; 32],
                 source: "let n = kv::incr(\"c\", \"k\", 1);\nn // ✓\n".into(),
+                imports: vec!["mail".into(), "prices".into()],
                 by: by(),
             })),
         ),
@@ -218,6 +219,20 @@ fn request() -> RequestRecord {
     }
 }
 
+fn call(outcome: CallOutcome) -> CallRecord {
+    CallRecord {
+        digest: [0xd1; 32],
+        method: "POST".into(),
+        url: "https://api.example.org/v1?key=‹secret:KEY›".into(),
+        headers: vec![("authorization".into(), "‹header:authorization›".into())],
+        body_len: 5000,
+        body_head: b"{\"n\":1}".to_vec(),
+        line: 7,
+        took_ms: 31,
+        outcome,
+    }
+}
+
 fn record() -> AttemptRecord {
     let key = |key: &str, version, present| ReadRecord::Key {
         collection: "orders".into(),
@@ -238,8 +253,30 @@ fn record() -> AttemptRecord {
                 limit: 100,
                 items: vec![("2026/4".into(), Lsn(7)), ("2026/3".into(), Lsn(300))],
             },
+            ReadRecord::KeyAt {
+                collection: "orders".into(),
+                key: "a".into(),
+                at: Lsn(40),
+                version: Lsn(39),
+                present: true,
+            },
+            ReadRecord::History {
+                collection: "orders".into(),
+                key: "a".into(),
+                limit: 2,
+                versions: vec![Lsn(41), Lsn(39)],
+            },
         ],
         secrets: vec![("KEY".into(), 2)],
+        calls: vec![
+            call(CallOutcome::Answered(CallAnswer {
+                status: 404,
+                headers: vec![("content-type".into(), "text/plain".into())],
+                body: Arc::from(b"no such \xff".as_slice()),
+                masked: true,
+            })),
+            call(CallOutcome::Failed("the connection was refused".into())),
+        ],
         logs: vec![
             line(LogLevel::Debug, 1),
             line(LogLevel::Info, 2),
@@ -317,8 +354,22 @@ fn attempt_samples() -> Vec<(&'static str, &'static str, Event)> {
     let (app, execution) = (APP, EXECUTION);
     let claimed = |version, alone_ms| {
         let seed = *b"sixteen-byte-sed";
-        let claim =
-            Claimed { app, execution, attempt: 2, at: AT, seed, snapshot: Lsn(98), version, alone_ms };
+        let imports = if version == 0 {
+            Vec::new()
+        } else {
+            vec![ImportedVersion { script: "prices".into(), version: 300 }]
+        };
+        let claim = Claimed {
+            app,
+            execution,
+            attempt: 2,
+            at: AT,
+            seed,
+            snapshot: Lsn(98),
+            version,
+            imports,
+            alone_ms,
+        };
         event(ExecutionEvent::Claimed(claim))
     };
     let output = OutputRecord {
