@@ -2,8 +2,8 @@
 //!
 //! Owns: the shapes of commands and of what they answer. Never does: check or carry out anything.
 
-use relive_log::events::{RouteSpec, SharedBytes, TriggerSpec};
-use relive_log::{ExecutionId, LetterId, Lsn, RouteId, TriggerId};
+use relive_log::events::{RouteSpec, Scopes, SharedBytes, TriggerSpec};
+use relive_log::{ExecutionId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
 /// A change that a principal asks for. Apps are named by slug, as the caller knows them.
 #[derive(Clone, Debug)]
@@ -94,6 +94,13 @@ pub enum Command {
         /// The secret.
         name: String,
     },
+    /// Make a token.
+    CreateToken(NewToken),
+    /// Delete a token.
+    DeleteToken {
+        /// The token.
+        token: PrincipalId,
+    },
     /// Write a key.
     PutKey {
         /// The app.
@@ -127,6 +134,21 @@ pub enum Command {
         /// With which version.
         version: RedriveVersion,
     },
+}
+
+/// A token to be made. Its text never gets here.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Slug of the app that it is bound to; `None`: it is good for every app.
+    pub app: Option<String>,
+    /// A name for people.
+    pub name: String,
+    /// What it shall allow.
+    pub scopes: Scopes,
+    /// SHA-256 of its text.
+    pub digest: [u8; 32],
+    /// From then on it is no longer live.
+    pub expires_at: Option<UnixMicros>,
 }
 
 /// Condition of a KV write.
@@ -222,6 +244,8 @@ pub enum Answer {
     Route(RouteId),
     /// The new trigger.
     Trigger(TriggerId),
+    /// The new token.
+    Token(PrincipalId),
     /// Version of the script or secret; unchanged source answers the version that stands.
     Version(u32),
     /// The key's new version.

@@ -59,6 +59,17 @@ pub fn name(field: &str, text: &str) -> Result<(), Refusal> {
     ))
 }
 
+/// A name for people (of a token): 1 to [`NAME_BYTES_MAX`] bytes, no control characters.
+///
+/// # Errors
+/// [`Refusal::Invalid`], with the field.
+pub fn label(field: &str, text: &str) -> Result<(), Refusal> {
+    if !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains(char::is_control) {
+        return Ok(());
+    }
+    Err(invalid(field, format!("it has 1 to {NAME_BYTES_MAX} bytes and no control characters")))
+}
+
 /// A collection's name: 1 to 256 bytes, no control characters.
 ///
 /// # Errors

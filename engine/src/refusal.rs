@@ -21,6 +21,12 @@ pub enum Refusal {
         /// Which.
         name: String,
     },
+    /// Who asks lacks a scope.
+    #[error("this needs the scope `{scope}`, which the token lacks")]
+    Forbidden {
+        /// The scope's name.
+        scope: &'static str,
+    },
     /// A state that does not allow it (a letter that is resolved).
     #[error("{message}")]
     Conflict {

@@ -65,6 +65,11 @@ macro_rules! id_types {
     )*};
 }
 
+impl AppId {
+    /// What belongs to no app but to the instance (its tokens). No app ever has it.
+    pub const INSTANCE: AppId = AppId::from_bytes([0; 16]);
+}
+
 id_types! {
     /// An app: the tenant. A slug that is used again gets a new id.
     AppId;

@@ -46,7 +46,7 @@ pub use kv::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
 pub use options::{
     IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting,
 };
-pub use registry::{App, Registry, Route, Script, ScriptVersion, Secret, Trigger};
+pub use registry::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 pub use source::{At, FoldedBatch, ValueSource};
 pub use store::MemoryStore;
 pub use views::Views;

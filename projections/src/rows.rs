@@ -7,7 +7,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 /// Bump this whenever the shape of anything that is written under `views/` changes.
-pub(crate) const SCHEMA: u64 = 1;
+pub(crate) const SCHEMA: u64 = 2;
 
 /// No row is longer.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -46,4 +46,5 @@ pub(crate) mod tag {
     pub(crate) const ROUTE: u8 = b'r';
     pub(crate) const TRIGGER: u8 = b't';
     pub(crate) const SECRET: u8 = b'x';
+    pub(crate) const TOKEN: u8 = b'k';
 }

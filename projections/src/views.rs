@@ -178,6 +178,7 @@ impl Views {
             Event::Script(e) => self.registry.fold_script(e, at),
             Event::Route(e) => self.registry.fold_route(e, at),
             Event::Trigger(e) => self.registry.fold_trigger(e, at),
+            Event::Token(e) => self.registry.fold_token(e, at),
             Event::Secret(e) => self.registry.fold_secret(e, at),
             Event::Kv(e) => self.kv.fold(e, at),
             Event::Execution(e) => self.executions.fold(e, at),

@@ -48,6 +48,12 @@ impl Http {
         Http { token: token.map(str::to_owned), ..self.clone() }
     }
 
+    /// Its token.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// `host:port`.
     #[must_use]
     pub fn authority(&self) -> &str {

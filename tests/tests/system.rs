@@ -22,6 +22,7 @@ mod kill;
 mod retries;
 mod starts;
 mod status;
+mod tokens;
 mod transactions;
 mod triggers;
 mod vanished;

@@ -51,6 +51,7 @@ fn mutation(event: &Event, lsn: Lsn) -> Option<Mutation> {
         | Event::Script(_)
         | Event::Route(_)
         | Event::Trigger(_)
+        | Event::Token(_)
         | Event::Secret(_)
         | Event::Execution(_)
         | Event::DeadLetter(_) => None,

@@ -13,6 +13,7 @@ pub(crate) mod fire;
 pub(crate) mod kv;
 pub(crate) mod redrive;
 pub(crate) mod registry;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 
@@ -122,6 +123,8 @@ pub(crate) fn decide(
             Ok(registry::set_secret(scene, &app, &name, &value, by, out)?)
         }
         Command::DeleteSecret { app, name } => Ok(registry::delete_secret(scene, &app, &name, by, out)?),
+        Command::CreateToken(new) => Ok(tokens::create(scene, new, by, out)?),
+        Command::DeleteToken { token } => Ok(tokens::delete(scene, token, by, out)?),
         Command::PutKey { app, collection, key, value, condition } => kv::put(
             scene,
             &kv::Target { app: &app, collection: &collection, key: &key },

@@ -213,6 +213,7 @@ impl Inputs<'_> {
             | Event::Script(_)
             | Event::Route(_)
             | Event::Trigger(_)
+            | Event::Token(_)
             | Event::Secret(_)
             | Event::Execution(_)
             | Event::DeadLetter(_) => Ok(None),
@@ -263,6 +264,7 @@ fn enqueued(event: Event) -> Option<Enqueued> {
         | Event::Script(_)
         | Event::Route(_)
         | Event::Trigger(_)
+        | Event::Token(_)
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::DeadLetter(_) => None,

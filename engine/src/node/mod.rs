@@ -223,6 +223,8 @@ impl Node {
             | Command::DeleteTrigger { .. }
             | Command::SetSecret { .. }
             | Command::DeleteSecret { .. }
+            | Command::CreateToken(_)
+            | Command::DeleteToken { .. }
             | Command::PutKey { .. }
             | Command::DeleteKey { .. }
             | Command::Redrive { .. } => {}

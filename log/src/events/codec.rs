@@ -9,7 +9,7 @@ use bincode::{Decode, Encode};
 
 use super::{
     AppEvent, DeadLetterEvent, Event, ExecutionEvent, KvEvent, RouteEvent, ScriptEvent, SecretEvent,
-    TriggerEvent,
+    TokenEvent, TriggerEvent,
 };
 
 /// The largest body of one event, bytes: a batch may hold no more.
@@ -133,6 +133,8 @@ kinds! {
     0x0401 "trigger_created" Trigger TriggerEvent::Created;
     0x0402 "trigger_changed" Trigger TriggerEvent::Changed;
     0x0405 "trigger_deleted" Trigger TriggerEvent::Deleted;
+    0x0501 "token_created" Token TokenEvent::Created;
+    0x0502 "token_deleted" Token TokenEvent::Deleted;
     0x0601 "secret_set" Secret SecretEvent::Set;
     0x0602 "secret_deleted" Secret SecretEvent::Deleted;
     0x0701 "kv_put" Kv KvEvent::Put;

@@ -58,6 +58,24 @@ impl Scopes {
         effective & scope.0 == scope.0
     }
 
+    /// Whether `scope` stands in this set itself; [`Scopes::grants`] says what follows from it.
+    #[must_use]
+    pub const fn contains(self, scope: Scopes) -> bool {
+        self.0 & scope.0 == scope.0
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn with(self, scope: Scopes) -> Scopes {
+        Scopes(self.0 | scope.0)
+    }
+
+    /// The scope with this name on the outside.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Scopes> {
+        Scopes::NAMES.iter().find(|(_, known)| *known == name).map(|(scope, _)| *scope)
+    }
+
     /// The names of the scopes in this set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Scopes::NAMES.iter().filter(move |(scope, _)| self.0 & scope.0 != 0).map(|(_, name)| *name)

@@ -17,6 +17,7 @@ pub mod registry;
 mod route;
 mod script;
 mod secret;
+mod token;
 mod trigger;
 
 pub use app::{AppChanged, AppCreated, AppDeleted, AppEvent};
@@ -35,6 +36,7 @@ pub use kv::{KvDeleted, KvEvent, KvPut};
 pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
 pub use script::{ImportedVersion, ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
+pub use token::{TokenCreated, TokenDeleted, TokenEvent};
 pub use trigger::{
     KvOps, Pattern, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,
 };
@@ -52,6 +54,8 @@ pub enum Event {
     Route(RouteEvent),
     /// Triggers.
     Trigger(TriggerEvent),
+    /// Tokens.
+    Token(TokenEvent),
     /// Secrets.
     Secret(SecretEvent),
     /// Mutations of keys.
@@ -69,7 +73,7 @@ impl Event {
         registry::by_number(codec::type_number(self)).unwrap_or(&registry::UNKNOWN)
     }
 
-    /// The app that the event belongs to (S6: every event belongs to exactly one).
+    /// The app that the event belongs to (S6: to exactly one; what is of the instance has [`AppId::INSTANCE`]).
     #[must_use]
     pub fn app(&self) -> AppId {
         match self {
@@ -83,6 +87,8 @@ impl Event {
             Event::Trigger(TriggerEvent::Created(e)) => e.app,
             Event::Trigger(TriggerEvent::Changed(e)) => e.app,
             Event::Trigger(TriggerEvent::Deleted(e)) => e.app,
+            Event::Token(TokenEvent::Created(e)) => e.app.unwrap_or(AppId::INSTANCE),
+            Event::Token(TokenEvent::Deleted(e)) => e.app.unwrap_or(AppId::INSTANCE),
             Event::Secret(SecretEvent::Set(e)) => e.app,
             Event::Secret(SecretEvent::Deleted(e)) => e.app,
             Event::Kv(KvEvent::Put(e)) => e.app,
@@ -106,7 +112,12 @@ impl Event {
     #[must_use]
     pub fn execution(&self) -> Option<ExecutionId> {
         match self {
-            Event::App(_) | Event::Script(_) | Event::Route(_) | Event::Trigger(_) | Event::Secret(_) => None,
+            Event::App(_)
+            | Event::Script(_)
+            | Event::Route(_)
+            | Event::Trigger(_)
+            | Event::Token(_)
+            | Event::Secret(_) => None,
             Event::Kv(KvEvent::Put(KvPut { writer, .. }) | KvEvent::Deleted(KvDeleted { writer, .. })) => {
                 match writer {
                     Writer::Execution { id, .. } => Some(*id),

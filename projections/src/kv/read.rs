@@ -235,6 +235,7 @@ impl KvView {
             | Event::Script(_)
             | Event::Route(_)
             | Event::Trigger(_)
+            | Event::Token(_)
             | Event::Secret(_)
             | Event::Execution(_)
             | Event::DeadLetter(_) => Err(ReadError::WrongEvent { lsn }),

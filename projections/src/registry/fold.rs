@@ -1,15 +1,15 @@
-//! The fold of the families `app`, `script`, `route`, `trigger` and `secret`.
+//! The fold of the families `app`, `script`, `route`, `trigger`, `token` and `secret`.
 
 use std::sync::Arc;
 
 use relive_log::events::{
     AppChanged, AppCreated, AppDeleted, AppEvent, RouteCreated, RouteDeleted, RouteEvent, ScriptDeleted,
-    ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, TriggerChanged, TriggerCreated,
-    TriggerDeleted, TriggerEvent,
+    ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, TokenCreated, TokenEvent,
+    TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
 };
-use relive_log::{AppId, Lsn};
+use relive_log::{AppId, Lsn, PrincipalId};
 
-use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Trigger};
+use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 use super::{RegistryView, RowKey};
 use crate::source::At;
 
@@ -90,6 +90,41 @@ impl RegistryView {
         }
     }
 
+    /// Folds one event of a token.
+    pub(crate) fn fold_token(&self, event: &TokenEvent, at: At) {
+        match event {
+            TokenEvent::Created(e) => self.token_created(e, at),
+            TokenEvent::Deleted(e) => self.tokens_deleted(&[e.token]),
+        }
+    }
+
+    /// A token of an app that is not there would outlive it for ever; one whose id or digest stands is void.
+    fn token_created(&self, event: &TokenCreated, at: At) {
+        let mut current = self.current.write();
+        let known =
+            current.tokens.contains_key(&event.token) || current.by_digest.contains_key(&event.digest);
+        if known || event.app.is_some_and(|app| !current.apps.contains_key(&app)) {
+            return;
+        }
+        let registry = Arc::make_mut(&mut current);
+        registry.by_digest.insert(event.digest, event.token);
+        registry.tokens.insert(event.token, Arc::new(token(event, at)));
+        self.dirty.lock().insert(RowKey::Token(event.token));
+    }
+
+    fn tokens_deleted(&self, gone: &[PrincipalId]) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut current = self.current.write();
+        let registry = Arc::make_mut(&mut current);
+        for id in gone {
+            let Some(token) = registry.tokens.remove(id) else { continue };
+            registry.by_digest.remove(&token.digest);
+            self.dirty.lock().insert(RowKey::Token(*id));
+        }
+    }
+
     /// Folds one event of a secret.
     pub(crate) fn fold_secret(&self, event: &SecretEvent, at: At) {
         match event {
@@ -114,8 +149,12 @@ impl RegistryView {
         self.dirty.lock().insert(RowKey::App(event.app));
     }
 
-    /// The app's entry goes, and with it everything in it. Its keys stay where they are: nothing leads to them.
+    /// The app's entry goes, and with it everything in it, and its tokens (S6). Its keys stay where they are: nothing
+    /// leads to them.
     fn app_deleted(&self, id: AppId) {
+        let of_app = |token: &&Arc<Token>| token.app == Some(id);
+        let tokens: Vec<PrincipalId> = self.now().tokens.values().filter(of_app).map(|t| t.id).collect();
+        self.tokens_deleted(&tokens);
         let mut current = self.current.write();
         let registry = Arc::make_mut(&mut current);
         let Some(app) = registry.apps.remove(&id) else { return };
@@ -182,6 +221,20 @@ fn script_deployed(app: &mut App, event: &ScriptDeployed, at: At) {
     script.current = event.version;
     script.versions.push(version);
     script.source = Arc::from(event.source.as_str());
+}
+
+fn token(event: &TokenCreated, at: At) -> Token {
+    Token {
+        id: event.token,
+        app: event.app,
+        name: event.name.clone(),
+        scopes: event.scopes,
+        digest: event.digest,
+        expires_at: event.expires_at,
+        created_at: at.time,
+        by: event.by.clone(),
+        lsn: at.lsn,
+    }
 }
 
 fn secret_set(app: &mut App, event: &SecretSet, at: At) {

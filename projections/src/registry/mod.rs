@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use relive_log::{AppId, RouteId, TriggerId};
+use relive_log::{AppId, PrincipalId, RouteId, TriggerId};
 
-pub use types::{App, Registry, Route, Script, ScriptVersion, Secret, Trigger};
+pub use types::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 
 /// A row of the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,7 @@ enum RowKey {
     Route(AppId, RouteId),
     Trigger(AppId, TriggerId),
     Secret(AppId, String),
+    Token(PrincipalId),
 }
 
 /// See the module.

@@ -6,6 +6,7 @@
 //! s | app | name     current version, all versions (positions)
 //! r | app | route    the route           t | app | trigger  the trigger
 //! x | app | name     highest version ever, and the live one (position)
+//! k | token          the token: digest, never its text
 //! ```
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use bincode::{Decode, Encode};
 use relive_log::events::{Event, Principal, ScriptEvent, SealedBytes, SecretEvent};
 use relive_log::{AppId, FramePos, Lsn, UnixMicros};
 
-use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Trigger};
+use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 use super::{RegistryView, RowKey};
 use crate::digest::Digest;
 use crate::error::ViewsError;
@@ -58,6 +59,7 @@ fn store_key(key: &RowKey) -> Vec<u8> {
         RowKey::Route(app, route) => rows::key(tag::ROUTE, &[app.as_bytes(), route.as_bytes()]),
         RowKey::Trigger(app, trigger) => rows::key(tag::TRIGGER, &[app.as_bytes(), trigger.as_bytes()]),
         RowKey::Secret(app, name) => rows::key(tag::SECRET, &[app.as_bytes(), name.as_bytes()]),
+        RowKey::Token(token) => rows::key(tag::TOKEN, &[token.as_bytes()]),
     }
 }
 
@@ -77,6 +79,7 @@ fn store_row(registry: &Registry, key: &RowKey) -> Option<Vec<u8>> {
             let live = app.secrets.get(name).map(live_secret);
             Some(rows::encode(&SecretRow { highest, live }))
         }
+        RowKey::Token(token) => registry.tokens.get(token).map(|token| rows::encode(&**token)),
     }
 }
 
@@ -115,6 +118,9 @@ impl RegistryView {
     /// Adds every row to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
         let registry = self.now();
+        for (id, token) in &registry.tokens {
+            digest.add(&store_key(&RowKey::Token(*id)), &rows::encode(&**token));
+        }
         for (id, app) in &registry.apps {
             let keys = std::iter::once(RowKey::App(*id))
                 .chain(app.scripts.keys().map(|name| RowKey::Script(*id, name.clone())))
@@ -144,6 +150,9 @@ impl RegistryView {
         let registry = Arc::make_mut(&mut current);
         if kind == tag::APP {
             return Ok(load_app(registry, id, value));
+        }
+        if kind == tag::TOKEN {
+            return Ok(load_token(registry, value));
         }
         let Some(app) = registry.apps.get_mut(&id) else { return Ok(None) };
         let app = Arc::make_mut(app);
@@ -175,6 +184,13 @@ fn load_app(registry: &mut Registry, id: AppId, value: &[u8]) -> Option<()> {
         secret_versions: Default::default(),
     };
     registry.apps.insert(id, Arc::new(app));
+    Some(())
+}
+
+fn load_token(registry: &mut Registry, value: &[u8]) -> Option<()> {
+    let token: Token = rows::decode(value)?;
+    registry.by_digest.insert(token.digest, token.id);
+    registry.tokens.insert(token.id, Arc::new(token));
     Some(())
 }
 
@@ -223,6 +239,7 @@ pub(crate) fn source_of(
         | Event::App(_)
         | Event::Route(_)
         | Event::Trigger(_)
+        | Event::Token(_)
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::Execution(_)
@@ -238,6 +255,7 @@ fn sealed_of(log: &dyn ValueSource, pos: FramePos, lsn: Lsn) -> Result<Option<Se
         | Event::Script(_)
         | Event::Route(_)
         | Event::Trigger(_)
+        | Event::Token(_)
         | Event::Kv(_)
         | Event::Execution(_)
         | Event::DeadLetter(_) => Ok(None),

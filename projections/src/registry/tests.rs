@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use relive_log::events::*;
-use relive_log::{Lsn, RouteId};
+use relive_log::{Lsn, PrincipalId, RouteId, UnixMicros};
 
 use crate::Views;
 use crate::tests::generator::*;
@@ -122,4 +122,29 @@ fn a_snapshot_that_somebody_holds_never_changes() {
     assert_eq!(after.app(app(0)).unwrap().scripts.len(), 1);
     let shared = |registry: &super::Registry| Arc::as_ptr(registry.app(app(1)).unwrap());
     assert_eq!(shared(&before), shared(&after), "only the app that changed is copied");
+}
+
+#[test]
+fn s6_tokens_are_found_by_digest_while_they_live_and_go_with_their_app() {
+    let id = |n| PrincipalId::from_bytes([n; 16]);
+    let mut events = vec![
+        app_created(app(0), "shop"),
+        token_created(Some(app(0)), id(1), 1),
+        token_created(None, id(2), 2),
+        token_created(Some(app(1)), id(3), 3),
+        token_created(None, id(4), 2),
+    ];
+    let registry = after(events.clone()).registry();
+    let found = |registry: &crate::Registry, digest: u8, now| {
+        registry.live_token(&[digest; 32], UnixMicros(now)).map(|token| token.id)
+    };
+    assert_eq!(found(&registry, 1, 999_999), Some(id(1)));
+    assert_eq!(found(&registry, 1, 1_000_000), None, "expired, to the microsecond");
+    assert_eq!(found(&registry, 2, 0), Some(id(2)), "the first with a digest keeps it");
+    assert_eq!(found(&registry, 3, 0), None, "its app is not there");
+    events.push(app_deleted());
+    let registry = after(events.clone()).registry();
+    assert_eq!((found(&registry, 1, 0), found(&registry, 2, 0)), (None, Some(id(2))));
+    events.push(Event::Token(TokenEvent::Deleted(TokenDeleted { app: None, token: id(2), by: someone() })));
+    assert!(after(events).registry().tokens.is_empty());
 }

@@ -1,4 +1,4 @@
-//! The configuration of every app: scripts, routes, triggers, secrets.
+//! The configuration of every app: scripts, routes, triggers, secrets; and the tokens.
 //!
 //! Owns: [`Registry`] and what it holds. A registry is an immutable snapshot; a change makes a new one in which
 //! only the app that changed is new. Never does: match routes, judge names.
@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use relive_log::events::{Principal, RouteSpec, SealedBytes, TriggerSpec};
-use relive_log::{AppId, FramePos, Lsn, RouteId, TriggerId, UnixMicros};
+use relive_log::events::{Principal, RouteSpec, Scopes, SealedBytes, TriggerSpec};
+use relive_log::{AppId, FramePos, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
 /// All apps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct Registry {
     pub apps: BTreeMap<AppId, Arc<App>>,
     /// By slug.
     pub by_slug: BTreeMap<String, AppId>,
+    /// Tokens by id, expired ones included.
+    pub tokens: BTreeMap<PrincipalId, Arc<Token>>,
+    /// Their ids by digest.
+    pub(super) by_digest: BTreeMap<[u8; 32], PrincipalId>,
 }
 
 impl Registry {
@@ -30,6 +34,14 @@ impl Registry {
     #[must_use]
     pub fn app_by_slug(&self, slug: &str) -> Option<&Arc<App>> {
         self.by_slug.get(slug).and_then(|app| self.apps.get(app))
+    }
+
+    /// The token whose text has this SHA-256, if it is live at `now`. Whoever finds it by timing the look-up has
+    /// learnt about digests, which lead to no text.
+    #[must_use]
+    pub fn live_token(&self, digest: &[u8; 32], now: UnixMicros) -> Option<&Arc<Token>> {
+        let token = self.by_digest.get(digest).and_then(|id| self.tokens.get(id))?;
+        token.is_live(now).then_some(token)
     }
 }
 
@@ -156,6 +168,43 @@ pub struct Trigger {
     pub created_at: UnixMicros,
     /// The last event that changed it.
     pub lsn: Lsn,
+}
+
+/// One token. Its text stands nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Token {
+    /// Its id, and that of the principal that acts with it.
+    pub id: PrincipalId,
+    /// The app that it is bound to; `None`: it is good for every app.
+    pub app: Option<AppId>,
+    /// A name for people.
+    pub name: String,
+    /// What it allows.
+    pub scopes: Scopes,
+    /// SHA-256 of its text.
+    pub digest: [u8; 32],
+    /// From then on it is no longer live.
+    pub expires_at: Option<UnixMicros>,
+    /// When it was made.
+    pub created_at: UnixMicros,
+    /// By whom.
+    pub by: Principal,
+    /// Its `token_created` event.
+    pub lsn: Lsn,
+}
+
+impl Token {
+    /// Whether it opens anything at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: UnixMicros) -> bool {
+        self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+
+    /// Who acts with it.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        Principal { id: self.id, name: self.name.clone(), scopes: self.scopes }
+    }
 }
 
 /// One live secret.

@@ -16,7 +16,7 @@ pub(crate) struct Op {
     flag: bool,
 }
 
-const KINDS: u8 = 40;
+const KINDS: u8 = 41;
 
 /// Batches of one to five events.
 pub(crate) fn history(batches: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
@@ -45,6 +45,18 @@ pub(crate) fn trigger(n: u8) -> TriggerId {
 
 pub(crate) fn someone() -> Principal {
     Principal { id: PrincipalId::from_bytes([9; 16]), name: "someone".into(), scopes: Scopes::APP_ADMIN }
+}
+
+pub(crate) fn token_created(app: Option<AppId>, token: PrincipalId, digest: u8) -> Event {
+    Event::Token(TokenEvent::Created(TokenCreated {
+        app,
+        token,
+        name: "ci".into(),
+        scopes: Scopes::APP_READ,
+        digest: [digest; 32],
+        expires_at: Some(UnixMicros(1_000_000)),
+        by: someone(),
+    }))
 }
 
 pub(crate) fn put(app: AppId, collection: &str, key: &str, value: &str) -> Event {
@@ -240,6 +252,7 @@ impl Op {
                     DeadLetterRedriven { app, letter: letter(self.what), execution: id, by: someone() };
                 Event::DeadLetter(DeadLetterEvent::Redriven(event))
             }
+            33 => self.token(app),
             32 => Event::Execution(ExecutionEvent::AloneEnded(AloneEnded { app, execution: id, attempt })),
             _ => Event::Execution(ExecutionEvent::DepthExceeded(Box::new(DepthExceeded {
                 app,
@@ -251,6 +264,15 @@ impl Op {
                 script: "deep".into(),
                 source,
             }))),
+        }
+    }
+
+    fn token(&self, app: AppId) -> Event {
+        let id = PrincipalId::from_bytes([self.who + 120; 16]);
+        let of = self.flag.then_some(app);
+        match self.what {
+            0..6 => token_created(of, id, self.what),
+            _ => Event::Token(TokenEvent::Deleted(TokenDeleted { app: of, token: id, by: someone() })),
         }
     }
 

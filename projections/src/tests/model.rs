@@ -32,6 +32,7 @@ impl Model {
                     | Event::Script(_)
                     | Event::Route(_)
                     | Event::Trigger(_)
+                    | Event::Token(_)
                     | Event::Secret(_)
                     | Event::Execution(_)
                     | Event::DeadLetter(_) => continue,

@@ -18,6 +18,7 @@ mod routes;
 mod scripts;
 mod secrets;
 mod serve;
+mod tokens;
 mod triggers;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Command {
     Trigger(triggers::Triggers),
     /// Secrets
     Secret(secrets::Secrets),
+    /// Tokens and what they allow
+    Token(tokens::Tokens),
     /// Run a script directly
     Invoke(invoke::Invoke),
     /// Keys and values, now or as of any moment
@@ -89,6 +92,7 @@ pub(crate) fn run() -> u8 {
         Command::Route(command) => (command.remote.json, routes::run(&command)),
         Command::Trigger(command) => (command.remote.json, triggers::run(&command)),
         Command::Secret(command) => (command.remote.json, secrets::run(&command)),
+        Command::Token(command) => (command.remote.json, tokens::run(&command)),
         Command::Invoke(command) => (command.remote.json, invoke::run(&command)),
         Command::Kv(command) => (command.remote.json, kv::run(&command)),
         Command::Exec(command) => (command.remote.json, exec::run(&command)),

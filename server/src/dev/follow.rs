@@ -79,6 +79,7 @@ impl Follower {
             | Event::Script(_)
             | Event::Route(_)
             | Event::Trigger(_)
+            | Event::Token(_)
             | Event::Secret(_)
             | Event::Kv(_) => {}
         }

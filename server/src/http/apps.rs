@@ -13,6 +13,7 @@ use relive_projections::{App, Views};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::{PAGING, Page};
 use super::query::Query;
@@ -52,13 +53,14 @@ fn shown(app: &App, views: &Views) -> Value {
     })
 }
 
-/// `GET /apps`
-pub(crate) async fn list(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
+/// `GET /apps`: those that the caller may see.
+pub(crate) async fn list(State(shared): Ctx, caller: Caller, RawQuery(query): RawQuery) -> ApiResult {
     let query = Query::parse(query.as_deref(), &PAGING)?;
-    let page = Page::of(&shared, &query, "apps", None)?;
+    let page = Page::of(&shared, &query, "apps", caller.app)?;
     let (registry, now) = shared.registry().await?;
     let node = shared.node().await?;
-    let apps = registry.by_slug.values().filter_map(|id| registry.apps.get(id));
+    let apps =
+        registry.by_slug.values().filter(|id| caller.sees(**id)).filter_map(|id| registry.apps.get(id));
     Ok(page.answer_sorted(
         &shared,
         apps,
@@ -69,11 +71,16 @@ pub(crate) async fn list(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
 }
 
 /// `POST /apps`
-pub(crate) async fn create(State(shared): Ctx, RawQuery(query): RawQuery, body: Body) -> ApiResult {
+pub(crate) async fn create(
+    State(shared): Ctx,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let new: NewApp = body::object(body).await?;
     let slug = new.slug.clone();
-    let done = shared.submit(Command::CreateApp { slug: new.slug, name: new.name }).await?;
+    let done = shared.submit(&caller, Command::CreateApp { slug: new.slug, name: new.name }).await?;
     let (app, _) = shared.app(&slug).await?;
     let mut answer = shown(&app, shared.node().await?.views());
     if let Value::Object(fields) = &mut answer {
@@ -96,6 +103,7 @@ pub(crate) async fn show(
 /// `PATCH /apps/{app}`
 pub(crate) async fn change(
     State(shared): Ctx,
+    caller: Caller,
     Path(slug): Path<String>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -110,7 +118,7 @@ pub(crate) async fn change(
         .with("field", "paused"));
     }
     if let Some(name) = change.name {
-        shared.submit(Command::ChangeApp { slug: slug.clone(), name }).await?;
+        shared.submit(&caller, Command::ChangeApp { slug: slug.clone(), name }).await?;
     }
     let (app, _) = shared.app(&slug).await?;
     Ok(Json(shown(&app, shared.node().await?.views())).into_response())
@@ -119,11 +127,12 @@ pub(crate) async fn change(
 /// `DELETE /apps/{app}`
 pub(crate) async fn delete(
     State(shared): Ctx,
+    caller: Caller,
     Path(slug): Path<String>,
     RawQuery(query): RawQuery,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
-    shared.submit(Command::DeleteApp { slug }).await?;
+    shared.submit(&caller, Command::DeleteApp { slug }).await?;
     Ok(no_content())
 }
 

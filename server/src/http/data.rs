@@ -13,12 +13,12 @@ use hyper::{Request, StatusCode};
 use relive_engine::node::{Accepted, Delivery, Node, Outcome, Reply, RouteCall, RouteMatch};
 use relive_engine::refusal::SubmitError;
 use relive_engine::script;
+use relive_log::ExecutionId;
 use relive_log::events::DispatchMode;
-use relive_log::{ExecutionId, RouteId};
-use relive_projections::App;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::auth::{TokenFinder, UserHeaders};
 use super::error::{ApiError, ApiResult, ErrorCode, Plane};
 use super::shared::{Shared, stopped};
 use super::{EXECUTION_HEADER, LSN_HEADER, body, query, rfc3339};
@@ -81,46 +81,35 @@ impl DataPlane {
         };
         let max = node.settings().request_body_max;
         let bytes = body::read(incoming, max, "RELIVE_MAX_REQUEST_BODY").await?;
+        let finder = TokenFinder {
+            instance: &self.0.parts.token,
+            registry: &registry,
+            app: app.id,
+            now: crate::clock::now(),
+        };
+        let UserHeaders { headers, principal } = finder.take(&parts.headers);
         let request = script::Request {
             method: parts.method.as_str().to_owned(),
             path: rest.to_owned(),
             params,
             query: parts.uri.query().map(query::pairs).unwrap_or_default(),
-            headers: self.headers(&parts.headers),
+            headers,
             body: bytes.into(),
         };
         let mode = app.routes.get(&route).map_or(DispatchMode::Sync, |route| route.spec.mode);
+        let call = RouteCall { app: Arc::clone(app), route, request, principal };
         match mode {
-            DispatchMode::Sync => self.sync(node, app, route, request).await,
-            DispatchMode::Async => self.later(node, app, route, request).await,
+            DispatchMode::Sync => self.sync(node, call).await,
+            DispatchMode::Async => self.later(node, call).await,
         }
     }
 
-    /// Headers as text; values that hold the live instance token are taken away, and make no principal (D9).
-    fn headers(&self, headers: &hyper::HeaderMap) -> Vec<(String, String)> {
-        let token = &self.0.parts.token;
-        headers
-            .iter()
-            .filter(|(_, value)| !token.in_header(value.as_bytes()))
-            .map(|(name, value)| {
-                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            })
-            .collect()
-    }
-
-    async fn sync(
-        &self,
-        node: &Arc<Node>,
-        app: &Arc<App>,
-        route: RouteId,
-        request: script::Request,
-    ) -> ApiResult {
+    async fn sync(&self, node: &Arc<Node>, call: RouteCall) -> ApiResult {
         let (send, receive) = oneshot::channel();
         let reply = Box::new(move |outcome: Outcome| match send.send(outcome) {
             Ok(()) => Delivery::Delivered,
             Err(_) => Delivery::Gone,
         });
-        let call = RouteCall { app: Arc::clone(app), route, request, principal: None };
         let execution = node.call(call, reply).map_err(|error| ApiError::of_submit(error, Plane::Data))?;
         let guard = CallerGuard::new(Arc::clone(node), execution);
         let outcome = receive.await;
@@ -165,15 +154,8 @@ impl DataPlane {
         answer
     }
 
-    async fn later(
-        &self,
-        node: &Arc<Node>,
-        app: &Arc<App>,
-        route: RouteId,
-        request: script::Request,
-    ) -> ApiResult {
+    async fn later(&self, node: &Arc<Node>, call: RouteCall) -> ApiResult {
         let (send, receive) = oneshot::channel::<Result<Accepted, SubmitError>>();
-        let call = RouteCall { app: Arc::clone(app), route, request, principal: None };
         node.call_async(call, Box::new(move |result| drop(send.send(result))));
         let accepted = receive.await.map_err(|_| stopped())?;
         let accepted = accepted.map_err(|error| ApiError::of_submit(error, Plane::Data))?;

@@ -12,10 +12,12 @@ use hyper::StatusCode;
 use relive_engine::command::{Answer, Command, RedriveVersion};
 use relive_engine::node::Node;
 use relive_log::LetterId;
+use relive_log::events::Scopes;
 use relive_projections::{App, LetterFilter, LetterRow, Resolution};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode, Plane};
 use super::page::Page;
 use super::query::Query;
@@ -102,9 +104,10 @@ fn parse(id: &str) -> ApiResult<LetterId> {
     id.parse().map_err(|_| ApiError::not_found("dead letter", id))
 }
 
-/// `GET /apps/{app}/dead-letters/{id}`: with its input.
+/// `GET /apps/{app}/dead-letters/{id}`: with its input, for who may see inputs (`log:read`).
 pub(crate) async fn show(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> ApiResult {
@@ -119,8 +122,10 @@ pub(crate) async fn show(
         .ok_or_else(|| ApiError::not_found("dead letter", &id))?;
     shared.seen().await?;
     let mut answer = shown(&app, &row);
-    let input = blocking(move || input(&node, &row)).await?;
-    answer.insert("input".into(), input);
+    if caller.may(Scopes::LOG_READ) {
+        let input = blocking(move || input(&node, &row)).await?;
+        answer.insert("input".into(), input);
+    }
     Ok(Json(answer).into_response())
 }
 
@@ -140,6 +145,7 @@ struct Redrive {
 /// `POST /apps/{app}/dead-letters/{id}/redrive`
 pub(crate) async fn redrive(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -147,7 +153,7 @@ pub(crate) async fn redrive(
     Query::parse(query.as_deref(), &[])?;
     let asked: Redrive = body::optional(body, body::SMALL_MAX, "the limit of this request").await?;
     let version = version(asked.version.as_ref())?;
-    let done = shared.submit(Command::Redrive { app, letter: parse(&id)?, version }).await?;
+    let done = shared.submit(&caller, Command::Redrive { app, letter: parse(&id)?, version }).await?;
     let Answer::Execution(execution) = done.answer else {
         return Err(ApiError::new(ErrorCode::Internal, "the redrive has no execution"));
     };

@@ -7,9 +7,11 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
 use relive_engine::command::{Answer, Change, Command, DeployMode, DeployPlan, MissingApp, Others};
+use relive_log::events::Scopes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult};
 use super::query::Query;
 use super::{Ctx, body};
@@ -33,6 +35,7 @@ struct Deploy {
 /// `POST /apps/{app}/deploy`
 pub(crate) async fn deploy(
     State(shared): Ctx,
+    caller: Caller,
     Path(slug): Path<String>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -65,13 +68,14 @@ pub(crate) async fn deploy(
             return Err(script.error(asked.manifest.as_str(), message).into());
         }
     }
-    let plan = plan(manifest, scripts, &asked);
-    let done = shared.submit(Command::Deploy { app: slug, plan }).await?;
+    let plan = plan(manifest, scripts, &asked, &caller);
+    let done = shared.submit(&caller, Command::Deploy { app: slug, plan }).await?;
     let changes = match done.answer {
         Answer::Changes(changes) => changes,
         Answer::Done
         | Answer::Route(_)
         | Answer::Trigger(_)
+        | Answer::Token(_)
         | Answer::Version(_)
         | Answer::Key(_)
         | Answer::Execution(_) => Vec::new(),
@@ -80,14 +84,14 @@ pub(crate) async fn deploy(
     Ok(Json(json!({"changes": shown, "lsn": done.lsn, "dry_run": asked.dry_run})).into_response())
 }
 
-fn plan(manifest: Manifest, scripts: Vec<(String, String)>, asked: &Deploy) -> DeployPlan {
+fn plan(manifest: Manifest, scripts: Vec<(String, String)>, asked: &Deploy, caller: &Caller) -> DeployPlan {
     DeployPlan {
         scripts,
         routes: manifest.routes,
         triggers: manifest.triggers,
         others: if asked.prune { Others::Prune } else { Others::Keep },
         mode: if asked.dry_run { DeployMode::DryRun } else { DeployMode::Apply },
-        missing_app: MissingApp::Create,
+        missing_app: if caller.may(Scopes::INSTANCE_ADMIN) { MissingApp::Create } else { MissingApp::Refuse },
     }
 }
 

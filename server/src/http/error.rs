@@ -24,6 +24,7 @@ pub(crate) enum ErrorCode {
     Crashed,
     Duplicate,
     FanOut,
+    Forbidden,
     InTheFuture,
     Internal,
     Invalid,
@@ -57,7 +58,7 @@ pub(crate) enum ErrorCode {
 
 impl ErrorCode {
     /// Every code with its name and status.
-    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 38] = [
+    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 39] = [
         (ErrorCode::BadCursor, "bad_cursor", 422),
         (ErrorCode::BadResponse, "bad_response", 502),
         (ErrorCode::BelowHorizon, "below_horizon", 410),
@@ -67,6 +68,7 @@ impl ErrorCode {
         (ErrorCode::Crashed, "crashed", 500),
         (ErrorCode::Duplicate, "duplicate", 409),
         (ErrorCode::FanOut, "fan_out", 507),
+        (ErrorCode::Forbidden, "forbidden", 403),
         (ErrorCode::InTheFuture, "in_the_future", 422),
         (ErrorCode::Internal, "internal", 500),
         (ErrorCode::Invalid, "invalid", 422),
@@ -247,6 +249,7 @@ impl ApiError {
         match refusal {
             Refusal::NotFound { what, .. } => ApiError::new(ErrorCode::NotFound, text).with("what", what),
             Refusal::Exists { what, .. } => ApiError::new(ErrorCode::Duplicate, text).with("what", what),
+            Refusal::Forbidden { scope } => ApiError::new(ErrorCode::Forbidden, text).with("scope", scope),
             Refusal::Conflict { code, .. } => {
                 ApiError { name: code, ..ApiError::new(ErrorCode::Conflict, text) }
             }

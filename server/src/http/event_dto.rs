@@ -6,7 +6,7 @@
 use relive_log::events::{
     AfterFailure, AppEvent, AttemptRecord, CallOutcome, CallRecord, DeadLetterEvent, Event, ExecutionEvent,
     HeaderRecord, ImportedVersion, Input, KvEvent, OutputRecord, Principal, ReadRecord, RequestRecord,
-    RouteEvent, ScriptEvent, SecretEvent, TriggerEvent, Writer,
+    RouteEvent, ScriptEvent, SecretEvent, TokenEvent, TriggerEvent, Writer,
 };
 use relive_log::{Lsn, UnixMicros};
 use serde_json::{Map, Value, json};
@@ -30,6 +30,7 @@ fn data(event: &Event) -> Value {
         Event::Script(event) => script(event),
         Event::Route(event) => route(event),
         Event::Trigger(event) => trigger(event),
+        Event::Token(event) => token(event),
         Event::Secret(event) => secret(event),
         Event::Kv(event) => kv(event),
         Event::Execution(event) => execution(event),
@@ -82,6 +83,19 @@ fn trigger(event: &TriggerEvent) -> Value {
             json!({"id": e.trigger, "trigger": dto::trigger_spec(&e.spec), "by": by(&e.by)})
         }
         TriggerEvent::Deleted(e) => json!({"id": e.trigger, "by": by(&e.by)}),
+    }
+}
+
+fn token(event: &TokenEvent) -> Value {
+    match event {
+        TokenEvent::Created(e) => json!({
+            "id": e.token,
+            "name": e.name,
+            "scopes": e.scopes.names().collect::<Vec<_>>(),
+            "expires_at": dto::maybe_time(e.expires_at),
+            "by": by(&e.by),
+        }),
+        TokenEvent::Deleted(e) => json!({"id": e.token, "by": by(&e.by)}),
     }
 }
 

@@ -9,11 +9,12 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use relive_engine::node::{Delivery, DirectRun, Outcome, Reply};
-use relive_log::events::{Principal, SharedBytes};
+use relive_log::events::SharedBytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, Internals, Plane};
 use super::query::Query;
 use super::shared::stopped;
@@ -35,6 +36,7 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D
 /// `POST /apps/{app}/scripts/{name}/execute`
 pub(crate) async fn execute(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, script)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -49,7 +51,7 @@ pub(crate) async fn execute(
         Ok(()) => Delivery::Delivered,
         Err(_) => Delivery::Gone,
     });
-    let run = DirectRun { app, script, payload, principal: Principal::instance() };
+    let run = DirectRun { app, script, payload, principal: caller.principal };
     let execution =
         node.run_direct(run, reply).map_err(|error| ApiError::of_submit(error, Plane::Control))?;
     let guard = CallerGuard::new(node, execution);

@@ -209,6 +209,7 @@ impl Ended {
                 | Event::Script(_)
                 | Event::Route(_)
                 | Event::Trigger(_)
+                | Event::Token(_)
                 | Event::Secret(_)
                 | Event::Execution(_)
                 | Event::DeadLetter(_) => {}

@@ -108,6 +108,7 @@ impl Writers<'_> {
             | Event::Script(_)
             | Event::Route(_)
             | Event::Trigger(_)
+            | Event::Token(_)
             | Event::Secret(_)
             | Event::Execution(_)
             | Event::DeadLetter(_) => {

@@ -12,6 +12,7 @@ use relive_engine::command::{Answer, Command, Committed, Condition};
 use relive_log::Lsn;
 use serde_json::json;
 
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::kv_reads::etag;
 use super::query::Query;
@@ -52,6 +53,7 @@ fn answer(done: &Committed) -> axum::response::Response {
         Answer::Done
         | Answer::Route(_)
         | Answer::Trigger(_)
+        | Answer::Token(_)
         | Answer::Version(_)
         | Answer::Changes(_)
         | Answer::Execution(_) => done.lsn,
@@ -63,6 +65,7 @@ fn answer(done: &Committed) -> axum::response::Response {
 /// `PUT /apps/{app}/kv/{collection}/{key}`
 pub(crate) async fn put(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, collection, key)): Path<(String, String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -75,20 +78,21 @@ pub(crate) async fn put(
     // Parsed to be refused if it is no JSON; stored as it was sent.
     let _json = body::parse(&bytes)?;
     let value = bytes.trim_ascii().into();
-    let done = shared.submit(Command::PutKey { app, collection, key, value, condition }).await?;
+    let done = shared.submit(&caller, Command::PutKey { app, collection, key, value, condition }).await?;
     Ok(answer(&done))
 }
 
 /// `DELETE /apps/{app}/kv/{collection}/{key}`
 pub(crate) async fn delete(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, collection, key)): Path<(String, String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let condition = condition(&headers)?;
-    let done = shared.submit(Command::DeleteKey { app, collection, key, condition }).await?;
+    let done = shared.submit(&caller, Command::DeleteKey { app, collection, key, condition }).await?;
     let version = answer(&done);
     Ok(version)
 }

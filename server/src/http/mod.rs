@@ -26,10 +26,12 @@ mod outbox;
 mod page;
 mod query;
 mod routes;
+mod scopes;
 mod scripts;
 mod secrets;
 mod serve;
 mod shared;
+mod tokens;
 mod triggers;
 
 use std::sync::Arc;
@@ -38,7 +40,7 @@ use axum::Router;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use hyper::header::HeaderName;
 
 pub(crate) use auth::Token;
@@ -65,9 +67,11 @@ pub(crate) fn control_plane(shared: Arc<Shared>) -> Router {
         .merge(kv_routes())
         .merge(work_routes())
         .route("/instance", get(instance::show))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::delete))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require));
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), scopes::gate));
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

@@ -11,6 +11,7 @@ use relive_engine::command::{Answer, Command};
 use relive_log::RouteId;
 
 use super::apps::no_content;
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::{PAGING, Page};
 use super::query::Query;
@@ -38,6 +39,7 @@ pub(crate) async fn list(
 /// `POST /apps/{app}/routes`
 pub(crate) async fn create(
     State(shared): Ctx,
+    caller: Caller,
     Path(slug): Path<String>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -45,7 +47,7 @@ pub(crate) async fn create(
     Query::parse(query.as_deref(), &[])?;
     let value = body::json(body, body::SMALL_MAX, "the limit of this request").await?;
     let spec = manifest::parse_route(&value, shared.node().await?.settings().retry)?;
-    let done = shared.submit(Command::CreateRoute { app: slug.clone(), spec }).await?;
+    let done = shared.submit(&caller, Command::CreateRoute { app: slug.clone(), spec }).await?;
     let Answer::Route(id) = done.answer else {
         return Err(ApiError::new(ErrorCode::Internal, "the new route has no id"));
     };
@@ -69,10 +71,11 @@ pub(crate) async fn show(
 /// `DELETE /apps/{app}/routes/{id}`
 pub(crate) async fn delete(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
-    shared.submit(Command::DeleteRoute { app, route: parse(&id)? }).await?;
+    shared.submit(&caller, Command::DeleteRoute { app, route: parse(&id)? }).await?;
     Ok(no_content())
 }

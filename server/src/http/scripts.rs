@@ -17,6 +17,7 @@ use relive_projections::{Script, ScriptVersion};
 use serde_json::{Value, json};
 
 use super::apps::no_content;
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::{PAGING, Page};
 use super::query::Query;
@@ -97,6 +98,7 @@ fn source_of(node: &Node, version: &ScriptVersion) -> ApiResult<Arc<str>> {
         | Event::Script(ScriptEvent::Deleted(_))
         | Event::Route(_)
         | Event::Trigger(_)
+        | Event::Token(_)
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::Execution(_)
@@ -110,6 +112,7 @@ fn source_of(node: &Node, version: &ScriptVersion) -> ApiResult<Arc<str>> {
 /// `PUT /apps/{app}/scripts/{name}`
 pub(crate) async fn put(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -120,7 +123,7 @@ pub(crate) async fn put(
     let source = String::from_utf8(bytes.to_vec())
         .map_err(|_| ApiError::new(ErrorCode::Invalid, "the source is not UTF-8"))?;
     let command = Command::PutScript { app: app.clone(), name: name.clone(), source };
-    let done = shared.submit(command).await?;
+    let done = shared.submit(&caller, command).await?;
     let (app, _) = shared.app(&app).await?;
     let script = app.scripts.get(&name).ok_or_else(|| ApiError::not_found("script", &name))?;
     let number = match done.answer {
@@ -128,6 +131,7 @@ pub(crate) async fn put(
         Answer::Done
         | Answer::Route(_)
         | Answer::Trigger(_)
+        | Answer::Token(_)
         | Answer::Key(_)
         | Answer::Changes(_)
         | Answer::Execution(_) => script.current,
@@ -147,11 +151,12 @@ pub(crate) async fn put(
 /// `DELETE /apps/{app}/scripts/{name}`
 pub(crate) async fn delete(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
-    shared.submit(Command::DeleteScript { app, name }).await?;
+    shared.submit(&caller, Command::DeleteScript { app, name }).await?;
     Ok(no_content())
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::apps::no_content;
+use super::auth::Caller;
 use super::error::ApiResult;
 use super::page::{PAGING, Page};
 use super::query::Query;
@@ -52,18 +53,21 @@ pub(crate) async fn list(
 /// `PUT /apps/{app}/secrets/{name}`
 pub(crate) async fn put(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let secret: NewSecret = body::object(body).await?;
-    let done = shared.submit(Command::SetSecret { app, name: name.clone(), value: secret.value }).await?;
+    let done =
+        shared.submit(&caller, Command::SetSecret { app, name: name.clone(), value: secret.value }).await?;
     let version = match done.answer {
         Answer::Version(version) => Some(version),
         Answer::Done
         | Answer::Route(_)
         | Answer::Trigger(_)
+        | Answer::Token(_)
         | Answer::Key(_)
         | Answer::Changes(_)
         | Answer::Execution(_) => None,
@@ -74,10 +78,11 @@ pub(crate) async fn put(
 /// `DELETE /apps/{app}/secrets/{name}`
 pub(crate) async fn delete(
     State(shared): Ctx,
+    caller: Caller,
     Path((app, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
-    shared.submit(Command::DeleteSecret { app, name }).await?;
+    shared.submit(&caller, Command::DeleteSecret { app, name }).await?;
     Ok(no_content())
 }

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use relive_engine::command::{Command, Committed};
 use relive_engine::node::Node;
-use relive_log::events::Principal;
 use relive_log::{Lsn, UnixMicros};
 use relive_projections::{App, Registry};
 use tokio::sync::{oneshot, watch};
 
-use super::auth::Token;
+use super::auth::{Caller, Token};
 use super::cursor::CursorKey;
 use super::error::{ApiError, ApiResult, ErrorCode, Internals, Plane};
 
@@ -134,11 +133,11 @@ impl Shared {
         Ok((Arc::clone(app), lsn))
     }
 
-    /// Carries a command out on the instance token's behalf; answers when it is durable.
-    pub(crate) async fn submit(&self, command: Command) -> ApiResult<Committed> {
+    /// Carries a command out on a caller's behalf; answers when it is durable.
+    pub(crate) async fn submit(&self, caller: &Caller, command: Command) -> ApiResult<Committed> {
         let node = self.node().await?;
         let (done, wait) = oneshot::channel();
-        node.submit(command, &Principal::instance(), Box::new(move |result| drop(done.send(result))));
+        node.submit(command, &caller.principal, Box::new(move |result| drop(done.send(result))));
         match wait.await {
             Ok(result) => result.map_err(|error| ApiError::of_submit(error, Plane::Control)),
             Err(_) => Err(stopped()),

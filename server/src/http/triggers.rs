@@ -12,6 +12,7 @@ use relive_log::TriggerId;
 use relive_projections::App;
 
 use super::apps::no_content;
+use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::{PAGING, Page};
 use super::query::Query;
@@ -42,6 +43,7 @@ pub(crate) async fn list(
 /// `POST /apps/{app}/triggers`
 pub(crate) async fn create(
     State(shared): Ctx,
+    caller: Caller,
     Path(slug): Path<String>,
     RawQuery(query): RawQuery,
     body: Body,
@@ -49,7 +51,7 @@ pub(crate) async fn create(
     Query::parse(query.as_deref(), &[])?;
     let value = body::json(body, body::SMALL_MAX, "the limit of this request").await?;
     let spec = manifest::parse_trigger(&value, shared.node().await?.settings().retry)?;
-    let done = shared.submit(Command::CreateTrigger { app: slug.clone(), spec }).await?;
+    let done = shared.submit(&caller, Command::CreateTrigger { app: slug.clone(), spec }).await?;
     let Answer::Trigger(id) = done.answer else {
         return Err(ApiError::new(ErrorCode::Internal, "the new trigger has no id"));
     };
@@ -79,12 +81,13 @@ pub(crate) async fn change(State(_): Ctx, Path(_): Path<(String, String)>) -> Ap
 /// `DELETE /apps/{app}/triggers/{id}`: by id or name.
 pub(crate) async fn delete(
     State(shared): Ctx,
+    caller: Caller,
     Path((slug, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let (app, _) = shared.app(&slug).await?;
     let trigger = find(&app, &id).ok_or_else(|| ApiError::not_found("trigger", &id))?;
-    shared.submit(Command::DeleteTrigger { app: slug, trigger }).await?;
+    shared.submit(&caller, Command::DeleteTrigger { app: slug, trigger }).await?;
     Ok(no_content())
 }

@@ -93,7 +93,31 @@ fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
     ];
     all.extend(route_samples());
     all.extend(trigger_samples());
+    all.extend(token_samples());
     all
+}
+
+fn token_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let token = PrincipalId::from_bytes([0x77; 16]);
+    let created = |app, expires_at| {
+        let (name, scopes, digest) = ("ci".to_owned(), Scopes::APP_ADMIN, [0xcd; 32]);
+        Event::Token(TokenEvent::Created(TokenCreated {
+            app,
+            token,
+            name,
+            scopes,
+            digest,
+            expires_at,
+            by: person(),
+        }))
+    };
+    let deleted = |app| Event::Token(TokenEvent::Deleted(TokenDeleted { app, token, by: person() }));
+    vec![
+        ("token_created", "of_an_app", created(Some(APP), Some(AT))),
+        ("token_created", "of_the_instance", created(None, None)),
+        ("token_deleted", "of_an_app", deleted(Some(APP))),
+        ("token_deleted", "of_the_instance", deleted(None)),
+    ]
 }
 
 fn route_samples() -> Vec<(&'static str, &'static str, Event)> {
