@@ -1,7 +1,8 @@
 //! Every error of the log, with the evidence that it was judged by.
 //!
 //! Owns: [`OpenError`] (a start that did not happen), [`AppendError`] (a batch that was not taken),
-//! [`ReadError`] (a read that found no sound frame), [`Poisoned`] (the end of this writer). Never does: log,
+//! [`ReadError`] (a read that found no sound frame), [`SnapshotError`] (a snapshot or a cut that was not made),
+//! [`Poisoned`] (the end of this writer). Never does: log,
 //! retry, or exit; the caller does, once.
 
 use std::io;
@@ -153,6 +154,30 @@ pub enum ReadError {
         /// The first LSN that the log still holds.
         first: Lsn,
     },
+    /// The frame was cut with the beginning of the log, and nothing kept the event.
+    #[error("frame at {pos} was cut: the log begins at LSN {first}")]
+    Cut {
+        /// What was asked for.
+        pos: FramePos,
+        /// The first LSN that the log still holds.
+        first: Lsn,
+    },
+    /// The base, which holds what is left of the events below the log's start, is damaged.
+    #[error("{path} is damaged: {check}")]
+    DamagedSnapshot {
+        /// Which file.
+        path: PathBuf,
+        /// The first check that failed.
+        check: String,
+    },
+    /// The base could not be read.
+    #[error("{path} cannot be read: {message}")]
+    Snapshot {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
     /// The bytes on disk are not the bytes that were written. They are never served.
     #[error("frame at {pos} is damaged: {check}")]
     Damaged {
@@ -187,4 +212,81 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why a snapshot, or a cut of the log, was not made, or not read. Only after `Poisoned` is the log affected.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A snapshot of what is not durable would be a lie.
+    #[error("LSN {lsn} is not durable; durable is LSN {durable}")]
+    NotDurable {
+        /// As of which LSN.
+        lsn: Lsn,
+        /// The durable LSN.
+        durable: Lsn,
+    },
+    /// A state is that at the end of a batch.
+    #[error("LSN {lsn} is inside a batch, which ends at LSN {ends}")]
+    InsideBatch {
+        /// As of which LSN.
+        lsn: Lsn,
+        /// The last LSN of that batch.
+        ends: Lsn,
+    },
+    /// There is one as of this LSN already.
+    #[error("there is a snapshot as of LSN {lsn} already")]
+    Exists {
+        /// As of which LSN.
+        lsn: Lsn,
+    },
+    /// No snapshot as of this LSN is in force.
+    #[error("there is no snapshot as of LSN {lsn}")]
+    Missing {
+        /// As of which LSN.
+        lsn: Lsn,
+    },
+    /// What stands in the file is not what was written.
+    #[error("snapshot {path} is damaged: {check}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// The first check that failed.
+        check: String,
+    },
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The disk is full: nothing changed, try again later.
+    #[error("no space left to {op} {path}")]
+    NoSpace {
+        /// What was tried.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+    },
+    /// The disk answered an error: nothing that is in force changed, try again later.
+    #[error("{op} {path} failed: {source}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        source: io::Error,
+    },
+    /// A sync failed: this writer is finished.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+impl SnapshotError {
+    pub(crate) fn io(op: &'static str, path: &std::path::Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if crate::writer::segment_file::is_no_space(&source) {
+            SnapshotError::NoSpace { op, path }
+        } else {
+            SnapshotError::Io { op, path, source }
+        }
+    }
 }

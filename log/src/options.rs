@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::format::manifest::SNAPSHOTS_MAX;
 use crate::format::{BATCH_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_SLACK_BYTES};
 
 /// What a log is opened with. `segment_bytes` and `align_log2` shape a new log; an existing one keeps its own.
@@ -34,6 +35,22 @@ pub struct LogOptions {
     pub open_files_max: usize,
     /// What to do with a data directory behind a network (R0).
     pub network_filesystem: NetworkFilesystem,
+    /// An open walks over so many bytes of log before the last frame, and over all above the newest snapshot (R4).
+    pub walk_bytes_min: u64,
+    /// State snapshots that are kept, at least 2: the log is never cut above what the older one needs.
+    pub snapshots_kept: u32,
+    /// What a failed sync of a snapshot means.
+    pub snapshot_sync_errors: SnapshotSyncErrors,
+}
+
+/// What a failed sync of a snapshot means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotSyncErrors {
+    /// The end of this writer: it is the device of the log, as far as anybody knows.
+    #[default]
+    Poison,
+    /// An error of the snapshot alone: it is on a device of its own.
+    Report,
 }
 
 /// Whether a data directory may be on a network filesystem, where a lock may be held twice and a sync may return
@@ -62,6 +79,9 @@ impl Default for LogOptions {
             quarantine_bytes_max: 64 << 20,
             open_files_max: 256,
             network_filesystem: NetworkFilesystem::Refuse,
+            walk_bytes_min: 64 << 20,
+            snapshots_kept: 2,
+            snapshot_sync_errors: SnapshotSyncErrors::Poison,
         }
     }
 }
@@ -93,6 +113,9 @@ impl LogOptions {
         }
         if self.spares == 0 {
             return bad("spares is 0".to_owned());
+        }
+        if !(2..=SNAPSHOTS_MAX).contains(&self.snapshots_kept) {
+            return bad(format!("snapshots_kept {} is not in 2..={SNAPSHOTS_MAX}", self.snapshots_kept));
         }
         if self.buffer_bytes_max < 4096 || self.group_bytes_max < 512 {
             return bad("buffer_bytes_max or group_bytes_max is too small".to_owned());

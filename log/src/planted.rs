@@ -30,10 +30,16 @@ pub enum Bug {
     BlindWatermark,
     /// Renames a prepared segment before it is synced.
     RenameBeforeSync,
+    /// Installs a snapshot without a sync of its bytes.
+    SnapshotNotSynced,
+    /// Installs a snapshot without a sync of its name.
+    SnapshotNoDirSync,
+    /// Removes segments before MANIFEST names the new start.
+    UnlinkBeforeManifest,
 }
 
 /// Every variant.
-pub const ALL: [Bug; 12] = [
+pub const ALL: [Bug; 15] = [
     Bug::AckBeforeSync,
     Bug::WatermarkBeforeSync,
     Bug::NoDRule,
@@ -46,6 +52,9 @@ pub const ALL: [Bug; 12] = [
     Bug::PayloadCrcIgnored,
     Bug::BlindWatermark,
     Bug::RenameBeforeSync,
+    Bug::SnapshotNotSynced,
+    Bug::SnapshotNoDirSync,
+    Bug::UnlinkBeforeManifest,
 ];
 
 #[cfg(feature = "planted-bugs")]

@@ -7,6 +7,7 @@
 pub(crate) mod frame;
 pub(crate) mod manifest;
 pub(crate) mod segment;
+pub(crate) mod snapshot;
 pub(crate) mod watermark;
 
 /// Format version that this build writes.

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::events::{self, Event};
-use crate::format::FRAME_HEADER_LEN;
+use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
 use crate::format::frame::{FrameHeader, FrameKind};
 use crate::{FramePos, Lsn, UnixMicros};
 
 use frame::{Frame, FrameInfo, records_are_sound};
+use index::{Mark, SparseIndex};
 use view::LogView;
 use walker::Walker;
 
@@ -40,6 +41,23 @@ pub struct SegmentInfo {
     pub file_bytes: u64,
 }
 
+/// One event as it stands in the log, or in the base of a log that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawEvent {
+    /// Its LSN.
+    pub lsn: Lsn,
+    /// Where its frame stands, or stood.
+    pub pos: FramePos,
+    /// Commit time of its batch.
+    pub commit_time: UnixMicros,
+    /// Its type code.
+    pub type_: u16,
+    /// Version of that type's encoding.
+    pub type_version: u16,
+    /// Its encoded body.
+    pub body: Vec<u8>,
+}
+
 /// Reads the log. Cheap to clone; any number may be used at once.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -58,6 +76,9 @@ impl Reader {
     pub fn read_frame(&self, pos: FramePos) -> Result<Frame, ReadError> {
         let mut walker = Walker::new(Arc::clone(&self.view), pos, POINT_WINDOW_BYTES);
         let not_durable = || ReadError::NotDurable { wanted: pos.to_string(), durable: self.durable() };
+        if pos.segment < self.view.start().segment {
+            return Err(ReadError::Cut { pos, first: self.first_lsn() });
+        }
         if pos >= self.view.end() || pos < self.view.start() {
             return Err(not_durable());
         }
@@ -68,16 +89,56 @@ impl Reader {
         load(&mut walker, &header, pos)
     }
 
-    /// The event `lsn` out of the batch at `pos`, with the batch's commit time.
+    /// The event `lsn` out of the batch at `pos`, with the batch's commit time. Below the start of the log, it is read
+    /// from the base.
     ///
     /// # Errors
-    /// As for `read_frame`; `NotInFrame` when the batch does not hold that LSN; `Decode`.
+    /// As for `read_frame`; `NotInFrame` when the batch does not hold that LSN; `Decode`; `Cut` when the event was not
+    /// kept.
     pub fn read_event(&self, pos: FramePos, lsn: Lsn) -> Result<(Event, UnixMicros), ReadError> {
-        let frame = self.read_frame(pos)?;
+        let frame = match self.read_frame(pos) {
+            Ok(frame) => frame,
+            Err(cut @ ReadError::Cut { .. }) => {
+                let kept = self.kept(lsn, cut)?;
+                let event = events::decode_record(kept.type_, kept.type_version, &kept.body)
+                    .map_err(|source| ReadError::Decode { lsn, source })?;
+                return Ok((event, kept.commit_time));
+            }
+            Err(error) => return Err(error),
+        };
         let record = frame.records().find(|r| r.lsn == lsn).ok_or(ReadError::NotInFrame { pos, lsn })?;
         let event = events::decode_record(record.type_, record.type_version, record.body)
             .map_err(|source| ReadError::Decode { lsn, source })?;
         Ok((event, frame.commit_time))
+    }
+
+    /// The event `lsn` out of the batch at `pos`, not decoded.
+    ///
+    /// # Errors
+    /// As for `read_event`.
+    pub fn raw_event(&self, pos: FramePos, lsn: Lsn) -> Result<RawEvent, ReadError> {
+        let frame = match self.read_frame(pos) {
+            Ok(frame) => frame,
+            Err(cut @ ReadError::Cut { .. }) => return self.kept(lsn, cut),
+            Err(error) => return Err(error),
+        };
+        let record = frame.records().find(|r| r.lsn == lsn).ok_or(ReadError::NotInFrame { pos, lsn })?;
+        Ok(RawEvent {
+            lsn,
+            pos,
+            commit_time: frame.commit_time,
+            type_: record.type_,
+            type_version: record.type_version,
+            body: record.body.to_vec(),
+        })
+    }
+
+    fn kept(&self, lsn: Lsn, cut: ReadError) -> Result<RawEvent, ReadError> {
+        let kept = match self.view.base() {
+            Some(base) => base.event(lsn)?,
+            None => None,
+        };
+        kept.ok_or(cut)
     }
 
     /// All batches from the one that contains `from` (an LSN that is not there yet is waited for by asking again).
@@ -95,8 +156,61 @@ impl Reader {
         if lsn < first {
             return Err(ReadError::BelowStart { lsn, first });
         }
-        let pos = self.view.mark_before_lsn(lsn).map_or(self.view.start(), |mark| mark.pos);
+        let segment = self.view.segment_before_lsn(lsn);
+        let mark = segment.and_then(|segment| self.marks_of(segment).before_lsn(lsn));
+        let pos = match (mark, segment) {
+            (Some(mark), _) => mark.pos,
+            (None, Some(segment)) => FramePos { segment, offset: SEGMENT_HEADER_LEN },
+            (None, None) => self.view.start(),
+        };
         Ok(Walker::new(Arc::clone(&self.view), pos, window_bytes))
+    }
+
+    /// The marks of a segment; those that are not in memory are made by walking over its headers. Where they cannot
+    /// be read, the marks end: whoever walks on from the last one meets the damage.
+    fn marks_of(&self, segment: u32) -> Arc<SparseIndex> {
+        if let Some(index) = self.view.marks(segment) {
+            return index;
+        }
+        let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+        let mut walker = Walker::new(Arc::clone(&self.view), start, WALK_WINDOW_BYTES);
+        let mut index = SparseIndex::default();
+        loop {
+            match walker.next_header() {
+                Ok(Some((header, pos))) if pos.segment == segment => {
+                    if header.kind == FrameKind::Batch {
+                        let (first_lsn, commit_time) = (header.first_lsn, header.commit_time);
+                        index.offer(Mark { first_lsn, commit_time, pos });
+                    }
+                }
+                Ok(_) => break,
+                Err(_) => return Arc::new(index),
+            }
+        }
+        let index = Arc::new(index);
+        self.view.keep_marks(segment, Arc::clone(&index));
+        index
+    }
+
+    /// The batch that contains `lsn`, and its `hdr_crc`.
+    pub(crate) fn frame_and_chain_of(&self, lsn: Lsn) -> Result<(FrameInfo, u32), ReadError> {
+        let pos = self.frame_of(lsn)?.pos;
+        let mut walker = Walker::new(Arc::clone(&self.view), pos, POINT_WINDOW_BYTES);
+        let not_durable = || ReadError::NotDurable { wanted: pos.to_string(), durable: self.durable() };
+        let (header, pos) = walker.next_header()?.ok_or_else(not_durable)?;
+        Ok((info(&header, pos), header.hdr_crc))
+    }
+
+    /// The first LSN of a segment, and the `hdr_crc` of the frame before it.
+    pub(crate) fn start_of(&self, segment: u32) -> Result<(Lsn, u32), ReadError> {
+        let pos = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+        let mut walker = Walker::new(Arc::clone(&self.view), pos, POINT_WINDOW_BYTES);
+        let not_durable = || ReadError::NotDurable { wanted: pos.to_string(), durable: self.durable() };
+        let (header, found) = walker.next_header()?.ok_or_else(not_durable)?;
+        if found != pos || header.kind != FrameKind::SegmentStart {
+            return Err(ReadError::Damaged { pos, check: "no segment starts here" });
+        }
+        Ok((header.first_lsn, header.prev_hdr_crc))
     }
 
     /// The batch that contains `lsn`. Checks headers only.
@@ -122,24 +236,31 @@ impl Reader {
     /// # Errors
     /// `Damaged`, `Io`.
     pub fn frame_at_time(&self, t: UnixMicros) -> Result<Option<FrameInfo>, ReadError> {
-        let Some(mark) = self.view.mark_before_time(t) else { return Ok(None) };
-        let mut walker = Walker::new(Arc::clone(&self.view), mark.pos, WALK_WINDOW_BYTES);
-        let mut found = None;
-        while let Some((header, pos)) = walker.next_header()? {
-            if header.commit_time > t {
-                break;
+        let Some(last) = self.view.segment_before_time(t) else { return Ok(None) };
+        for segment in (self.view.start().segment..=last).rev() {
+            let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+            let pos = self.marks_of(segment).before_time(t).map_or(start, |mark| mark.pos);
+            let mut walker = Walker::new(Arc::clone(&self.view), pos, WALK_WINDOW_BYTES);
+            let mut found = None;
+            while let Some((header, pos)) = walker.next_header()? {
+                if header.commit_time > t {
+                    break;
+                }
+                if header.kind == FrameKind::Batch {
+                    found = Some(info(&header, pos));
+                }
             }
-            if header.kind == FrameKind::Batch {
-                found = Some(info(&header, pos));
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        Ok(found)
+        Ok(None)
     }
 
     /// The first LSN that the log holds or will hold.
     #[must_use]
     pub fn first_lsn(&self) -> Lsn {
-        self.view.first_lsn
+        self.view.first_lsn()
     }
 
     /// The durable LSN, as far as reading goes.

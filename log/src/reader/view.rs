@@ -1,13 +1,14 @@
 //! What readers may see: the durable end, the segments, the sparse index, open file handles.
 //!
-//! Owns: the boundary between durable and not. Never does: show a byte behind the durable end (L9).
+//! Owns: the boundaries between durable and not, and between what was cut and what is there. Never does: show a byte
+//! behind the durable end (L9).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
@@ -15,14 +16,17 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::format::frame::FrameKey;
 use crate::format::segment::segment_name;
 use crate::format::{Geometry, SEGMENT_HEADER_LEN};
-use crate::reader::index::{Mark, SparseIndex};
-use crate::{FramePos, Lsn};
+use crate::reader::index::{Indexes, Mark, SparseIndex};
+use crate::snapshot::Base;
+use crate::{FramePos, Lsn, UnixMicros};
 
 /// A segment, as far as it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentState {
     /// The LSN that the first event in it has or would have.
     pub(crate) first_lsn: Lsn,
+    /// The commit time in its first frame.
+    pub(crate) first_commit: UnixMicros,
     /// Offset behind the last durable group.
     pub(crate) end: u32,
 }
@@ -33,13 +37,16 @@ pub(crate) struct LogView {
     log_dir: PathBuf,
     pub(crate) geometry: Geometry,
     pub(crate) key: FrameKey,
-    pub(crate) first_lsn: Lsn,
-    first_segment: u32,
+    /// The first LSN and the first segment; they move when the log is cut.
+    first_lsn: AtomicU64,
+    first_segment: AtomicU32,
+    /// What is left of the events below `first_lsn`.
+    base: RwLock<Option<Arc<Base>>>,
     /// Packed [`FramePos`] behind the last durable group.
     end: AtomicU64,
     durable: AtomicU64,
     segments: RwLock<BTreeMap<u32, SegmentState>>,
-    index: RwLock<SparseIndex>,
+    index: RwLock<Indexes>,
     files: RwLock<BTreeMap<u32, Arc<dyn DiskFile>>>,
     files_max: usize,
 }
@@ -51,7 +58,8 @@ pub(crate) struct ViewStart {
     pub(crate) end: FramePos,
     pub(crate) durable: Lsn,
     pub(crate) segments: BTreeMap<u32, SegmentState>,
-    pub(crate) index: SparseIndex,
+    pub(crate) index: BTreeMap<u32, SparseIndex>,
+    pub(crate) base: Option<Base>,
     pub(crate) files_max: usize,
 }
 
@@ -71,12 +79,13 @@ impl LogView {
             log_dir,
             geometry,
             key: FrameKey::new(&geometry),
-            first_lsn: start.first_lsn,
-            first_segment: start.first_segment,
+            first_lsn: AtomicU64::new(start.first_lsn.0),
+            first_segment: AtomicU32::new(start.first_segment),
+            base: RwLock::new(start.base.map(Arc::new)),
             end: AtomicU64::new(start.end.to_u64()),
             durable: AtomicU64::new(start.durable.0),
             segments: RwLock::new(start.segments),
-            index: RwLock::new(start.index),
+            index: RwLock::new(Indexes::new(start.index)),
             files: RwLock::new(BTreeMap::new()),
             files_max: start.files_max.max(2),
         }
@@ -92,8 +101,28 @@ impl LogView {
     }
 
     /// Where the first group of the log stands.
-    pub(crate) const fn start(&self) -> FramePos {
-        FramePos { segment: self.first_segment, offset: SEGMENT_HEADER_LEN }
+    pub(crate) fn start(&self) -> FramePos {
+        FramePos { segment: self.first_segment.load(Ordering::Acquire), offset: SEGMENT_HEADER_LEN }
+    }
+
+    /// The first LSN that the log holds or will hold.
+    pub(crate) fn first_lsn(&self) -> Lsn {
+        Lsn(self.first_lsn.load(Ordering::Acquire))
+    }
+
+    /// What is left of the events below the first LSN.
+    pub(crate) fn base(&self) -> Option<Arc<Base>> {
+        self.base.read().clone()
+    }
+
+    /// The log begins at `start` now. The base comes first, so that whoever finds an event cut finds it there.
+    pub(crate) fn cut(&self, first_segment: u32, start: Lsn, base: Base) {
+        *self.base.write() = Some(Arc::new(base));
+        self.first_lsn.store(start.0, Ordering::Release);
+        self.first_segment.store(first_segment, Ordering::Release);
+        self.segments.write().retain(|segment, _| *segment >= first_segment);
+        self.index.write().cut(first_segment);
+        self.files.write().retain(|segment, _| *segment >= first_segment);
     }
 
     /// A group became durable: it ends at `end`, its last LSN is `last`. The index and the segments come first, so
@@ -102,7 +131,11 @@ impl LogView {
         let first_lsn = marks.first().map_or(last.next(), |mark| mark.first_lsn);
         {
             let mut segments = self.segments.write();
-            let state = segments.entry(end.segment).or_insert(SegmentState { first_lsn, end: 0 });
+            // A group without a batch has no commit time of its own: that of the segment before is a lower bound.
+            let before = segments.last_key_value().map_or(UnixMicros(0), |(_, state)| state.first_commit);
+            let first_commit = marks.first().map_or(before, |mark| mark.commit_time);
+            let new = SegmentState { first_lsn, first_commit, end: 0 };
+            let state = segments.entry(end.segment).or_insert(new);
             state.end = end.offset;
         }
         {
@@ -124,12 +157,42 @@ impl LogView {
         self.segments.read().iter().map(|(&segment, &state)| (segment, state)).collect()
     }
 
-    pub(crate) fn mark_before_lsn(&self, lsn: Lsn) -> Option<Mark> {
-        self.index.read().before_lsn(lsn)
+    /// The last segment whose first event is at or before that LSN.
+    pub(crate) fn segment_before_lsn(&self, lsn: Lsn) -> Option<u32> {
+        self.last_segment_where(|state| state.first_lsn <= lsn)
     }
 
-    pub(crate) fn mark_before_time(&self, time: crate::UnixMicros) -> Option<Mark> {
-        self.index.read().before_time(time)
+    /// The last segment that may hold a batch that was committed at or before that time; else an earlier one does.
+    pub(crate) fn segment_before_time(&self, time: UnixMicros) -> Option<u32> {
+        self.last_segment_where(|state| state.first_commit <= time)
+    }
+
+    /// Segments have contiguous numbers, and what they begin with never decreases.
+    fn last_segment_where(&self, holds: impl Fn(&SegmentState) -> bool) -> Option<u32> {
+        let segments = self.segments.read();
+        let (first, last) = (*segments.first_key_value()?.0, *segments.last_key_value()?.0);
+        let (mut low, mut high) = (first, last + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if segments.get(&middle).is_some_and(&holds) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        (low > first).then(|| low - 1)
+    }
+
+    /// The marks of a segment, if they are in memory.
+    pub(crate) fn marks(&self, segment: u32) -> Option<Arc<SparseIndex>> {
+        self.index.read().get(segment)
+    }
+
+    /// Keeps the marks of a segment that is complete.
+    pub(crate) fn keep_marks(&self, segment: u32, index: Arc<SparseIndex>) {
+        if segment < self.end().segment {
+            self.index.write().put(segment, index);
+        }
     }
 
     /// A handle for reading; handles are kept, up to a bound.

@@ -48,12 +48,21 @@ impl Walker {
             if self.pos >= end {
                 return Ok(None);
             }
+            self.check_not_cut()?;
             let bound = self.bound(end);
             if self.pos.offset < bound {
                 return self.header(bound).map(Some);
             }
             self.pos = FramePos { segment: self.pos.segment + 1, offset: SEGMENT_HEADER_LEN };
         }
+    }
+
+    /// A segment that was cut is not there any more, and must not be stepped over.
+    fn check_not_cut(&self) -> Result<(), ReadError> {
+        if self.pos.segment < self.view.start().segment {
+            return Err(ReadError::Cut { pos: self.pos, first: self.view.first_lsn() });
+        }
+        Ok(())
     }
 
     /// How far the current segment is durable.
@@ -131,7 +140,11 @@ impl Walker {
         let pos = self.pos;
         let available = bound.saturating_sub(pos.offset);
         let want = self.window_bytes.max(len).min(available);
-        let io = |source| ReadError::Io { pos, source };
+        // A cut that came in between took the file away.
+        let io = |source| match self.check_not_cut() {
+            Err(cut) => cut,
+            Ok(()) => ReadError::Io { pos, source },
+        };
         let file = self.view.readable(pos.segment).map_err(io)?;
         let mut bytes = vec![0; at(want)];
         file.read_exact_at(&mut bytes, u64::from(pos.offset)).map_err(io)?;

@@ -3,7 +3,7 @@
 //!
 //! Owns: the order of the writes. Never does: decide; retry a failed sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,13 +40,18 @@ pub(crate) fn carry_out(
         touched.erase(*extent)?;
     }
     touched.sync()?;
+    let log_dir = dir.join(LOG_DIR);
+    let mut folders = BTreeSet::from([log_dir.as_path()]);
     for path in &plan.remove {
         disk.unlink(path).map_err(io_error("remove", path))?;
+        folders.extend(path.parent());
     }
-    let log_dir = dir.join(LOG_DIR);
-    disk.sync_dir(&log_dir).map_err(io_error("sync directory", &log_dir))?;
+    for folder in folders {
+        disk.sync_dir(folder).map_err(io_error("sync directory", folder))?;
+    }
     if let Some(manifest) = &plan.restore_manifest {
         let bytes = manifest.encode();
+        // The one that is damaged or missing may be either; the other one is sound all the while.
         for name in [MANIFEST_BAK, MANIFEST] {
             replace_small(disk, dir, name, &bytes).map_err(io_error("restore", &dir.join(name)))?;
         }

@@ -20,6 +20,8 @@ pub struct Facts {
     pub watermark_epoch: u32,
     /// Dp: the views' `applied`, if readable.
     pub applied: Option<Lsn>,
+    /// Ds: the newest snapshot that verifies; only what was durable is ever in one.
+    pub snapshot: Option<Lsn>,
     /// WATERMARK says that the log was stopped in order.
     pub clean: bool,
     /// Epoch of the last accepted frame.
@@ -36,7 +38,8 @@ impl Facts {
     /// D: everything up to here is proven durable.
     #[must_use]
     pub fn proven(&self) -> Lsn {
-        self.frames.max(self.watermark).max(self.applied.unwrap_or_default())
+        let written = self.applied.max(self.snapshot).unwrap_or_default();
+        self.frames.max(self.watermark).max(written)
     }
 }
 
@@ -55,7 +58,7 @@ pub enum Row {
     TornAlone,
     /// A validating header after the hole claims that H was durable. Refuse.
     ProvenByFrame,
-    /// WATERMARK or the views claim that H was durable. Refuse.
+    /// WATERMARK, the views or a snapshot claim that H was durable. Refuse.
     ProvenByEvidence,
     /// The log was stopped in order, and its end is not where it was. Refuse.
     CleanStopBroken,
@@ -92,7 +95,7 @@ impl Row {
             Row::TornAlone => "unreadable bytes after the end, which nothing proves durable, are cut",
             Row::ProvenByFrame => "a later frame proves that damaged or missing events were durable",
             Row::ProvenByEvidence => {
-                "WATERMARK or the views prove that damaged or missing events were durable"
+                "WATERMARK, the views or a snapshot prove that damaged or missing events were durable"
             }
             Row::CleanStopBroken => "the log was stopped in order and does not end where it was stopped",
         }
@@ -140,6 +143,7 @@ mod tests {
         watermark: Lsn(10),
         watermark_epoch: 3,
         applied: None,
+        snapshot: None,
         clean: false,
         epoch: 3,
         headers_after: 0,
@@ -188,6 +192,8 @@ mod tests {
         check(Facts { watermark: Lsn(11), ..SOUND }, Row::ProvenByEvidence);
         check(Facts { applied: Some(Lsn(11)), ..TORN }, Row::ProvenByEvidence);
         check(Facts { applied: Some(Lsn(10)), ..SOUND }, Row::End);
+        check(Facts { snapshot: Some(Lsn(11)), ..SOUND }, Row::ProvenByEvidence);
+        check(Facts { snapshot: Some(Lsn(10)), applied: Some(Lsn(9)), ..SOUND }, Row::End);
     }
 
     #[test]

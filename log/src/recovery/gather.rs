@@ -1,4 +1,4 @@
-//! Gathering, R1–R3, R5–R7: reads everything that the judgement needs. Touches nothing.
+//! Gathering, R1–R7: reads everything that the judgement needs. Touches nothing.
 //!
 //! Owns: which files are read and what their absence or damage means. Never does: write, lock.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Lsn;
+use crate::{FramePos, Lsn};
 use crate::disk::{Disk, DiskFile, EntryKind, OpenMode, read_small};
 use crate::error::OpenError;
 use crate::evidence;
@@ -17,6 +17,7 @@ use crate::format::watermark::{Clean, SLOT_LEN, SLOT_STRIDE, Slot, WATERMARK_LEN
 use crate::format::{BlockError, Geometry, SEGMENT_HEADER_LEN, at, supported};
 
 use super::ahead::{Ahead, look_ahead};
+use super::choose::{Snapshots, find_snapshots, walk_from};
 use super::classify::Facts;
 use super::walk::{Walked, walk};
 use super::{LOG_DIR, MANIFEST, MANIFEST_BAK, WATERMARK, io_error};
@@ -24,9 +25,9 @@ use super::{LOG_DIR, MANIFEST, MANIFEST_BAK, WATERMARK, io_error};
 /// Which of MANIFEST and its copy has to be written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ManifestCopies {
-    /// Both are sound.
+    /// Both are sound and say the same.
     BothSound,
-    /// One is missing or damaged.
+    /// One is missing, damaged or older.
     OneMissing,
 }
 
@@ -46,8 +47,9 @@ pub(crate) struct Gathered {
     pub(crate) copies: ManifestCopies,
     pub(crate) watermarks: Watermarks,
     pub(crate) files: SegmentFiles,
-    /// Unfinished segments and segments below the log's start.
+    /// Unfinished segments and snapshots, and segments below the log's start.
     pub(crate) leftovers: Vec<PathBuf>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) walked: Walked,
     pub(crate) ahead: Ahead,
     pub(crate) applied: Option<Lsn>,
@@ -75,6 +77,12 @@ impl SegmentFiles {
         self.log_dir.join(segment_name(segment))
     }
 
+    /// Fills `bytes` from a place in a segment.
+    pub(crate) fn read(&self, pos: FramePos, bytes: &mut [u8]) -> std::io::Result<()> {
+        let file = self.disk.open(&self.path(pos.segment), OpenMode::Read)?;
+        file.read_exact_at(bytes, u64::from(pos.offset))
+    }
+
     pub(crate) fn open(&self, segment: u32) -> Result<Arc<dyn DiskFile>, OpenError> {
         let path = self.path(segment);
         Ok(self.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?.into())
@@ -89,6 +97,7 @@ impl Gathered {
             watermark: self.watermarks.best.durable,
             watermark_epoch: self.watermarks.best.epoch,
             applied: self.applied,
+            snapshot: self.snapshots.newest(),
             clean: self.watermarks.best.clean == Clean::Yes,
             epoch: self.walked.epoch,
             headers_after: self.ahead.headers,
@@ -103,19 +112,26 @@ pub(crate) fn damaged(dir: &Path, evidence: String) -> OpenError {
 }
 
 /// Reads the directory. `None` when it has neither MANIFEST nor copy: perhaps it is new.
-pub(crate) fn gather(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Gathered>, OpenError> {
+pub(crate) fn gather(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    walk_bytes_min: u64,
+) -> Result<Option<Gathered>, OpenError> {
     let Some((manifest, copies)) = read_manifest(disk.as_ref(), dir)? else { return Ok(None) };
     let geometry = manifest.geometry;
     let key = FrameKey::new(&geometry);
     let watermarks = read_watermark(disk.as_ref(), dir, Some(&geometry))?
         .ok_or_else(|| damaged(dir, "both slots of WATERMARK are unreadable".to_owned()))?;
-    let (files, leftovers) = list_segments(disk, dir, &manifest)?;
-    let walked = walk(&files, &manifest, &geometry, &key)?;
+    let (files, mut leftovers) = list_segments(disk, dir, &manifest)?;
+    let mut snapshots = find_snapshots(disk, dir, &manifest, &files, &key)?;
+    leftovers.append(&mut snapshots.leftovers);
+    let from = walk_from(&files, dir, &manifest, &key, snapshots.newest(), walk_bytes_min)?;
+    let walked = walk(&files, dir, &manifest, &geometry, &key, from)?;
     let ahead = look_ahead(&files, &key, walked.end)?;
     let applied = read_applied(disk.as_ref(), dir)?
         .filter(|applied| applied.log_id == geometry.log_id && applied.timeline == geometry.timeline)
         .map(|applied| applied.applied_lsn);
-    Ok(Some(Gathered { manifest, copies, watermarks, files, leftovers, walked, ahead, applied }))
+    Ok(Some(Gathered { manifest, copies, watermarks, files, leftovers, snapshots, walked, ahead, applied }))
 }
 
 /// R1.
@@ -134,7 +150,9 @@ fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Option<(Manifest, Manife
             }
         }
     }
-    let copies = if found.len() == 2 { ManifestCopies::BothSound } else { ManifestCopies::OneMissing };
+    // They differ after a crash between the two; then the first one counts.
+    let both = matches!(found.as_slice(), [first, copy] if first == copy);
+    let copies = if both { ManifestCopies::BothSound } else { ManifestCopies::OneMissing };
     match found.into_iter().next() {
         Some(manifest) => Ok(Some((manifest, copies))),
         None if problems.is_empty() => Ok(None),

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod carry_out;
+mod choose;
 mod classify;
 mod fresh;
 mod gather;
@@ -57,6 +58,14 @@ pub struct RecoveryReport {
     pub watermark_lsn: Lsn,
     /// Dp: evidence of the views, if there is any.
     pub applied_lsn: Option<Lsn>,
+    /// Ds: the newest snapshot that verifies, if there is one.
+    pub snapshot_lsn: Option<Lsn>,
+    /// Snapshots that MANIFEST names and that are damaged, in words.
+    pub damaged_snapshots: Vec<String>,
+    /// The first LSN of the log.
+    pub start_lsn: Lsn,
+    /// The first LSN of the walk; below it only headers, sizes and the sequence of segments were checked.
+    pub walked_from: Lsn,
     /// T: where the valid prefix ends.
     pub end_segment: u32,
     /// T: offset in that segment.
@@ -85,7 +94,7 @@ pub struct RecoveryReport {
     pub same_boot: bool,
     /// Whether the log had been stopped in order.
     pub clean: bool,
-    /// Batches in the log.
+    /// Batches that were walked over.
     pub batches: u64,
     /// Segments that hold frames.
     pub segments: u64,

@@ -14,6 +14,7 @@ use crate::format::manifest::Manifest;
 use crate::options::{FreshIdentity, LogOptions, NetworkFilesystem};
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
+use crate::snapshot::{Base, InForce, Scrubber, Snapshots};
 use crate::reader::view::{LogView, ViewStart};
 use crate::writer::durability::Durability;
 use crate::writer::layout::{Layout, Limits, Resume};
@@ -43,6 +44,10 @@ pub struct OpenedLog {
     pub durability: Durability,
     /// What the start found and did.
     pub report: RecoveryReport,
+    /// Makes and reads snapshots, and cuts the log.
+    pub snapshots: Snapshots,
+    /// Reads everything that is sealed again, bit by bit; give it an idle thread or step it.
+    pub scrubber: Scrubber,
     /// Identity of the log. Secret: never expose it in an API.
     pub log_id: [u8; 16],
     /// Grows with every restore.
@@ -63,13 +68,13 @@ pub fn open(
     options.validate()?;
     let lock = lock(disk.as_ref(), dir, options)?;
     let mut created = false;
-    let gathered = match gather(&disk, dir)? {
+    let gathered = match gather(&disk, dir, options.walk_bytes_min)? {
         Some(gathered) => gathered,
         None => {
             fresh::check_new(&disk, dir)?;
             fresh::create(disk.as_ref(), dir, options, identity, now)?;
             created = true;
-            gather(&disk, dir)?.ok_or_else(|| OpenError::Io {
+            gather(&disk, dir, options.walk_bytes_min)?.ok_or_else(|| OpenError::Io {
                 op: "read back",
                 path: dir.join(super::MANIFEST),
                 source: std::io::ErrorKind::NotFound.into(),
@@ -116,6 +121,10 @@ fn report(gathered: &Gathered, row: Row, boot_id: [u8; 16]) -> RecoveryReport {
         frames_lsn: facts.frames,
         watermark_lsn: facts.watermark,
         applied_lsn: facts.applied,
+        snapshot_lsn: facts.snapshot,
+        damaged_snapshots: gathered.snapshots.damaged.clone(),
+        start_lsn: gathered.manifest.log_start_lsn,
+        walked_from: walked.from,
         end_segment: walked.end.segment,
         end_offset: walked.end.offset,
         first_bad_check: walked.stopped_by.to_owned(),
@@ -138,12 +147,13 @@ fn refusal(dir: &Path, report: &RecoveryReport) -> OpenError {
     let (valid, proven) = (report.valid_lsn, report.proven_lsn);
     let lsns = (proven > valid).then(|| (valid.next(), proven));
     let evidence = format!(
-        "{}; valid up to LSN {valid}, proven durable up to LSN {proven} (frames {}, WATERMARK {}, views {}); \
+        "{}; valid up to LSN {valid}, proven durable up to LSN {proven} (frames {}, WATERMARK {}, views {}, snapshots {}); \
          the log stops at {} by check: {}; {} frame headers after it validate",
         report.reason,
         report.frames_lsn,
         report.watermark_lsn,
         report.applied_lsn.map_or_else(|| "none".to_owned(), |lsn| lsn.to_string()),
+        report.snapshot_lsn.map_or_else(|| "none".to_owned(), |lsn| lsn.to_string()),
         report.end(),
         report.first_bad_check,
         report.headers_after,
@@ -202,7 +212,7 @@ fn handles(
     let mut walked = gathered.walked;
     let boot_id = disk.boot_id();
     let durability = Durability::new(walked.valid);
-    let view = view(&disk, dir, options, &gathered.manifest, &mut walked);
+    let view = view(&disk, dir, options, &gathered.manifest, &mut walked, gathered.snapshots.base);
     let resume = Resume {
         end: walked.end,
         last_lsn: walked.valid,
@@ -218,6 +228,10 @@ fn handles(
         spares: options.spares,
         watermark_sync_every: options.watermark_sync_every,
         no_space_retry: options.no_space_retry,
+        epoch: report.epoch,
+        snapshots_kept: options.snapshots_kept,
+        snapshot_sync_errors: options.snapshot_sync_errors,
+        manifest: Mutex::new(gathered.manifest),
         queue: Mutex::new(queue(
             geometry,
             options,
@@ -235,9 +249,17 @@ fn handles(
         durability: durability.clone(),
         _lock: lock,
     });
+    let reader = Reader::new(view);
+    let snapshots = Snapshots {
+        shared: Arc::clone(&shared),
+        reader: reader.clone(),
+        in_force: Arc::new(Mutex::new(InForce { states: gathered.snapshots.states })),
+    };
     OpenedLog {
+        scrubber: Scrubber::new(snapshots.clone()),
+        snapshots,
         appender: Appender { shared: Arc::clone(&shared) },
-        reader: Reader::new(view),
+        reader,
         committer: Committer::new(Arc::clone(&shared), walked.chain),
         preparer: Preparer { shared },
         durability,
@@ -253,6 +275,7 @@ fn view(
     options: &LogOptions,
     manifest: &Manifest,
     walked: &mut Walked,
+    base: Option<crate::snapshot::Opened>,
 ) -> Arc<LogView> {
     let start = ViewStart {
         first_lsn: manifest.log_start_lsn,
@@ -261,6 +284,7 @@ fn view(
         durable: walked.valid,
         segments: std::mem::take(&mut walked.segments),
         index: std::mem::take(&mut walked.index),
+        base: base.map(Base::new),
         files_max: options.open_files_max,
     };
     Arc::new(LogView::new(Arc::clone(disk), dir.join(LOG_DIR), manifest.geometry, start))

@@ -1,15 +1,17 @@
-//! R5: the walk over the groups, from the start of the log to T, the first place where it does not go on.
+//! R5: the walk over the groups, from the start of a segment to T, the first place where the log does not go on.
 //!
 //! Owns: the rule by which a frame is accepted as continuing the log, and that groups are accepted whole or not at
 //! all (L4). Never does: judge what it means that the walk ended (`classify.rs` does), write.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::DiskFile;
 use crate::error::OpenError;
 use crate::format::frame::{FrameHeader, FrameKey, FrameKind, SegmentStart, check_payload};
 use crate::format::manifest::Manifest;
+use crate::format::segment::segment_name;
 use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, is_zero, len32};
 use crate::planted::{self, Bug};
 use crate::reader::frame::records_are_sound;
@@ -17,7 +19,8 @@ use crate::reader::index::{Mark, SparseIndex};
 use crate::reader::view::SegmentState;
 use crate::{FramePos, Lsn, UnixMicros};
 
-use super::gather::SegmentFiles;
+use super::choose::{WalkFrom, head};
+use super::gather::{SegmentFiles, damaged};
 use super::io_error;
 
 /// An accepted group that nothing proves durable so far.
@@ -43,7 +46,9 @@ pub(crate) struct Walked {
     pub(crate) frames: Lsn,
     /// The groups after the last one that accepted frames prove durable.
     pub(crate) unproven: VecDeque<GroupRef>,
-    pub(crate) index: SparseIndex,
+    pub(crate) index: BTreeMap<u32, SparseIndex>,
+    /// The first LSN of the walk.
+    pub(crate) from: Lsn,
     pub(crate) segments: BTreeMap<u32, SegmentState>,
     pub(crate) batches: u64,
     /// The first check that failed at T.
@@ -82,44 +87,88 @@ impl From<&'static str> for Stop {
     }
 }
 
-/// Walks the whole log.
+/// Walks the log from the start of a segment.
+///
+/// A walk that accepts nothing in a segment that is not the log's first does not know where the one before ends: it
+/// begins again there.
 pub(crate) fn walk(
     files: &SegmentFiles,
+    dir: &Path,
     manifest: &Manifest,
     geometry: &Geometry,
     key: &FrameKey,
+    mut from: WalkFrom,
 ) -> Result<Walked, OpenError> {
-    let start = FramePos { segment: manifest.first_seq, offset: SEGMENT_HEADER_LEN };
-    let first = SegmentState { first_lsn: manifest.log_start_lsn, end: SEGMENT_HEADER_LEN };
-    let mut walk = Walk {
-        files,
-        geometry,
-        key,
-        first_segment: manifest.first_seq,
-        expected: Expected {
-            lsn: manifest.log_start_lsn,
-            chain: manifest.log_start_chain,
-            epoch: 0,
-            durable: Lsn::ZERO,
-            commit: UnixMicros(0),
-        },
-        window: Window::default(),
-        walked: Walked {
-            valid: manifest.log_start_lsn.prev(),
-            end: start,
-            chain: manifest.log_start_chain,
-            epoch: 0,
-            last_commit: UnixMicros(0),
-            frames: Lsn::ZERO,
-            unproven: VecDeque::new(),
-            index: SparseIndex::default(),
-            segments: BTreeMap::from([(manifest.first_seq, first)]),
-            batches: 0,
-            stopped_by: "",
-        },
+    loop {
+        let (expected, first) = begin(files, dir, manifest, key, from.segment)?;
+        let mut walk = Walk {
+            files,
+            geometry,
+            key,
+            first_segment: from.segment,
+            expected,
+            window: Window::default(),
+            walked: Walked {
+                valid: expected.lsn.prev(),
+                end: FramePos { segment: from.segment, offset: SEGMENT_HEADER_LEN },
+                chain: expected.chain,
+                epoch: 0,
+                last_commit: expected.commit,
+                frames: expected.durable,
+                unproven: VecDeque::new(),
+                index: BTreeMap::new(),
+                from: expected.lsn,
+                segments: from.below,
+                batches: 0,
+                stopped_by: "",
+            },
+        };
+        walk.walked.segments.insert(from.segment, first);
+        while walk.step()? {}
+        let accepted = walk.walked.end.segment > from.segment || walk.walked.end.offset > SEGMENT_HEADER_LEN;
+        if accepted || from.segment == manifest.first_seq {
+            return Ok(walk.walked);
+        }
+        let mut below = walk.walked.segments;
+        below.remove(&from.segment);
+        below.remove(&(from.segment - 1));
+        from = WalkFrom { segment: from.segment - 1, below };
+    }
+}
+
+/// What the first frame of the walk must continue: the log's start, or what the segment's first frame says itself.
+fn begin(
+    files: &SegmentFiles,
+    dir: &Path,
+    manifest: &Manifest,
+    key: &FrameKey,
+    segment: u32,
+) -> Result<(Expected, SegmentState), OpenError> {
+    let mut expected = Expected {
+        lsn: manifest.log_start_lsn,
+        chain: manifest.log_start_chain,
+        epoch: 0,
+        durable: Lsn::ZERO,
+        commit: UnixMicros(0),
     };
-    while walk.step()? {}
-    Ok(walk.walked)
+    if segment > manifest.first_seq {
+        let Some(head) = head(files, key, segment)? else {
+            return Err(damaged(
+                dir,
+                format!("first frame of segment {}: it does not validate", segment_name(segment)),
+            ));
+        };
+        expected = Expected {
+            lsn: head.header.first_lsn,
+            chain: head.header.prev_hdr_crc,
+            epoch: head.header.epoch,
+            durable: head.header.durable_lsn,
+            commit: head.header.commit_time,
+        };
+    }
+    let state =
+        SegmentState { first_lsn: expected.lsn, first_commit: expected.commit, end: SEGMENT_HEADER_LEN };
+    Ok((expected, state))
 }
 
 struct Walk<'a> {
@@ -149,7 +198,11 @@ impl Walk<'_> {
                 Ok(group) => {
                     self.walked.segments.insert(
                         next.segment,
-                        SegmentState { first_lsn: self.expected.lsn, end: next.offset },
+                        SegmentState {
+                            first_lsn: self.expected.lsn,
+                            first_commit: self.expected.commit,
+                            end: next.offset,
+                        },
                     );
                     self.accept(next, group);
                     return Ok(true);
@@ -175,7 +228,7 @@ impl Walk<'_> {
     fn accept(&mut self, pos: FramePos, group: Group) {
         let walked = &mut self.walked;
         for mark in &group.marks {
-            walked.index.offer(*mark);
+            walked.index.entry(pos.segment).or_default().offer(*mark);
         }
         let next = group.next;
         walked.valid = next.lsn.prev();

@@ -28,6 +28,8 @@ use crate::disk::Disk;
 use crate::error::Poisoned;
 use crate::format::Geometry;
 use crate::format::frame::FrameKey;
+use crate::format::manifest::Manifest;
+use crate::options::SnapshotSyncErrors;
 use crate::reader::view::LogView;
 
 pub use appender::Appender;
@@ -48,6 +50,13 @@ pub(crate) struct Shared {
     pub(crate) spares: u32,
     pub(crate) watermark_sync_every: Duration,
     pub(crate) no_space_retry: Duration,
+    /// Of this open.
+    pub(crate) epoch: u32,
+    pub(crate) snapshots_kept: u32,
+    pub(crate) snapshot_sync_errors: SnapshotSyncErrors,
+    /// What MANIFEST says. Held while it is replaced and while what it no longer names is removed; no other lock is
+    /// taken before it but `in_force` and those of `view`, and never the other way round.
+    pub(crate) manifest: Mutex<Manifest>,
     pub(crate) queue: Mutex<Queue>,
     /// Something for the committer.
     pub(crate) work: Condvar,

@@ -15,3 +15,4 @@ mod golden;
 mod real;
 mod rows;
 mod sim;
+mod snapshots;

@@ -226,6 +226,26 @@ fn row_proven_by_evidence_views() {
     case.refuses(Row::ProvenByEvidence, Some((2, 4)));
 }
 
+/// A snapshot holds what was durable, and nothing else.
+#[test]
+fn row_proven_by_evidence_snapshot() {
+    let mut case = Case::new();
+    let mut log = case.open();
+    case.commit(&mut log, &[20]);
+    let files = case.disk.files();
+    case.commit(&mut log, &[30]);
+    case.model.snapshot(&log.snapshots).unwrap();
+    case.kill(log);
+    // Segment and WATERMARK of before the second batch; the snapshot stays.
+    for (path, bytes) in files {
+        let name = path.strip_prefix(dir()).unwrap().display().to_string();
+        if name.starts_with("log/") || name == "WATERMARK" {
+            put(&case.disk, &name, &bytes);
+        }
+    }
+    case.refuses(Row::ProvenByEvidence, Some((2, 2)));
+}
+
 #[test]
 fn row_clean_stop_broken() {
     let mut case = Case::new();

@@ -169,9 +169,13 @@ pub(crate) fn view_error(error: &relive_projections::ReadError) -> ApiError {
 /// A read of the log that has no sound answer.
 pub(crate) fn log_error(error: &relive_log::ReadError) -> ApiError {
     match error {
-        relive_log::ReadError::BelowStart { first, .. } => below_horizon(*first),
+        relive_log::ReadError::BelowStart { first, .. } | relive_log::ReadError::Cut { first, .. } => {
+            below_horizon(*first)
+        }
         relive_log::ReadError::NotDurable { .. } => in_the_future(error.to_string()),
         relive_log::ReadError::Damaged { .. }
+        | relive_log::ReadError::DamagedSnapshot { .. }
+        | relive_log::ReadError::Snapshot { .. }
         | relive_log::ReadError::NotInFrame { .. }
         | relive_log::ReadError::Decode { .. }
         | relive_log::ReadError::Io { .. } => {

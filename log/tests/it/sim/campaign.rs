@@ -23,6 +23,9 @@ pub(crate) struct Tally {
     pub(crate) clean_stops: u64,
     pub(crate) no_space: u64,
     pub(crate) tail_survived: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) cuts: u64,
+    pub(crate) late_walks: u64,
 }
 
 impl Tally {
@@ -41,6 +44,9 @@ impl Tally {
             (&mut self.clean_stops, o.clean_stops),
             (&mut self.no_space, o.no_space),
             (&mut self.tail_survived, o.tail_survived),
+            (&mut self.snapshots, o.snapshots),
+            (&mut self.cuts, o.cuts),
+            (&mut self.late_walks, o.late_walks),
         ] {
             *to += from;
         }
@@ -49,7 +55,8 @@ impl Tally {
     pub(crate) fn line(&self) -> String {
         format!(
             "seeds={} crashes={} recoveries={} crashes_in_recovery={} sync_errors={} batches={} torn_tails={} \
-             old_debris={} torn_rollovers={} reaffirmed={} tail_survived={} clean_stops={} no_space={}",
+             old_debris={} torn_rollovers={} reaffirmed={} tail_survived={} clean_stops={} no_space={} \
+             snapshots={} cuts={} late_walks={}",
             self.seeds,
             self.crashes,
             self.recoveries,
@@ -63,6 +70,9 @@ impl Tally {
             self.tail_survived,
             self.clean_stops,
             self.no_space,
+            self.snapshots,
+            self.cuts,
+            self.late_walks,
         )
     }
 }
@@ -110,6 +120,7 @@ impl World {
             segment_bytes: if rng.per_mille(700) { 16 << 10 } else { 32 << 10 },
             align_log2: if rng.per_mille(800) { 9 } else { 12 },
             spares: if rng.per_mille(500) { 1 } else { 2 },
+            walk_bytes_min: [0, 20 << 10, 64 << 20][rng.index(3)],
             ..small()
         };
         let tally = Tally { seeds: 1, ..Tally::default() };
@@ -167,6 +178,7 @@ impl World {
                     self.note_recovery(&log);
                     let before = self.model.exposed.len();
                     self.model.check(&log.reader)?;
+                    self.model.check_snapshots(&log.snapshots, &log.reader)?;
                     self.tally.tail_survived += u64::from(self.model.exposed.len() > before);
                     return Ok(log);
                 }
@@ -186,6 +198,7 @@ impl World {
         self.tally.torn_tails += u64::from(matches!(report.row, Row::TornSibling | Row::TornAlone));
         self.tally.old_debris += u64::from(report.row == Row::OldDebris);
         self.tally.reaffirmed += report.reaffirmed_groups;
+        self.tally.late_walks += u64::from(report.walked_from > report.start_lsn);
         let lost = self.model.submitted.first().is_some_and(|s| s.first > report.valid_lsn);
         let rolled = self.model.submitted.first().is_some_and(|s| s.pos.segment > report.end_segment);
         self.tally.torn_rollovers += u64::from(lost && rolled && report.truncated_bytes > 0);
@@ -198,6 +211,17 @@ impl World {
         } else {
             self.now + self.rng.below(100)
         };
+        if self.rng.per_mille(25) {
+            self.tally.snapshots += u64::from(self.model.snapshot(&log.snapshots)?);
+        }
+        if self.rng.per_mille(25) {
+            let newest = self.model.exposed.last().map_or(1, |stored| stored.first.0);
+            let keep_from = relive_log::Lsn(newest - self.rng.below(20).min(newest - 1));
+            self.tally.cuts += u64::from(self.model.cut(&log.snapshots, keep_from)?);
+        }
+        if self.disk.crashed() || log.durability.poisoned().is_some() {
+            return Ok(());
+        }
         match self.rng.below(10) {
             0..=3 => {
                 let sizes = self.batch_sizes();
@@ -314,6 +338,9 @@ fn l12_random_lives_keep_every_acknowledged_event() {
         ("reaffirmed groups", tally.reaffirmed, tally.seeds / 4),
         ("tails that survived without an acknowledgement", tally.tail_survived, tally.seeds / 4),
         ("clean stops", tally.clean_stops, tally.seeds / 8),
+        ("snapshots", tally.snapshots, tally.seeds),
+        ("cuts of the log's beginning", tally.cuts, tally.seeds / 10),
+        ("walks that begin late", tally.late_walks, tally.seeds / 10),
     ];
     for (what, got, floor) in floors {
         assert!(got >= floor, "{what}: {got} is under the floor of {floor}");

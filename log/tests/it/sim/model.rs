@@ -1,16 +1,19 @@
 //! The oracle: what was appended, what was shown to be durable, and what a recovery may therefore show.
 //!
 //! Checks I1 (acknowledged batches are present and identical), I2 (beyond them, a prefix of what was submitted, in
-//! whole batches), I3 (nothing else), I4 (LSNs gap-free), I5 (what was seen stays).
+//! whole batches), I3 (nothing else), I4 (LSNs gap-free), I5 (what was seen stays), I9 (an installed snapshot stays and
+//! reads as it was written), I10 (nothing is cut that was not to be; what was kept of the rest reads as before).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use relive_log::disk::Disk;
 use relive_log::disk::sim::SimDisk;
+use relive_log::snapshot::Snapshots;
 use relive_log::{
-    AppendError, Batch, FramePos, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, Reader, UnixMicros,
-    open,
+    AppendError, Batch, FramePos, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, ReadError, Reader,
+    SnapshotError, UnixMicros, open,
 };
 
 /// A batch as the model knows it.
@@ -36,9 +39,140 @@ pub(crate) struct Model {
     /// Appended and not acknowledged, in order.
     pub(crate) submitted: Vec<Stored>,
     serial: u64,
+    /// What was cut, by the LSN of each event.
+    cut: BTreeMap<Lsn, (FramePos, Vec<u8>)>,
+    /// Which of it was kept.
+    kept: Vec<Lsn>,
+    /// A cut that was begun: it may be found or not.
+    pending: Option<(Lsn, Vec<Lsn>)>,
+    /// Items of every snapshot that was begun.
+    written: BTreeMap<Lsn, Vec<Vec<u8>>>,
+    /// The newest snapshot whose installation returned.
+    installed: Lsn,
+}
+
+/// What a model's snapshot holds: sizes around the edges of blocks.
+fn snapshot_items(lsn: Lsn) -> Vec<Vec<u8>> {
+    let size = [0, 1, 1000, 65_519, 65_520, 65_521, 70_000];
+    let big = size[usize::try_from(lsn.0).unwrap() % size.len()];
+    vec![lsn.0.to_le_bytes().to_vec(), vec![lsn.0 as u8; big], Vec::new(), b"last".to_vec()]
 }
 
 impl Model {
+    /// Takes a snapshot as of what is durable.
+    pub(crate) fn snapshot(&mut self, snapshots: &Snapshots) -> Result<bool, String> {
+        let Some(lsn) = self.exposed.last().map(Stored::last) else { return Ok(false) };
+        let items = snapshot_items(lsn);
+        self.written.insert(lsn, items.clone());
+        let taken = snapshots.begin(lsn, 7, UnixMicros(1)).and_then(|mut writer| {
+            for item in &items {
+                writer.push(item)?;
+            }
+            writer.finish(u128::from(lsn.0))
+        });
+        match taken {
+            Ok(info) if info.last_lsn == lsn && info.items == 4 => self.installed = lsn,
+            Ok(info) => return Err(format!("I9: {info:?}")),
+            Err(
+                SnapshotError::Exists { .. }
+                | SnapshotError::Io { .. }
+                | SnapshotError::Poisoned(_)
+                | SnapshotError::NoSpace { .. }
+                | SnapshotError::Log(ReadError::Io { .. }),
+            ) => return Ok(false),
+            Err(error) => return Err(format!("I9: {error}")),
+        }
+        Ok(true)
+    }
+
+    /// Cuts below `keep_from`, keeping every third event.
+    pub(crate) fn cut(&mut self, snapshots: &Snapshots, keep_from: Lsn) -> Result<bool, String> {
+        let io = |error: &SnapshotError| {
+            matches!(
+                error,
+                SnapshotError::Io { .. }
+                    | SnapshotError::Poisoned(_)
+                    | SnapshotError::Log(ReadError::Io { .. })
+            )
+        };
+        let cut = match snapshots.plan_cut(keep_from) {
+            Ok(Some(cut)) => cut,
+            Ok(None) => return Ok(false),
+            Err(error) if io(&error) => return Ok(false),
+            Err(error) => return Err(format!("I10: {error}")),
+        };
+        let older = snapshots.list().iter().rev().nth(1).map_or(Lsn::ZERO, |info| info.last_lsn);
+        if cut.start > keep_from || cut.start > older.next() {
+            return Err(format!("I10: a cut at {} for {keep_from}, older snapshot {older}", cut.start));
+        }
+        let mut keep: Vec<Lsn> = self.kept.iter().copied().filter(|lsn| lsn.0 % 2 == 0).collect();
+        let below = self.exposed.iter().flat_map(|stored| stored.first.0..=stored.last().0);
+        keep.extend(below.filter(|lsn| *lsn < cut.start.0 && lsn % 3 == 0).map(Lsn));
+        self.pending = Some((cut.start, keep.clone()));
+        let done = snapshots.begin_base(&cut, UnixMicros(2)).and_then(|mut base| {
+            for lsn in keep {
+                let pos = self.pos_of(lsn);
+                base.keep(pos, lsn)?;
+            }
+            base.finish()?;
+            snapshots.cut(&cut)
+        });
+        match done {
+            Ok(_) => self.note_cut(cut.start),
+            Err(error) if io(&error) => return Ok(false),
+            Err(error) => return Err(format!("I10: {error}")),
+        }
+        Ok(true)
+    }
+
+    fn pos_of(&self, lsn: Lsn) -> FramePos {
+        let here = self.exposed.iter().find(|stored| stored.first <= lsn && lsn <= stored.last());
+        here.map_or_else(|| self.cut[&lsn].0, |stored| stored.pos)
+    }
+
+    /// The log begins at `start` now.
+    fn note_cut(&mut self, start: Lsn) {
+        if let Some((_, kept)) = self.pending.take() {
+            self.kept = kept;
+        }
+        let gone = self.exposed.iter().take_while(|stored| stored.first < start).count();
+        for stored in self.exposed.drain(..gone) {
+            for (n, body) in stored.bodies.into_iter().enumerate() {
+                self.cut.insert(Lsn(stored.first.0 + n as u64), (stored.pos, body));
+            }
+        }
+    }
+
+    /// I9, I10: what is in force after an open, and what was kept.
+    pub(crate) fn check_snapshots(&mut self, snapshots: &Snapshots, reader: &Reader) -> Result<(), String> {
+        if snapshots.newest() < self.installed {
+            return Err(format!("I9: snapshot {} is not in force", self.installed));
+        }
+        self.installed = snapshots.newest();
+        for info in snapshots.list() {
+            let mut found = Vec::new();
+            let mut items = snapshots.read(info.last_lsn).map_err(|e| format!("I9: {e}"))?;
+            while let Some(item) = items.next_item().map_err(|e| format!("I9: {e}"))? {
+                found.push(item);
+            }
+            if Some(&found) != self.written.get(&info.last_lsn) {
+                return Err(format!("I9: snapshot {} is not what was written", info.last_lsn));
+            }
+        }
+        self.check_kept(reader)
+    }
+
+    pub(crate) fn check_kept(&self, reader: &Reader) -> Result<(), String> {
+        for (lsn, (pos, body)) in &self.cut {
+            match reader.raw_event(*pos, *lsn) {
+                Ok(event) if self.kept.contains(lsn) && event.body == *body && event.pos == *pos => {}
+                Err(ReadError::Cut { .. }) if !self.kept.contains(lsn) => {}
+                other => return Err(format!("I10: event {lsn} below the start: {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
     /// A batch whose bodies exist nowhere else.
     pub(crate) fn make_batch(&mut self, sizes: &[usize]) -> (Batch, Vec<Vec<u8>>) {
         let mut batch = Batch::new();
@@ -95,6 +229,13 @@ impl Model {
 
     /// Compares an open log with what must be there; then everything found counts as shown.
     pub(crate) fn check(&mut self, reader: &Reader) -> Result<(), String> {
+        let first = reader.first_lsn();
+        let expected = self.exposed.first().or(self.submitted.first()).map_or(first, |stored| stored.first);
+        match &self.pending {
+            Some((start, _)) if *start == first => self.note_cut(first),
+            _ if first == expected => self.pending = None,
+            _ => return Err(format!("I10: the log begins at {first}, expected {expected}")),
+        }
         let found = read_all(reader)?;
         for (i, expect) in self.exposed.iter().enumerate() {
             match found.get(i) {

@@ -25,6 +25,9 @@ fn planted_bugs_are_caught() {
         (Bug::SyncWithoutRewrite, 4_000),
         (Bug::RenameBeforeSync, 2_000),
         (Bug::PayloadCrcIgnored, 2_000),
+        (Bug::SnapshotNotSynced, 2_000),
+        (Bug::SnapshotNoDirSync, 2_000),
+        (Bug::UnlinkBeforeManifest, 2_000),
     ];
     let mut missed = Vec::new();
     for (bug, seeds) in budgets {
