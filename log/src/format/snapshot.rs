@@ -352,8 +352,14 @@ mod tests {
     #[test]
     fn footer_round_trip_and_damage() {
         let salt = header().salt();
-        let mut footer =
-            Footer { blocks: 2, items: 5, digest: 1 << 100, body_bytes: 70_000, index_items: 1, total_len: 0 };
+        let mut footer = Footer {
+            blocks: 2,
+            items: 5,
+            digest: 1 << 100,
+            body_bytes: 70_000,
+            index_items: 1,
+            total_len: 0,
+        };
         footer.total_len = footer.file_len();
         let bytes = salt.encode_footer(&footer);
         assert_eq!(salt.decode_footer(&bytes), Ok(footer));
@@ -373,7 +379,9 @@ mod tests {
             for len in [0, 1, 11, 12, BLOCK_LEN - 1] {
                 assert!(salt.open(3, good.get(..len).unwrap()).is_err(), "cut to {len}");
             }
-            for bit in (0..256).chain((BLOCK_LEN * 8 - 64)..BLOCK_LEN * 8).chain((256..BLOCK_LEN * 8).step_by(4099)) {
+            for bit in
+                (0..256).chain((BLOCK_LEN * 8 - 64)..BLOCK_LEN * 8).chain((256..BLOCK_LEN * 8).step_by(4099))
+            {
                 let mut bad = good.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
                 assert!(salt.open(3, &bad).is_err(), "bit {bit}");

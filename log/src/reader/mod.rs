@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::events::{self, Event};
-use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
 use crate::format::frame::{FrameHeader, FrameKind};
+use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
 use crate::{FramePos, Lsn, UnixMicros};
 
 use frame::{Frame, FrameInfo, records_are_sound};

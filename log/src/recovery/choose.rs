@@ -106,10 +106,12 @@ pub(crate) fn find_snapshots(
 fn find_base(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<Opened, OpenError> {
     let lsn = manifest.log_start_lsn.prev();
     let path = dir.join(SNAPSHOTS_DIR).join(snapshot_name(SnapshotKind::Base, lsn));
-    open_file(disk.as_ref(), &path, &manifest.geometry, SnapshotKind::Base, lsn).map_err(|error| match error
-    {
-        SnapshotError::Io { op, path, source } => io_error(op, &path)(source),
-        error => damaged(dir, format!("the log begins at LSN {}, and {error}", manifest.log_start_lsn)),
+    let opened = open_file(disk.as_ref(), &path, &manifest.geometry, SnapshotKind::Base, lsn);
+    opened.map_err(|error| {
+        if let SnapshotError::Io { op, path, source } = error {
+            return io_error(op, &path)(source);
+        }
+        damaged(dir, format!("the log begins at LSN {}, and {error}", manifest.log_start_lsn))
     })
 }
 
@@ -119,7 +121,8 @@ fn check_no_gap(dir: &Path, manifest: &Manifest, found: &Snapshots) -> Result<()
     if found.newest().is_some_and(|newest| newest.next() >= start) {
         return Ok(());
     }
-    let mut evidence = format!("the log begins at LSN {start}, and no snapshot that is sound reaches to there");
+    let mut evidence =
+        format!("the log begins at LSN {start}, and no snapshot that is sound reaches to there");
     for damage in &found.damaged {
         evidence.push_str("; ");
         evidence.push_str(damage);
@@ -194,9 +197,8 @@ pub(crate) fn walk_from(
     let whole = bytes_min.div_ceil(u64::from(files.segment_bytes)).max(1);
     let back = u32::try_from(whole).unwrap_or(u32::MAX);
     let mut segment = last_used.saturating_sub(back).max(first);
-    let begins_above = |segment: u32| {
-        heads.get(&segment).is_none_or(|head| head.header.first_lsn > snapshot.next())
-    };
+    let begins_above =
+        |segment: u32| heads.get(&segment).is_none_or(|head| head.header.first_lsn > snapshot.next());
     while segment > first && begins_above(segment) {
         segment -= 1;
     }

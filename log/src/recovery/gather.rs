@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{FramePos, Lsn};
 use crate::disk::{Disk, DiskFile, EntryKind, OpenMode, read_small};
 use crate::error::OpenError;
 use crate::evidence;
@@ -15,6 +14,7 @@ use crate::format::manifest::{MANIFEST_LEN, Manifest};
 use crate::format::segment::{SegmentHeader, parse_segment_name, segment_name};
 use crate::format::watermark::{Clean, SLOT_LEN, SLOT_STRIDE, Slot, WATERMARK_LEN};
 use crate::format::{BlockError, Geometry, SEGMENT_HEADER_LEN, at, supported};
+use crate::{FramePos, Lsn};
 
 use super::ahead::{Ahead, look_ahead};
 use super::choose::{Snapshots, find_snapshots, walk_from};

@@ -54,9 +54,11 @@ impl Base {
 
     /// The event with that LSN, if it was kept.
     pub(crate) fn event(&self, lsn: Lsn) -> Result<Option<RawEvent>, ReadError> {
-        self.find(lsn).map_err(|error| match error {
-            SnapshotError::Damaged { path, check } => ReadError::DamagedSnapshot { path, check },
-            other => ReadError::Snapshot { path: self.opened.path.clone(), message: other.to_string() },
+        self.find(lsn).map_err(|error| {
+            if let SnapshotError::Damaged { path, check } = error {
+                return ReadError::DamagedSnapshot { path, check };
+            }
+            ReadError::Snapshot { path: self.opened.path.clone(), message: error.to_string() }
         })
     }
 

@@ -126,10 +126,7 @@ impl Snapshots {
         let dir = self.shared.log_dir();
         for segment in from..to {
             let path = dir.join(segment_name(segment));
-            self.shared
-                .disk
-                .unlink(&path)
-                .map_err(|source| SnapshotError::io("remove", &path, source))?;
+            self.shared.disk.unlink(&path).map_err(|source| SnapshotError::io("remove", &path, source))?;
         }
         self.shared.disk.sync_dir(&dir).map_err(|source| {
             self.shared.poison("sync directory", &dir, &source);

@@ -93,9 +93,8 @@ pub(crate) fn open_file(
     file.read_exact_at(&mut bytes, len - FOOTER_LEN as u64).map_err(io("read"))?;
     let footer = salt.decode_footer(&bytes).map_err(|check| damaged(check.to_owned()))?;
     let blocks = footer.body_bytes.div_ceil(BODY_LEN as u64);
-    let counts = footer.total_len == len
-        && footer.blocks == blocks
-        && u64::from(footer.index_items) <= footer.items;
+    let counts =
+        footer.total_len == len && footer.blocks == blocks && u64::from(footer.index_items) <= footer.items;
     if !counts {
         return Err(damaged("footer does not fit the file".to_owned()));
     }

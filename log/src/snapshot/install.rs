@@ -54,7 +54,8 @@ impl Snapshots {
         let kept = usize::try_from(self.shared.snapshots_kept).unwrap_or(usize::MAX).max(2);
         let older = states.len().saturating_sub(kept);
         states.drain(..older);
-        let next = Manifest { snapshots: states.iter().map(|info| info.last_lsn).collect(), ..manifest.clone() };
+        let next =
+            Manifest { snapshots: states.iter().map(|info| info.last_lsn).collect(), ..manifest.clone() };
         self.replace_manifest(&next)?;
         *manifest = next;
         self.in_force.lock().states = states;

@@ -25,8 +25,8 @@ pub use crate::format::snapshot::SnapshotKind;
 pub(crate) use base::Base;
 pub use base::BaseWriter;
 pub use cut::{Cut, CutDone};
-pub(crate) use file::{Opened, open_file, verify_file};
 pub use file::SnapshotReader;
+pub(crate) use file::{Opened, open_file, verify_file};
 pub use scrub::{Damage, ScrubStatus, ScrubStep, Scrubber};
 pub use writer::SnapshotWriter;
 
@@ -152,12 +152,7 @@ impl Snapshots {
             schema,
             log_start: self.reader.first_lsn(),
             pos: frame.pos,
-            ..SnapshotHeader::new(
-                &self.shared.geometry,
-                SnapshotKind::State,
-                last_lsn,
-                &self.shared.software,
-            )
+            ..SnapshotHeader::new(&self.shared.geometry, SnapshotKind::State, last_lsn, &self.shared.software)
         };
         SnapshotWriter::create(self.clone(), header)
     }

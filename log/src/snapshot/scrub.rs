@@ -84,6 +84,11 @@ pub struct Scrubber {
     damage: BTreeMap<String, Damage>,
 }
 
+/// `hdr_crc` of the frame before, and the LSN that comes next.
+type Expected = (u32, Lsn);
+/// A file with its name.
+type Reading = (String, Box<SnapshotReader>);
+
 #[derive(Debug)]
 enum Stage {
     Idle,
@@ -91,12 +96,12 @@ enum Stage {
     Segment {
         segment: u32,
         walker: Walker,
-        expected: Option<(u32, Lsn)>,
+        expected: Option<Expected>,
     },
     /// Snapshots that are still to be read, and the one that is being read.
     Files {
         left: Vec<Lsn>,
-        reading: Option<(String, SnapshotReader)>,
+        reading: Option<Reading>,
         base: bool,
     },
 }
@@ -144,7 +149,9 @@ impl Scrubber {
                 Stage::Segment { segment, walker, expected } => {
                     read += self.read_segment(segment, walker, expected, bytes_max - read);
                 }
-                Stage::Files { left, reading, base } => read += self.read_files(left, reading, base, bytes_max - read),
+                Stage::Files { left, reading, base } => {
+                    read += self.read_files(left, reading, base, bytes_max - read)
+                }
             }
             if matches!(self.stage, Stage::Idle) {
                 self.end_pass(now);
@@ -169,7 +176,7 @@ impl Scrubber {
     }
 
     /// The next stage: a segment below the one that is being written, or the files.
-    fn segment(&self, segment: u32, expected: Option<(u32, Lsn)>) -> Stage {
+    fn segment(&self, segment: u32, expected: Option<Expected>) -> Stage {
         let view = &self.snapshots.shared.view;
         let segment = segment.max(view.start().segment);
         if segment >= view.end().segment {
@@ -188,7 +195,7 @@ impl Scrubber {
         &mut self,
         segment: u32,
         mut walker: Walker,
-        mut expected: Option<(u32, Lsn)>,
+        mut expected: Option<Expected>,
         bytes_max: u64,
     ) -> u64 {
         let mut read = 0;
@@ -227,10 +234,12 @@ impl Scrubber {
     }
 
     fn found_in_segment(&mut self, segment: u32, error: &ReadError) {
-        let (offset, check) = match error {
-            ReadError::Damaged { pos, check } => (Some(pos.offset), (*check).to_owned()),
-            ReadError::Io { pos, source } => (Some(pos.offset), source.to_string()),
-            other => (None, other.to_string()),
+        let (offset, check) = if let ReadError::Damaged { pos, check } = error {
+            (Some(pos.offset), (*check).to_owned())
+        } else if let ReadError::Io { pos, source } = error {
+            (Some(pos.offset), source.to_string())
+        } else {
+            (None, error.to_string())
         };
         let segments = self.snapshots.shared.view.segments();
         let at = segments.iter().position(|(number, _)| *number == segment);
@@ -251,13 +260,17 @@ impl Scrubber {
     fn read_files(
         &mut self,
         mut left: Vec<Lsn>,
-        reading: Option<(String, SnapshotReader)>,
+        reading: Option<Reading>,
         mut base: bool,
         bytes_max: u64,
     ) -> u64 {
         let next = reading.or_else(|| self.next_file(&mut left, &mut base));
         let Some((name, mut reader)) = next else {
-            self.stage = if left.is_empty() && !base { Stage::Idle } else { Stage::Files { left, reading: None, base } };
+            self.stage = if left.is_empty() && !base {
+                Stage::Idle
+            } else {
+                Stage::Files { left, reading: None, base }
+            };
             return 0;
         };
         let before = reader.read_bytes();
@@ -283,7 +296,7 @@ impl Scrubber {
     }
 
     /// Opens the base, then the snapshots that are still in force.
-    fn next_file(&mut self, left: &mut Vec<Lsn>, base: &mut bool) -> Option<(String, SnapshotReader)> {
+    fn next_file(&mut self, left: &mut Vec<Lsn>, base: &mut bool) -> Option<Reading> {
         let opened = if std::mem::take(base) {
             Ok(SnapshotReader::new(self.snapshots.shared.view.base()?.opened()))
         } else {
@@ -293,10 +306,11 @@ impl Scrubber {
             Ok(reader) => {
                 drop(reader.drop_cache());
                 let info = reader.info();
-                Some((crate::format::snapshot::snapshot_name(info.kind, info.last_lsn), reader))
+                Some((crate::format::snapshot::snapshot_name(info.kind, info.last_lsn), Box::new(reader)))
             }
             Err(SnapshotError::Damaged { path, check }) => {
-                let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let file =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 self.found(Damage { file, offset: None, lsns: None, check });
                 None
             }
@@ -310,9 +324,10 @@ impl Scrubber {
         if info.kind == super::SnapshotKind::State {
             self.snapshots.give_up(info.last_lsn, error);
         }
-        let check = match error {
-            SnapshotError::Damaged { check, .. } => check.clone(),
-            other => other.to_string(),
+        let check = if let SnapshotError::Damaged { check, .. } = error {
+            check.clone()
+        } else {
+            error.to_string()
         };
         self.found(Damage { file: name.to_owned(), offset: None, lsns: None, check });
     }
@@ -322,8 +337,8 @@ impl Scrubber {
 fn check_next(
     walker: &mut Walker,
     segment: u32,
-    expected: Option<(u32, Lsn)>,
-) -> Result<Option<(u64, (u32, Lsn))>, ReadError> {
+    expected: Option<Expected>,
+) -> Result<Option<(u64, Expected)>, ReadError> {
     let Some((header, pos)) = walker.next_header()? else { return Ok(None) };
     if pos.segment != segment {
         return Ok(None);

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::SnapshotError;
+use crate::format::len32;
 use crate::format::snapshot::{
     BODY_LEN, Footer, Salt, SnapshotHeader, SnapshotKind, block_offset, snapshot_name, snapshot_tmp_name,
 };
-use crate::format::len32;
 use crate::planted::{self, Bug};
 
 use super::{SnapshotInfo, Snapshots, open_file, verify_file};
@@ -129,7 +129,9 @@ impl SnapshotWriter {
         self.footer.total_len = self.footer.file_len();
         self.write(&self.salt.encode_footer(&self.footer), block_offset(self.footer.blocks))?;
         let shared = &self.snapshots.shared;
-        let Some(file) = self.file.as_ref() else { return Err(SnapshotError::Missing { lsn: self.header.last_lsn }) };
+        let Some(file) = self.file.as_ref() else {
+            return Err(SnapshotError::Missing { lsn: self.header.last_lsn });
+        };
         if !planted::is(Bug::SnapshotNotSynced) {
             file.sync_all().map_err(|source| self.snapshots.sync_failed("sync", &self.tmp, &source))?;
         }

@@ -86,6 +86,31 @@ fn segment_start_frame() {
     );
 }
 
+/// A snapshot with two items: header, the start of its block, the end of the block with the footer.
+#[test]
+fn snapshot() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let mut log = open_sim(&disk, &small(), 1_700_000_000_000_000).unwrap();
+    let mut batch = Batch::new();
+    batch.push_raw(1, 1, b"first event");
+    log.appender.append(&batch, UnixMicros(1_700_000_000_000_100)).unwrap();
+    while !matches!(log.committer.step(), StepOutcome::Idle) {}
+    let mut writer = log.snapshots.begin(Lsn(1), 0x0102, UnixMicros(1_700_000_000_000_200)).unwrap();
+    writer.push(b"one item").unwrap();
+    writer.push(b"").unwrap();
+    writer.finish(0x0a0b).unwrap();
+    let bytes = file(&disk, Path::new("/data/snapshots/snap-00000000000000000001.snap"));
+    let end = bytes.len() - 128;
+    check("snapshot header", include_str!("../golden/snapshot_header.hex"), &bytes[..4096]);
+    check("snapshot block", include_str!("../golden/snapshot_block.hex"), &bytes[4096..4160]);
+    check("snapshot footer", include_str!("../golden/snapshot_footer.hex"), &bytes[end..]);
+    check(
+        "manifest",
+        include_str!("../golden/manifest_snapshot.hex"),
+        &file(&disk, Path::new("/data/MANIFEST")),
+    );
+}
+
 #[test]
 fn applied() {
     let applied = Applied { log_id: *b"simulated log id", timeline: 1, applied_lsn: Lsn(0x1234) };

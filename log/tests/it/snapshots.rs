@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use relive_log::disk::sim::{SimDisk, SimOptions, SimRng, When};
 use relive_log::snapshot::{ScrubStep, SnapshotKind};
 use relive_log::{
-    LogOptions, Lsn, OpenError, OpenedLog, ReadError, SnapshotError, SnapshotSyncErrors,
-    StepOutcome, UnixMicros,
+    LogOptions, Lsn, OpenError, OpenedLog, ReadError, SnapshotError, SnapshotSyncErrors, StepOutcome,
+    UnixMicros,
 };
 
 use crate::sim::model::{Model, dir, image, open_sim, segment, small};
@@ -163,7 +163,7 @@ fn every_truncation_and_bit_flip_of_an_installed_snapshot_is_noticed() {
     let mut flips = 0;
     for offset in edges.chain((0..200).map(|_| rng.below(len))).collect::<Vec<_>>() {
         let disk = world.disk.fork(1);
-        let bit = rng.below(8) as u32;
+        let bit = rng.index(8);
         disk.rot(&path, offset, |byte| byte ^ (1 << bit));
         disk.kill();
         let log = open_sim(&disk, &late(), 9).unwrap();
@@ -228,8 +228,8 @@ fn a_scan_that_a_cut_overtakes_gets_an_error_and_skips_nothing() {
 #[test]
 fn l15_every_crash_point_of_an_installation_and_of_a_cut() {
     type Act = fn(&mut Model, &OpenedLog);
-    let install: Act = |model, log| drop(model.snapshot(&log.snapshots).unwrap());
-    let cut: Act = |model, log| drop(model.cut(&log.snapshots, Lsn::MAX).unwrap());
+    let install: Act = |model, log| model.snapshot(&log.snapshots).map(|_| ()).unwrap();
+    let cut: Act = |model, log| model.cut(&log.snapshots, Lsn::MAX).map(|_| ()).unwrap();
     let (mut points, mut states) = (0, 0);
     for act in [install, cut] {
         let prepare = || {
@@ -254,7 +254,11 @@ fn l15_every_crash_point_of_an_installation_and_of_a_cut() {
                 points += 1;
                 for seed in 0..12 {
                     let disk = world.disk.fork(seed);
-                    if seed == 0 { disk.kill() } else { disk.power_loss() }
+                    if seed == 0 {
+                        disk.kill()
+                    } else {
+                        disk.power_loss()
+                    }
                     let mut model = world.model.clone();
                     let what = format!("{when:?} call {n}, resolution {seed}");
                     check_recovers(&disk, &mut model, &what);
@@ -376,7 +380,8 @@ fn l16_the_scrubber_reads_snapshots_and_the_base() {
     for which in [0, 1] {
         let mut world = World::cut(7).reopen();
         let newest = world.log.snapshots.newest();
-        let path = if which == 0 { state_path(newest) } else { base_path(world.log.reader.first_lsn().prev()) };
+        let path =
+            if which == 0 { state_path(newest) } else { base_path(world.log.reader.first_lsn().prev()) };
         world.disk.rot(&path, 4110, |byte| byte ^ 1);
         while !matches!(world.log.scrubber.step(UnixMicros(5), 1 << 16), ScrubStep::Idle { .. }) {}
         let found = world.log.scrubber.status().lock().clone();

@@ -55,7 +55,7 @@ pub(crate) struct Model {
 fn snapshot_items(lsn: Lsn) -> Vec<Vec<u8>> {
     let size = [0, 1, 1000, 65_519, 65_520, 65_521, 70_000];
     let big = size[usize::try_from(lsn.0).unwrap() % size.len()];
-    vec![lsn.0.to_le_bytes().to_vec(), vec![lsn.0 as u8; big], Vec::new(), b"last".to_vec()]
+    vec![lsn.0.to_le_bytes().to_vec(), vec![lsn.0.to_le_bytes()[0]; big], Vec::new(), b"last".to_vec()]
 }
 
 impl Model {
