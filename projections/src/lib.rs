@@ -21,6 +21,7 @@
 //! | P11 | no value, input, source or secret stands under `views/`: positions only | `kv`, `registry` |
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 
+mod cron;
 mod dead_letters;
 mod digest;
 mod disk;
@@ -39,6 +40,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use cron::{CronPosition, CronView};
 pub use dead_letters::{DeadLetters, LetterFilter, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
@@ -46,7 +48,7 @@ pub use kv::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
 pub use options::{
     IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting,
 };
-pub use registry::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
+pub use registry::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 pub use source::{At, FoldedBatch, ValueSource};
 pub use store::MemoryStore;
 pub use views::Views;

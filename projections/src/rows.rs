@@ -47,4 +47,5 @@ pub(crate) mod tag {
     pub(crate) const TRIGGER: u8 = b't';
     pub(crate) const SECRET: u8 = b'x';
     pub(crate) const TOKEN: u8 = b'k';
+    pub(crate) const CRON: u8 = b'c';
 }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use relive_log::events::{Event, decode_record};
 use relive_log::{Lsn, Reader};
 
+use crate::cron::CronView;
 use crate::dead_letters::DeadLetters;
 use crate::digest::Digest;
 use crate::disk::{self, DiskLayer, Sealed, SealedQueue, State};
@@ -34,6 +35,7 @@ pub struct Views {
     executions: Executions,
     dead_letters: DeadLetters,
     registry: RegistryView,
+    cron: CronView,
     applied: AtomicU64,
     applier: Mutex<Applier>,
     sealed: Mutex<SealedQueue>,
@@ -92,6 +94,7 @@ impl Views {
             executions: Executions::new(ended),
             dead_letters: DeadLetters::default(),
             registry: RegistryView::default(),
+            cron: CronView::default(),
             applied: AtomicU64::new(applied.0),
             applier: Mutex::new(Applier { last_cut: applied, unchecked: 0 }),
             sealed: Mutex::new(SealedQueue::new()),
@@ -103,6 +106,7 @@ impl Views {
         let taken = match key.first() {
             Some(&tag::OPEN_EXECUTION) => self.executions.load(value),
             Some(&tag::LETTER) => self.dead_letters.load(value),
+            Some(&tag::CRON) => self.cron.load(value),
             _ => self.registry.load(key, value, source)?,
         };
         taken.ok_or(ViewsError::Store(StoreError::Damaged { check: "a row does not decode" }))
@@ -174,10 +178,14 @@ impl Views {
             Event::App(e) => {
                 self.registry.fold_app(e, at);
                 self.dead_letters.fold_app(e);
+                self.cron.fold_app(e);
             }
             Event::Script(e) => self.registry.fold_script(e, at),
             Event::Route(e) => self.registry.fold_route(e, at),
-            Event::Trigger(e) => self.registry.fold_trigger(e, at),
+            Event::Trigger(e) => {
+                self.registry.fold_trigger(e, at);
+                self.cron.fold_trigger(e, at);
+            }
             Event::Token(e) => self.registry.fold_token(e, at),
             Event::Secret(e) => self.registry.fold_secret(e, at),
             Event::Kv(e) => self.kv.fold(e, at),
@@ -186,6 +194,7 @@ impl Views {
                 self.dead_letters.fold(e, at);
                 self.executions.fold_dead_letter(e, at);
             }
+            Event::Cron(e) => self.cron.fold(e),
         }
     }
 
@@ -205,7 +214,7 @@ impl Views {
         let (kv, ended) = (&self.kv.layers.now().active, &self.executions.ended.now().active);
         kv.rows() + ended.rows() >= limits.seal_rows
             || kv.bytes() + ended.bytes() >= limits.seal_bytes
-            || self.executions.dirty() + self.dead_letters.dirty() + self.registry.dirty()
+            || self.executions.dirty() + self.dead_letters.dirty() + self.registry.dirty() + self.cron.dirty()
                 >= limits.round_rows
     }
 
@@ -223,6 +232,7 @@ impl Views {
         self.registry.cut(&mut rows);
         self.executions.cut(&mut rows);
         self.dead_letters.cut(&mut rows);
+        self.cron.cut(&mut rows);
         let sealed =
             Sealed { last, kv: self.kv.layers.freeze(), ended: self.executions.ended.freeze(), rows };
         self.sealed.lock().push_back(Arc::new(sealed));
@@ -311,6 +321,7 @@ impl Views {
         self.registry.digest(&mut digest);
         self.executions.digest(&mut digest)?;
         self.dead_letters.digest(&mut digest);
+        self.cron.digest(&mut digest);
         self.kv.for_each_version(|key, version| {
             let mut value = version.lsn.0.to_le_bytes().to_vec();
             value.extend_from_slice(&version.pos.to_u64().to_le_bytes());
@@ -336,6 +347,12 @@ impl Views {
     #[must_use]
     pub fn executions(&self) -> &Executions {
         &self.executions
+    }
+
+    /// Positions of schedules.
+    #[must_use]
+    pub fn cron(&self) -> &CronView {
+        &self.cron
     }
 
     /// Dead letters.

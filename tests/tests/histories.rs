@@ -9,8 +9,9 @@ use relive_log::disk::{Disk, RealDisk};
 use relive_log::events::{
     AfterFailure, AppCreated, AppEvent, AttemptFailed, AttemptRecord, Backoff, Claimed, Completed,
     DeadLetterEvent, DeadLetterRedriven, DeadLettered, Enqueued, ErrorKind, ErrorRecord, Event,
-    ExecutionEvent, Input, KvDeleted, KvEvent, KvOps, KvPut, OutputRecord, Pattern, Principal, RetryPolicy,
-    ScriptDeployed, ScriptEvent, Source, TriggerCreated, TriggerEvent, TriggerSpec, Writer, decode_record,
+    ExecutionEvent, Input, KvDeleted, KvEvent, KvOps, KvPut, Ordering, OutputRecord, Pattern, Principal,
+    RetryPolicy, ScriptDeployed, ScriptEvent, Source, TriggerCreated, TriggerEvent, TriggerSpec, Writer,
+    decode_record,
 };
 use relive_log::{
     AppId, Batch, ExecutionId, FreshIdentity, LetterId, LogOptions, Lsn, OpenedLog, Reader, StepOutcome,
@@ -104,7 +105,13 @@ impl World {
         let retry =
             RetryPolicy { max_attempts: 3, backoff: Backoff::Fixed, base_ms: 5, max_ms: 5, jitter_pct: 0 };
         let pattern = Pattern::Kv { collection: "c".into(), ops: KvOps::DEFAULT, key_prefix: String::new() };
-        let spec = TriggerSpec { name: "t".into(), pattern, script: "s".into(), retry: Some(retry) };
+        let spec = TriggerSpec {
+            name: "t".into(),
+            pattern,
+            script: "s".into(),
+            ordering: Ordering::None,
+            retry: Some(retry),
+        };
         let trigger = TriggerId::from_bytes(self.id());
         let by = Principal::instance();
         events.push(Event::Trigger(TriggerEvent::Created(TriggerCreated { app, trigger, spec, by })));
@@ -166,6 +173,7 @@ impl World {
             due_at,
             principal: None,
             redrive_of,
+            ordering_key: None,
             pinned_version: None,
         };
         (execution, Event::Execution(ExecutionEvent::Enqueued(Box::new(event))))
@@ -246,6 +254,7 @@ impl World {
                 script: "s".into(),
                 version: 1,
                 source: Source::Direct,
+                ordering_key: None,
                 principal: None,
                 attempts: attempt,
                 error,

@@ -49,9 +49,10 @@ pub(crate) fn with_jitter(wait: u64, jitter_pct: u8, roll: u64) -> u64 {
 pub(crate) fn policy(scene: &Scene<'_>, app: &App, source: &Source) -> RetryPolicy {
     let own = match source {
         Source::Route { route, .. } => app.routes.get(route).and_then(|route| route.spec.retry),
-        Source::Kv { trigger } | Source::DeadLetter { trigger, .. } => {
-            app.triggers.get(trigger).and_then(|trigger| trigger.spec.retry)
-        }
+        Source::Kv { trigger }
+        | Source::DeadLetter { trigger, .. }
+        | Source::Cron { trigger }
+        | Source::Queue { trigger } => app.triggers.get(trigger).and_then(|trigger| trigger.spec.retry),
         Source::Direct => None,
     };
     own.unwrap_or(scene.settings.retry)
@@ -142,6 +143,7 @@ fn dead_letter(
         script: ending.script.clone(),
         version: ending.version,
         source: ending.source.clone(),
+        ordering_key: row.ordering_key.clone(),
         principal: row.principal.clone(),
         attempts,
         fingerprint: fingerprint(&ending.script, &error),

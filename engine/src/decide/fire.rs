@@ -4,7 +4,8 @@
 //! limit becomes `depth_exceeded`, nothing else; E12 one batch fires at most `fan_out_max` executions.
 
 use relive_log::events::{
-    DeadLettered, DepthExceeded, Enqueued, Event, ExecutionEvent, Input, KvEvent, KvOps, Pattern, Source,
+    DeadLettered, DepthExceeded, Enqueued, Event, ExecutionEvent, Input, KvEvent, KvOps, Ordering, Pattern,
+    Source,
 };
 use relive_log::{ExecutionId, Lsn};
 use relive_projections::{App, Trigger};
@@ -54,7 +55,8 @@ fn mutation(event: &Event, lsn: Lsn) -> Option<Mutation> {
         | Event::Token(_)
         | Event::Secret(_)
         | Event::Execution(_)
-        | Event::DeadLetter(_) => None,
+        | Event::DeadLetter(_)
+        | Event::Cron(_) => None,
     }
 }
 
@@ -65,7 +67,7 @@ fn matches(trigger: &Trigger, mutation: &Mutation) -> bool {
                 && ops.contains(mutation.op)
                 && mutation.key.starts_with(key_prefix.as_str())
         }
-        Pattern::DeadLetter { .. } => false,
+        Pattern::DeadLetter { .. } | Pattern::Cron { .. } | Pattern::Queue { .. } => false,
     }
 }
 
@@ -95,14 +97,22 @@ pub(crate) fn fire_mutations(
                     setting: "fan_out limit",
                 });
             }
-            let event = fired_by_mutation(scene, app, trigger, mutation.lsn, cause);
+            let event = fired_by_mutation(scene, app, trigger, mutation, cause);
             out.push(event);
         }
     }
     Ok(())
 }
 
-fn fired_by_mutation(scene: &Scene<'_>, app: &App, trigger: &Trigger, lsn: Lsn, cause: &Cause) -> Event {
+fn fired_by_mutation(
+    scene: &Scene<'_>,
+    app: &App,
+    trigger: &Trigger,
+    mutation: &Mutation,
+    cause: &Cause,
+) -> Event {
+    let lsn = mutation.lsn;
+    let ordering_key = (trigger.spec.ordering == Ordering::Key).then(|| mutation.key.clone());
     let execution = ExecutionId(scene.mint());
     let (caused_by, root, depth) = match cause.by {
         Some((by, root, depth)) => (Some(by), root, depth + 1),
@@ -126,6 +136,7 @@ fn fired_by_mutation(scene: &Scene<'_>, app: &App, trigger: &Trigger, lsn: Lsn, 
         source,
         input: Input::Mutation(lsn),
         due_at: scene.now,
+        ordering_key,
         principal: Some(trigger.by.clone()),
         redrive_of: None,
         pinned_version: None,
@@ -153,6 +164,7 @@ pub(crate) fn fire_letter(scene: &Scene<'_>, app: &App, letter: &DeadLettered, l
             source: Source::DeadLetter { trigger: trigger.id, letter: letter.letter },
             input: Input::Letter(lsn),
             due_at: scene.now,
+            ordering_key: None,
             principal: Some(trigger.by.clone()),
             redrive_of: None,
             pinned_version: None,

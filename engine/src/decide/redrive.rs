@@ -59,6 +59,7 @@ pub(super) fn redrive(
         source: row.source.clone(),
         input: Input::SameAs(row.enqueued),
         due_at: scene.now,
+        ordering_key: row.ordering_key.clone(),
         principal: row.principal.clone(),
         redrive_of: Some(letter),
         pinned_version,

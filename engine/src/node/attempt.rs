@@ -261,7 +261,11 @@ impl Node {
                 let output = output(200, "application/json".to_owned(), &json);
                 Ok((Some(Reply::Value(SharedBytes::from(json))), output))
             }
-            Source::Route { sync: false, .. } | Source::Kv { .. } | Source::DeadLetter { .. } => {
+            Source::Route { sync: false, .. }
+            | Source::Kv { .. }
+            | Source::DeadLetter { .. }
+            | Source::Cron { .. }
+            | Source::Queue { .. } => {
                 // Recorded, not checked: nobody waits for it.
                 let json = to_json(returned).unwrap_or_else(|why| why.message.into_bytes());
                 Ok((None, output(0, "application/json".to_owned(), &json)))

@@ -146,7 +146,12 @@ impl Node {
             Source::Route { route, .. } if !app.routes.contains_key(route) => {
                 Err(not_found("route", route.to_string()))
             }
-            Source::Route { .. } | Source::Kv { .. } | Source::DeadLetter { .. } | Source::Direct => Ok(()),
+            Source::Route { .. }
+            | Source::Kv { .. }
+            | Source::DeadLetter { .. }
+            | Source::Cron { .. }
+            | Source::Queue { .. }
+            | Source::Direct => Ok(()),
         }
     }
 
@@ -336,7 +341,11 @@ impl Node {
     fn timeout_ms(&self, app: &App, source: &Source) -> u64 {
         let own = match source {
             Source::Route { route, .. } => app.routes.get(route).and_then(|route| route.spec.timeout_ms),
-            Source::Kv { .. } | Source::DeadLetter { .. } | Source::Direct => None,
+            Source::Kv { .. }
+            | Source::DeadLetter { .. }
+            | Source::Cron { .. }
+            | Source::Queue { .. }
+            | Source::Direct => None,
         };
         own.unwrap_or(self.settings.timeout_ms)
     }
@@ -367,6 +376,7 @@ fn enqueue(admission: Admission, execution: ExecutionId, now: UnixMicros) -> Eve
         source: admission.source,
         input: admission.input,
         due_at: now,
+        ordering_key: None,
         principal: admission.principal,
         redrive_of: None,
         pinned_version: None,

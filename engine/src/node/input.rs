@@ -9,12 +9,12 @@ use relive_log::events::{
     DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent,
     RequestRecord,
 };
-use relive_log::{FramePos, Lsn, Reader};
+use relive_log::{FramePos, Lsn, Reader, UnixMicros};
 use relive_projections::App;
 
 use super::vault::{AppVault, Vaults};
 use crate::refusal::Failure;
-use crate::script::{ContextInput, DeadLetter, KvEvent as KvContext, Request};
+use crate::script::{ContextInput, CronTick, DeadLetter, KvEvent as KvContext, QueueMessage, Request};
 use crate::seams::Entropy;
 use crate::secrets::{Masked, open, seal};
 
@@ -124,20 +124,27 @@ pub(super) struct Inputs<'a> {
 impl Inputs<'_> {
     /// The input of the `enqueued` event at `lsn`, in the frame at `pos`.
     pub(super) fn of(&self, pos: FramePos, lsn: Lsn) -> Result<ContextInput, NoInput> {
-        self.of_enqueued(self.enqueued(pos, lsn)?, 0)
+        let (event, sent) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
+        self.of_enqueued(enqueued(event, lsn)?, sent, 0)
     }
 
     fn event(&self, lsn: Lsn) -> Result<Event, NoInput> {
+        self.event_and_time(lsn).map(|(event, _)| event)
+    }
+
+    /// The event and the commit time of its batch.
+    fn event_and_time(&self, lsn: Lsn) -> Result<(Event, UnixMicros), NoInput> {
         let frame = self.reader.frame_of(lsn).map_err(unreadable)?;
-        self.reader.read_event(frame.pos, lsn).map(|(event, _)| event).map_err(unreadable)
+        self.reader.read_event(frame.pos, lsn).map_err(unreadable)
     }
 
-    fn enqueued(&self, pos: FramePos, lsn: Lsn) -> Result<Enqueued, NoInput> {
-        let (event, _) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
-        enqueued(event).ok_or_else(|| unreadable(format!("event {lsn} is no enqueue")))
-    }
-
-    fn of_enqueued(&self, enqueue: Enqueued, references: usize) -> Result<ContextInput, NoInput> {
+    /// What an `enqueued` that was committed at `sent` runs on.
+    fn of_enqueued(
+        &self,
+        enqueue: Enqueued,
+        sent: UnixMicros,
+        references: usize,
+    ) -> Result<ContextInput, NoInput> {
         if references > REFERENCES_MAX {
             return Err(unreadable(format!("input of {} refers too far", enqueue.execution)));
         }
@@ -146,13 +153,15 @@ impl Inputs<'_> {
             Input::Mutation(lsn) => self.mutation(lsn),
             Input::Letter(lsn) => self.letter(lsn, references),
             Input::SameAs(lsn) => {
-                let event = self.event(lsn)?;
-                let first =
-                    enqueued(event).ok_or_else(|| unreadable(format!("event {lsn} is no enqueue")))?;
-                self.of_enqueued(first, references + 1)
+                let (event, sent) = self.event_and_time(lsn)?;
+                self.of_enqueued(enqueued(event, lsn)?, sent, references + 1)
             }
             Input::Payload(payload) => Ok(ContextInput::Payload(payload)),
             Input::NotRecorded => Err(NoInput::NotRecorded),
+            Input::Tick { scheduled_at, missed } => Ok(ContextInput::Cron(CronTick { scheduled_at, missed })),
+            Input::Message { queue, message } => {
+                Ok(ContextInput::Queue(QueueMessage { queue, message, enqueued_at: sent }))
+            }
         }
     }
 
@@ -216,7 +225,8 @@ impl Inputs<'_> {
             | Event::Token(_)
             | Event::Secret(_)
             | Event::Execution(_)
-            | Event::DeadLetter(_) => Ok(None),
+            | Event::DeadLetter(_)
+            | Event::Cron(_) => Ok(None),
         }
     }
 
@@ -228,9 +238,8 @@ impl Inputs<'_> {
         let DeadLettered {
             letter: id, execution, root, enqueued: at, script, source, attempts, error, ..
         } = *letter;
-        let first = self.event(at)?;
-        let died = enqueued(first).ok_or_else(|| unreadable(format!("event {at} is no enqueue")))?;
-        let original = self.of_enqueued(died, references + 1)?;
+        let (died, sent) = self.event_and_time(at)?;
+        let original = self.of_enqueued(enqueued(died, at)?, sent, references + 1)?;
         let trigger = source.trigger().and_then(|t| self.app.triggers.get(&t)).map(|t| t.spec.name.clone());
         Ok(ContextInput::DeadLetter(Box::new(DeadLetter {
             id: id.to_string(),
@@ -247,9 +256,9 @@ impl Inputs<'_> {
     }
 }
 
-fn enqueued(event: Event) -> Option<Enqueued> {
+fn enqueued(event: Event, lsn: Lsn) -> Result<Enqueued, NoInput> {
     match event {
-        Event::Execution(ExecutionEvent::Enqueued(enqueued)) => Some(*enqueued),
+        Event::Execution(ExecutionEvent::Enqueued(enqueued)) => Ok(*enqueued),
         Event::Execution(
             ExecutionEvent::Claimed(_)
             | ExecutionEvent::AloneEnded(_)
@@ -267,6 +276,7 @@ fn enqueued(event: Event) -> Option<Enqueued> {
         | Event::Token(_)
         | Event::Secret(_)
         | Event::Kv(_)
-        | Event::DeadLetter(_) => None,
+        | Event::DeadLetter(_)
+        | Event::Cron(_) => Err(unreadable(format!("event {lsn} is no enqueue"))),
     }
 }

@@ -51,6 +51,10 @@ pub enum ContextInput {
     DeadLetter(Box<DeadLetter>),
     /// `ctx.payload`, JSON text.
     Payload(Option<SharedBytes>),
+    /// `ctx.event` of a cron trigger.
+    Cron(CronTick),
+    /// `ctx.event` of a queue's consumer.
+    Queue(QueueMessage),
 }
 
 /// An HTTP request as a script sees it.
@@ -85,6 +89,26 @@ pub struct KvEvent {
     pub old_value: Option<SharedBytes>,
     /// LSN of the mutation.
     pub lsn: Lsn,
+}
+
+/// A moment of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CronTick {
+    /// The scheduled time.
+    pub scheduled_at: UnixMicros,
+    /// How many scheduled times before it had no run.
+    pub missed: u64,
+}
+
+/// A message of a queue.
+#[derive(Clone, Debug)]
+pub struct QueueMessage {
+    /// The queue.
+    pub queue: String,
+    /// JSON text.
+    pub message: SharedBytes,
+    /// When it was sent.
+    pub enqueued_at: UnixMicros,
 }
 
 /// A dead letter that fired a trigger.
@@ -133,6 +157,8 @@ impl Context {
             ContextInput::Kv(found) => put(&mut ctx, "event", kv_event(found)),
             ContextInput::DeadLetter(found) => put(&mut ctx, "event", dead_letter(found)),
             ContextInput::Payload(found) => put(&mut ctx, "payload", json(found.as_ref())),
+            ContextInput::Cron(found) => put(&mut ctx, "event", cron_tick(*found)),
+            ContextInput::Queue(found) => put(&mut ctx, "event", queue_message(found)),
         }
         ctx.into()
     }
@@ -216,6 +242,23 @@ fn kv_event(event: &KvEvent) -> Dynamic {
     map.into()
 }
 
+fn cron_tick(tick: CronTick) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "source", text("cron"));
+    put(&mut map, "scheduled_at", time_text(tick.scheduled_at));
+    put(&mut map, "missed", i64::try_from(tick.missed).unwrap_or(i64::MAX).into());
+    map.into()
+}
+
+fn queue_message(found: &QueueMessage) -> Dynamic {
+    let mut map = Map::new();
+    put(&mut map, "source", text("queue"));
+    put(&mut map, "queue", text(&found.queue));
+    put(&mut map, "message", json(Some(&found.message)));
+    put(&mut map, "enqueued_at", time_text(found.enqueued_at));
+    map.into()
+}
+
 fn dead_letter(letter: &DeadLetter) -> Dynamic {
     let mut map = Map::new();
     put(&mut map, "source", text("dead_letter"));
@@ -239,6 +282,8 @@ fn original(input: &ContextInput) -> Dynamic {
         ContextInput::Kv(found) => kv_event(found),
         ContextInput::Payload(found) => json(found.as_ref()),
         ContextInput::DeadLetter(found) => text(&found.id),
+        ContextInput::Cron(found) => cron_tick(*found),
+        ContextInput::Queue(found) => queue_message(found),
     }
 }
 

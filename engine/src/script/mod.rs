@@ -28,7 +28,7 @@ mod tests;
 mod types;
 
 pub use compile::{CompileCache, CompileError, Compiled, compile};
-pub use context::{Context, ContextInput, DeadLetter, KvEvent, Request, SDK_VERSION};
+pub use context::{Context, ContextInput, CronTick, DeadLetter, KvEvent, QueueMessage, Request, SDK_VERSION};
 pub use response::{Response, Returned, to_json, to_response};
 pub use run::{Finished, Run, WriteEffect, run};
 pub use types::{

@@ -2,7 +2,7 @@
 
 use relive_engine::command::{Answer, Command, RedriveVersion};
 use relive_log::LetterId;
-use relive_log::events::{Pattern, TriggerSpec};
+use relive_log::events::{Ordering, Pattern, TriggerSpec};
 use relive_projections::Status;
 
 use crate::dispatch::on;
@@ -13,6 +13,7 @@ fn handler(script: &str) -> TriggerSpec {
         name: "handler".into(),
         pattern: Pattern::DeadLetter { from_script: None, from_trigger: Some("t".into()) },
         script: script.into(),
+        ordering: Ordering::None,
         retry: on("", "", "", 5).retry,
     }
 }

@@ -2,7 +2,7 @@
 
 use relive_engine::settings::EngineSettings;
 use relive_log::events::{
-    Backoff, DispatchMode, Event, ExecutionEvent, KvOps, Pattern, RetryPolicy, TriggerSpec,
+    Backoff, DispatchMode, Event, ExecutionEvent, KvOps, Ordering, Pattern, RetryPolicy, TriggerSpec,
 };
 use relive_projections::Status;
 
@@ -24,6 +24,7 @@ pub(crate) fn on(name: &str, collection: &str, script: &str, max_attempts: u32) 
             key_prefix: String::new(),
         },
         script: script.into(),
+        ordering: Ordering::None,
         retry: Some(retry),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relive_engine::command::Command;
 use relive_engine::settings::EngineSettings;
 use relive_log::Lsn;
-use relive_log::events::{DispatchMode, KvOps, Pattern, Record, RouteSpec, TriggerSpec};
+use relive_log::events::{DispatchMode, KvOps, Ordering, Pattern, Record, RouteSpec, TriggerSpec};
 
 use crate::dispatch::on;
 use crate::world::{World, route};
@@ -47,6 +47,7 @@ fn s5_triggers_fire_once_per_matching_mutation_however_made() {
         name: name.into(),
         pattern: Pattern::Kv { collection: "c".into(), ops, key_prefix: prefix.into() },
         script: "log".into(),
+        ordering: Ordering::None,
         retry: None,
     };
     let source = r#"kv::set("seen", `${1000 + ctx.event.lsn}-${ctx.execution_id}`, `${ctx.event.op} ${ctx.event.key}`)"#;

@@ -29,6 +29,24 @@ pub struct AppChanged {
     pub by: Principal,
 }
 
+/// `app_paused`: sync routes refuse, its background work waits, its cron enqueues nothing (D15).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AppPaused {
+    /// The app.
+    pub app: AppId,
+    /// Who did it.
+    pub by: Principal,
+}
+
+/// `app_resumed`
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AppResumed {
+    /// The app.
+    pub app: AppId,
+    /// Who did it.
+    pub by: Principal,
+}
+
 /// `app_deleted`: its scripts, routes, triggers, secrets and keys are gone; its open work is dropped (the batch
 /// carries a `dropped` for each).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -46,6 +64,10 @@ pub enum AppEvent {
     Created(AppCreated),
     /// `app_changed`
     Changed(AppChanged),
+    /// `app_paused`
+    Paused(AppPaused),
+    /// `app_resumed`
+    Resumed(AppResumed),
     /// `app_deleted`
     Deleted(AppDeleted),
 }

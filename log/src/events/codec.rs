@@ -8,8 +8,8 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use super::{
-    AppEvent, DeadLetterEvent, Event, ExecutionEvent, KvEvent, RouteEvent, ScriptEvent, SecretEvent,
-    TokenEvent, TriggerEvent,
+    AppEvent, CronEvent, DeadLetterEvent, Event, ExecutionEvent, KvEvent, RouteEvent, ScriptEvent,
+    SecretEvent, TokenEvent, TriggerEvent,
 };
 
 /// The largest body of one event, bytes: a batch may hold no more.
@@ -125,6 +125,8 @@ macro_rules! kinds {
 kinds! {
     0x0101 "app_created" App AppEvent::Created;
     0x0102 "app_changed" App AppEvent::Changed;
+    0x0103 "app_paused" App AppEvent::Paused;
+    0x0104 "app_resumed" App AppEvent::Resumed;
     0x0105 "app_deleted" App AppEvent::Deleted;
     0x0201 "script_deployed" Script ScriptEvent::Deployed;
     0x0202 "script_deleted" Script ScriptEvent::Deleted;
@@ -132,6 +134,8 @@ kinds! {
     0x0302 "route_deleted" Route RouteEvent::Deleted;
     0x0401 "trigger_created" Trigger TriggerEvent::Created;
     0x0402 "trigger_changed" Trigger TriggerEvent::Changed;
+    0x0403 "trigger_paused" Trigger TriggerEvent::Paused;
+    0x0404 "trigger_resumed" Trigger TriggerEvent::Resumed;
     0x0405 "trigger_deleted" Trigger TriggerEvent::Deleted;
     0x0501 "token_created" Token TokenEvent::Created;
     0x0502 "token_deleted" Token TokenEvent::Deleted;
@@ -151,4 +155,5 @@ kinds! {
     0x0901 "dead_lettered" DeadLetter DeadLetterEvent::DeadLettered;
     0x0902 "dead_letter_handler_failed" DeadLetter DeadLetterEvent::HandlerFailed;
     0x0903 "dead_letter_redriven" DeadLetter DeadLetterEvent::Redriven;
+    0x0a01 "cron_ticked" Cron CronEvent::Ticked;
 }

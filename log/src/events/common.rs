@@ -9,7 +9,7 @@ use bincode::{Decode, Encode};
 
 use super::journal::CallRecord;
 use crate::ids::{ExecutionId, LetterId, PrincipalId, RouteId, TriggerId};
-use crate::types::Lsn;
+use crate::types::{Lsn, UnixMicros};
 
 /// Bytes that are shared rather than copied (values, bodies).
 pub type SharedBytes = Arc<[u8]>;
@@ -156,6 +156,16 @@ pub enum Source {
     },
     /// A direct run through the admin API (reply-to work).
     Direct,
+    /// A cron trigger's time came.
+    Cron {
+        /// The trigger.
+        trigger: TriggerId,
+    },
+    /// A message of a queue, for its consumer.
+    Queue {
+        /// The trigger.
+        trigger: TriggerId,
+    },
 }
 
 impl Source {
@@ -163,7 +173,10 @@ impl Source {
     #[must_use]
     pub const fn trigger(&self) -> Option<TriggerId> {
         match self {
-            Source::Kv { trigger } | Source::DeadLetter { trigger, .. } => Some(*trigger),
+            Source::Kv { trigger }
+            | Source::DeadLetter { trigger, .. }
+            | Source::Cron { trigger }
+            | Source::Queue { trigger } => Some(*trigger),
             Source::Route { .. } | Source::Direct => None,
         }
     }
@@ -182,6 +195,8 @@ impl Source {
             Source::Kv { .. } => "kv",
             Source::DeadLetter { .. } => "dead_letter",
             Source::Direct => "direct",
+            Source::Cron { .. } => "cron",
+            Source::Queue { .. } => "queue",
         }
     }
 }
@@ -201,6 +216,20 @@ pub enum Input {
     Payload(Option<SharedBytes>),
     /// Nothing was recorded (`record = "off"`).
     NotRecorded,
+    /// A moment of a schedule.
+    Tick {
+        /// The scheduled time.
+        scheduled_at: UnixMicros,
+        /// How many scheduled times before it had no run.
+        missed: u64,
+    },
+    /// A message of a queue; it was sent at the commit time of its `enqueued`.
+    Message {
+        /// The queue.
+        queue: String,
+        /// JSON text.
+        message: SharedBytes,
+    },
 }
 
 /// An HTTP request as it is recorded: secrets masked, withheld headers not in clear (T5).

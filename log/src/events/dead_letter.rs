@@ -28,6 +28,8 @@ pub struct DeadLettered {
     pub version: u32,
     /// Where the work came from.
     pub source: Source,
+    /// The key of its line, if it has one: a redrive joins the line again (D13).
+    pub ordering_key: Option<String>,
     /// Whom it ran as.
     pub principal: Option<Principal>,
     /// Attempts that counted.

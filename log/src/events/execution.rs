@@ -31,6 +31,8 @@ pub struct Enqueued {
     pub input: Input,
     /// Not before.
     pub due_at: UnixMicros,
+    /// The key of its line, if its trigger was ordered by key then (D13).
+    pub ordering_key: Option<String>,
     /// Whom it runs as; `None` is anonymous.
     pub principal: Option<Principal>,
     /// The dead letter that it redrives.

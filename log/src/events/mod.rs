@@ -9,6 +9,7 @@
 mod app;
 mod codec;
 mod common;
+mod cron;
 mod dead_letter;
 mod execution;
 mod journal;
@@ -20,12 +21,13 @@ mod secret;
 mod token;
 mod trigger;
 
-pub use app::{AppChanged, AppCreated, AppDeleted, AppEvent};
+pub use app::{AppChanged, AppCreated, AppDeleted, AppEvent, AppPaused, AppResumed};
 pub use codec::{DecodeError, EVENT_BYTES_MAX, decode_record, encode_record};
 pub use common::{
     AttemptRecord, Backoff, ErrorKind, ErrorRecord, HeaderRecord, Input, LogLevel, LogLine, OutputRecord,
     Principal, ReadRecord, RequestRecord, RetryPolicy, Scopes, SealedBytes, SharedBytes, Source, Writer,
 };
+pub use cron::{CronEvent, CronTicked};
 pub use dead_letter::{DeadLetterEvent, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLettered};
 pub use execution::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
@@ -38,7 +40,8 @@ pub use script::{ImportedVersion, ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
 pub use token::{TokenCreated, TokenDeleted, TokenEvent};
 pub use trigger::{
-    KvOps, Pattern, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,
+    KvOps, Ordering, Pattern, PauseReason, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
+    TriggerPaused, TriggerResumed, TriggerSpec,
 };
 
 use crate::ids::{AppId, ExecutionId};
@@ -64,6 +67,8 @@ pub enum Event {
     Execution(ExecutionEvent),
     /// Dead letters.
     DeadLetter(DeadLetterEvent),
+    /// Schedules.
+    Cron(CronEvent),
 }
 
 impl Event {
@@ -79,6 +84,8 @@ impl Event {
         match self {
             Event::App(AppEvent::Created(e)) => e.app,
             Event::App(AppEvent::Changed(e)) => e.app,
+            Event::App(AppEvent::Paused(e)) => e.app,
+            Event::App(AppEvent::Resumed(e)) => e.app,
             Event::App(AppEvent::Deleted(e)) => e.app,
             Event::Script(ScriptEvent::Deployed(e)) => e.app,
             Event::Script(ScriptEvent::Deleted(e)) => e.app,
@@ -86,6 +93,8 @@ impl Event {
             Event::Route(RouteEvent::Deleted(e)) => e.app,
             Event::Trigger(TriggerEvent::Created(e)) => e.app,
             Event::Trigger(TriggerEvent::Changed(e)) => e.app,
+            Event::Trigger(TriggerEvent::Paused(e)) => e.app,
+            Event::Trigger(TriggerEvent::Resumed(e)) => e.app,
             Event::Trigger(TriggerEvent::Deleted(e)) => e.app,
             Event::Token(TokenEvent::Created(e)) => e.app.unwrap_or(AppId::INSTANCE),
             Event::Token(TokenEvent::Deleted(e)) => e.app.unwrap_or(AppId::INSTANCE),
@@ -105,6 +114,7 @@ impl Event {
             Event::DeadLetter(DeadLetterEvent::DeadLettered(e)) => e.app,
             Event::DeadLetter(DeadLetterEvent::HandlerFailed(e)) => e.app,
             Event::DeadLetter(DeadLetterEvent::Redriven(e)) => e.app,
+            Event::Cron(CronEvent::Ticked(e)) => e.app,
         }
     }
 
@@ -136,6 +146,7 @@ impl Event {
             Event::DeadLetter(DeadLetterEvent::DeadLettered(e)) => Some(e.execution),
             Event::DeadLetter(DeadLetterEvent::HandlerFailed(e)) => Some(e.execution),
             Event::DeadLetter(DeadLetterEvent::Redriven(e)) => Some(e.execution),
+            Event::Cron(CronEvent::Ticked(e)) => e.execution,
         }
     }
 }

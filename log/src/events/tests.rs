@@ -155,7 +155,7 @@ fn l22_a_hostile_length_is_refused_before_anything_is_allocated() {
     // Kinds without any text, list or blob have no length to lie about.
     let without: BTreeSet<_> =
         WRITTEN.iter().map(|(_, name)| *name).filter(|k| !by_the_limit.contains_key(k)).collect();
-    let fixed = ["abandoned", "alone_ended", "dead_letter_handler_failed", "released"];
+    let fixed = ["abandoned", "alone_ended", "cron_ticked", "dead_letter_handler_failed", "released"];
     assert_eq!(without, BTreeSet::from(fixed));
     // Eleven lists, and the blobs or texts inside them: the journal is the deepest there is.
     assert!(by_the_limit.get("completed").is_some_and(|n| *n >= 30), "{by_the_limit:?}");
@@ -183,10 +183,10 @@ macro_rules! golden_files {
 }
 
 golden_files! {
-    "app_created" "app_changed" "app_deleted" "script_deployed" "script_deleted" "route_created" "route_deleted"
-    "trigger_created" "trigger_changed" "trigger_deleted" "token_created" "token_deleted" "secret_set" "secret_deleted" "kv_put" "kv_deleted"
+    "app_created" "app_changed" "app_paused" "app_resumed" "app_deleted" "script_deployed" "script_deleted" "route_created" "route_deleted"
+    "trigger_created" "trigger_changed" "trigger_paused" "trigger_resumed" "trigger_deleted" "token_created" "token_deleted" "secret_set" "secret_deleted" "kv_put" "kv_deleted"
     "enqueued" "claimed" "released" "completed" "attempt_failed" "abandoned" "dropped" "depth_exceeded" "alone_ended"
-    "dead_lettered" "dead_letter_handler_failed" "dead_letter_redriven"
+    "dead_lettered" "dead_letter_handler_failed" "dead_letter_redriven" "cron_ticked"
 }
 
 #[test]

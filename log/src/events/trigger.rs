@@ -53,6 +53,59 @@ pub enum Pattern {
         /// Only letters of the trigger with this name.
         from_trigger: Option<String>,
     },
+    /// Moments of a schedule (D16).
+    Cron {
+        /// Five fields, or six with seconds in front.
+        schedule: String,
+        /// IANA name of a time zone; UTC if absent.
+        timezone: Option<String>,
+    },
+    /// Messages of a queue; a queue has exactly one such trigger (D18).
+    Queue {
+        /// The queue.
+        queue: String,
+    },
+}
+
+/// Whether what a trigger fires for one key runs in order (D13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Ordering {
+    /// In any order, in parallel.
+    #[default]
+    None,
+    /// One after the other for each key.
+    Key,
+}
+
+impl Ordering {
+    /// The name on the outside.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Ordering::None => "none",
+            Ordering::Key => "key",
+        }
+    }
+}
+
+/// Why a trigger is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum PauseReason {
+    /// Somebody asked for it.
+    Asked,
+    /// The registrant's token was deleted: nobody is left for whom its executions could run (D9).
+    RegistrantDeleted,
+}
+
+impl PauseReason {
+    /// The name on the outside.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            PauseReason::Asked => "asked",
+            PauseReason::RegistrantDeleted => "registrant_deleted",
+        }
+    }
 }
 
 /// What a trigger is, apart from its identity.
@@ -64,6 +117,8 @@ pub struct TriggerSpec {
     pub pattern: Pattern,
     /// Name of the script.
     pub script: String,
+    /// Order of what it fires; triggers of kinds `kv` and `queue` only.
+    pub ordering: Ordering,
     /// Retries; the instance's default if absent. Handlers of dead letters run once whatever it says (D10).
     pub retry: Option<RetryPolicy>,
 }
@@ -94,6 +149,30 @@ pub struct TriggerChanged {
     pub by: Principal,
 }
 
+/// `trigger_paused`: its work waits; a cron trigger enqueues nothing (D15).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TriggerPaused {
+    /// The app.
+    pub app: AppId,
+    /// The trigger.
+    pub trigger: TriggerId,
+    /// Why.
+    pub reason: PauseReason,
+    /// Who did it.
+    pub by: Principal,
+}
+
+/// `trigger_resumed`: who resumes it becomes its registrant (D9).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TriggerResumed {
+    /// The app.
+    pub app: AppId,
+    /// The trigger.
+    pub trigger: TriggerId,
+    /// The registrant from now on.
+    pub by: Principal,
+}
+
 /// `trigger_deleted`: its unclaimed work is dropped (D17).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct TriggerDeleted {
@@ -112,6 +191,10 @@ pub enum TriggerEvent {
     Created(TriggerCreated),
     /// `trigger_changed`
     Changed(TriggerChanged),
+    /// `trigger_paused`
+    Paused(TriggerPaused),
+    /// `trigger_resumed`
+    Resumed(TriggerResumed),
     /// `trigger_deleted`
     Deleted(TriggerDeleted),
 }

@@ -324,11 +324,8 @@ impl Scrubber {
         if info.kind == super::SnapshotKind::State {
             self.snapshots.give_up(info.last_lsn, error);
         }
-        let check = if let SnapshotError::Damaged { check, .. } = error {
-            check.clone()
-        } else {
-            error.to_string()
-        };
+        let check =
+            if let SnapshotError::Damaged { check, .. } = error { check.clone() } else { error.to_string() };
         self.found(Damage { file: name.to_owned(), offset: None, lsns: None, check });
     }
 }

@@ -53,7 +53,7 @@ impl DeadLetters {
     /// Folds one event of an app: letters of an app that is gone are gone.
     pub(crate) fn fold_app(&self, event: &AppEvent) {
         match event {
-            AppEvent::Created(_) | AppEvent::Changed(_) => {}
+            AppEvent::Created(_) | AppEvent::Changed(_) | AppEvent::Paused(_) | AppEvent::Resumed(_) => {}
             AppEvent::Deleted(e) => self.letters.write().remove_app(e.app),
         }
     }

@@ -55,6 +55,8 @@ pub struct LetterRow {
     pub version: u32,
     /// Where the work came from.
     pub source: Source,
+    /// The key of its line, if it has one.
+    pub ordering_key: Option<String>,
     /// Whom it ran as.
     pub principal: Option<Principal>,
     /// Attempts that counted.
@@ -98,6 +100,7 @@ impl LetterRow {
             script: event.script.clone(),
             version: event.version,
             source: event.source.clone(),
+            ordering_key: event.ordering_key.clone(),
             principal: event.principal.clone(),
             attempts: event.attempts,
             error: event.error.clone(),

@@ -221,6 +221,7 @@ fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
         status: Status::Pending,
         enqueued: at,
         due_at: event.due_at,
+        ordering_key: event.ordering_key.clone(),
         principal: event.principal.clone(),
         redrive_of: event.redrive_of,
         pinned_version: event.pinned_version,
@@ -238,7 +239,9 @@ fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
             | Input::Letter(_)
             | Input::SameAs(_)
             | Input::Request(_)
-            | Input::Payload(_) => true,
+            | Input::Payload(_)
+            | Input::Tick { .. }
+            | Input::Message { .. } => true,
             Input::NotRecorded => false,
         },
     }
@@ -257,6 +260,7 @@ fn depth_exceeded(event: &DepthExceeded, at: At) -> ExecutionRow {
         status: Status::Dropped,
         enqueued: at,
         due_at: at.time,
+        ordering_key: None,
         principal: None,
         redrive_of: None,
         pinned_version: None,

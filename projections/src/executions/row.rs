@@ -148,6 +148,8 @@ pub struct ExecutionRow {
     pub enqueued: At,
     /// Not before; after a failed attempt, of the next one.
     pub due_at: UnixMicros,
+    /// The key of its line, if it has one (D13).
+    pub ordering_key: Option<String>,
     /// Whom it runs as.
     pub principal: Option<Principal>,
     /// The dead letter that it redrives.

@@ -238,7 +238,8 @@ impl KvView {
             | Event::Token(_)
             | Event::Secret(_)
             | Event::Execution(_)
-            | Event::DeadLetter(_) => Err(ReadError::WrongEvent { lsn }),
+            | Event::DeadLetter(_)
+            | Event::Cron(_) => Err(ReadError::WrongEvent { lsn }),
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use relive_log::events::{
-    AppChanged, AppCreated, AppDeleted, AppEvent, RouteCreated, RouteDeleted, RouteEvent, ScriptDeleted,
-    ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, TokenCreated, TokenEvent,
-    TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
+    AppChanged, AppCreated, AppDeleted, AppEvent, PauseReason, RouteCreated, RouteDeleted, RouteEvent,
+    ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, TokenCreated,
+    TokenEvent, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
 };
 use relive_log::{AppId, Lsn, PrincipalId};
 
-use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
+use super::types::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 use super::{RegistryView, RowKey};
 use crate::source::At;
 
@@ -24,6 +24,14 @@ impl RegistryView {
                     None
                 });
             }
+            AppEvent::Paused(e) => self.change(e.app, at.lsn, |app| {
+                app.paused = Some(Pause { reason: PauseReason::Asked, by: e.by.clone(), at: at.time });
+                None
+            }),
+            AppEvent::Resumed(e) => self.change(e.app, at.lsn, |app| {
+                app.paused = None;
+                None
+            }),
             AppEvent::Deleted(AppDeleted { app, by: _ }) => self.app_deleted(*app),
         }
     }
@@ -68,7 +76,8 @@ impl RegistryView {
             TriggerEvent::Created(TriggerCreated { app, trigger, spec, by }) => {
                 self.change(*app, at.lsn, |found| {
                     let (spec, by) = (spec.clone(), by.clone());
-                    let row = Trigger { id: *trigger, spec, by, created_at: at.time, lsn: at.lsn };
+                    let row =
+                        Trigger { id: *trigger, spec, by, created_at: at.time, paused: None, lsn: at.lsn };
                     found.triggers.insert(*trigger, row);
                     Some(RowKey::Trigger(*app, *trigger))
                 });
@@ -82,6 +91,19 @@ impl RegistryView {
                     Some(RowKey::Trigger(*app, *trigger))
                 });
             }
+            TriggerEvent::Paused(e) => self.change(e.app, at.lsn, |found| {
+                let row = found.triggers.get_mut(&e.trigger)?;
+                row.paused = Some(Pause { reason: e.reason, by: e.by.clone(), at: at.time });
+                row.lsn = at.lsn;
+                Some(RowKey::Trigger(e.app, e.trigger))
+            }),
+            TriggerEvent::Resumed(e) => self.change(e.app, at.lsn, |found| {
+                let row = found.triggers.get_mut(&e.trigger)?;
+                row.paused = None;
+                row.by.clone_from(&e.by);
+                row.lsn = at.lsn;
+                Some(RowKey::Trigger(e.app, e.trigger))
+            }),
             TriggerEvent::Deleted(TriggerDeleted { app, trigger, by: _ }) => {
                 self.change(*app, at.lsn, |found| {
                     found.triggers.remove(trigger).map(|_| RowKey::Trigger(*app, *trigger))
@@ -193,6 +215,7 @@ fn new_app(event: &AppCreated, at: At) -> App {
         name: event.name.clone(),
         created_at: at.time,
         changed_lsn: at.lsn,
+        paused: None,
         scripts: Default::default(),
         routes: Default::default(),
         triggers: Default::default(),

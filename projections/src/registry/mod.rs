@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use relive_log::{AppId, PrincipalId, RouteId, TriggerId};
 
-pub use types::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
+pub use types::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 
 /// A row of the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //! the views are opened, so that what was superseded or deleted stands in the log only.
 //!
 //! ```text
-//! a | app            slug, name, created, changed
+//! a | app            slug, name, created, changed, paused
 //! s | app | name     current version, all versions (positions)
 //! r | app | route    the route           t | app | trigger  the trigger
 //! x | app | name     highest version ever, and the live one (position)
@@ -15,7 +15,7 @@ use bincode::{Decode, Encode};
 use relive_log::events::{Event, Principal, ScriptEvent, SealedBytes, SecretEvent};
 use relive_log::{AppId, FramePos, Lsn, UnixMicros};
 
-use super::types::{App, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
+use super::types::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 use super::{RegistryView, RowKey};
 use crate::digest::Digest;
 use crate::error::ViewsError;
@@ -29,6 +29,7 @@ struct AppRow {
     name: Option<String>,
     created_at: UnixMicros,
     changed_lsn: Lsn,
+    paused: Option<Pause>,
 }
 
 #[derive(Encode, Decode)]
@@ -89,6 +90,7 @@ fn app_row(app: &App) -> AppRow {
         name: app.name.clone(),
         created_at: app.created_at,
         changed_lsn: app.changed_lsn,
+        paused: app.paused.clone(),
     }
 }
 
@@ -169,7 +171,7 @@ impl RegistryView {
 }
 
 fn load_app(registry: &mut Registry, id: AppId, value: &[u8]) -> Option<()> {
-    let AppRow { slug, name, created_at, changed_lsn } = rows::decode(value)?;
+    let AppRow { slug, name, created_at, changed_lsn, paused } = rows::decode(value)?;
     registry.by_slug.insert(slug.clone(), id);
     let app = App {
         id,
@@ -177,6 +179,7 @@ fn load_app(registry: &mut Registry, id: AppId, value: &[u8]) -> Option<()> {
         name,
         created_at,
         changed_lsn,
+        paused,
         scripts: Default::default(),
         routes: Default::default(),
         triggers: Default::default(),
@@ -243,7 +246,8 @@ pub(crate) fn source_of(
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::Execution(_)
-        | Event::DeadLetter(_) => Ok(None),
+        | Event::DeadLetter(_)
+        | Event::Cron(_) => Ok(None),
     }
 }
 
@@ -258,6 +262,7 @@ fn sealed_of(log: &dyn ValueSource, pos: FramePos, lsn: Lsn) -> Result<Option<Se
         | Event::Token(_)
         | Event::Kv(_)
         | Event::Execution(_)
-        | Event::DeadLetter(_) => Ok(None),
+        | Event::DeadLetter(_)
+        | Event::Cron(_) => Ok(None),
     }
 }

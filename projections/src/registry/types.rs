@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use relive_log::events::{Principal, RouteSpec, Scopes, SealedBytes, TriggerSpec};
+use relive_log::events::{PauseReason, Principal, RouteSpec, Scopes, SealedBytes, TriggerSpec};
 use relive_log::{AppId, FramePos, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
 /// All apps.
@@ -58,6 +58,8 @@ pub struct App {
     pub created_at: UnixMicros,
     /// The last event that changed anything in here.
     pub changed_lsn: Lsn,
+    /// Paused (D15): since when, by whom.
+    pub paused: Option<Pause>,
     /// Scripts by name, deleted ones included ([`Script::current`] is 0 then).
     pub scripts: BTreeMap<String, Script>,
     /// Routes by id.
@@ -90,6 +92,17 @@ impl App {
     pub fn next_secret_version(&self, name: &str) -> u32 {
         self.secret_versions.get(name).map_or(1, |highest| highest.saturating_add(1))
     }
+}
+
+/// Why something is paused (D15).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Pause {
+    /// Why.
+    pub reason: PauseReason,
+    /// By whom.
+    pub by: Principal,
+    /// Since when.
+    pub at: UnixMicros,
 }
 
 /// One script with all of its versions.
@@ -166,6 +179,8 @@ pub struct Trigger {
     pub by: Principal,
     /// When it was made.
     pub created_at: UnixMicros,
+    /// Paused: its work waits.
+    pub paused: Option<Pause>,
     /// The last event that changed it.
     pub lsn: Lsn,
 }

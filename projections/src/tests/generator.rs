@@ -16,7 +16,7 @@ pub(crate) struct Op {
     flag: bool,
 }
 
-const KINDS: u8 = 41;
+const KINDS: u8 = 44;
 
 /// Batches of one to five events.
 pub(crate) fn history(batches: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
@@ -94,6 +94,7 @@ pub(crate) fn enqueued(app: AppId, id: ExecutionId, source: Source) -> Event {
         due_at: UnixMicros(77),
         principal: Some(someone()),
         redrive_of: None,
+        ordering_key: None,
         pinned_version: None,
     })))
 }
@@ -155,6 +156,7 @@ pub(crate) fn dead_lettered(app: AppId, letter: LetterId, execution: ExecutionId
         script: "handler".into(),
         version: 1,
         source,
+        ordering_key: None,
         principal: None,
         attempts: 3,
         error: ErrorRecord { kind: ErrorKind::Throw, message: "boom".into(), line: 1, column: 1 },
@@ -199,7 +201,13 @@ pub(crate) fn route_spec() -> RouteSpec {
 
 pub(crate) fn trigger_spec(name: &str) -> TriggerSpec {
     let pattern = Pattern::Kv { collection: "c".into(), ops: KvOps::DEFAULT, key_prefix: String::new() };
-    TriggerSpec { name: name.into(), pattern, script: "handler".into(), retry: None }
+    TriggerSpec {
+        name: name.into(),
+        pattern,
+        script: "handler".into(),
+        ordering: Ordering::None,
+        retry: None,
+    }
 }
 
 impl Op {
@@ -214,7 +222,9 @@ impl Op {
             34 => app_created(id, ["one", "two"][usize::from(self.flag)]),
             35 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
             35 => Event::App(AppEvent::Changed(AppChanged { app: id, name: Some(key), by: someone() })),
-            _ => self.configuration(id),
+            36..=39 => self.configuration(id),
+            40 => self.pausing(id),
+            _ => self.schedule(id),
         }
     }
 
@@ -273,6 +283,36 @@ impl Op {
         match self.what {
             0..6 => token_created(of, id, self.what),
             _ => Event::Token(TokenEvent::Deleted(TokenDeleted { app: of, token: id, by: someone() })),
+        }
+    }
+
+    fn pausing(&self, app: AppId) -> Event {
+        let (trigger, by) = (trigger(self.who), someone());
+        let reason = [PauseReason::Asked, PauseReason::RegistrantDeleted][usize::from(self.flag)];
+        match self.what % 4 {
+            0 => Event::App(AppEvent::Paused(AppPaused { app, by })),
+            1 => Event::App(AppEvent::Resumed(AppResumed { app, by })),
+            2 => Event::Trigger(TriggerEvent::Paused(TriggerPaused { app, trigger, reason, by })),
+            _ => Event::Trigger(TriggerEvent::Resumed(TriggerResumed { app, trigger, by })),
+        }
+    }
+
+    fn schedule(&self, app: AppId) -> Event {
+        let trigger = trigger(self.who % 3);
+        let (schedule, timezone) = (format!("{} * * * *", self.what % 2), self.flag.then(|| "UTC".into()));
+        let spec = TriggerSpec { pattern: Pattern::Cron { schedule, timezone }, ..trigger_spec("cron") };
+        match self.kind {
+            41 if self.flag => {
+                Event::Trigger(TriggerEvent::Created(TriggerCreated { app, trigger, spec, by: someone() }))
+            }
+            41 => Event::Trigger(TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by: someone() })),
+            _ => Event::Cron(CronEvent::Ticked(CronTicked {
+                app,
+                trigger,
+                scheduled_at: UnixMicros(u64::from(self.what) * 100),
+                ticks: u64::from(self.who) + 1,
+                execution: self.flag.then(|| execution(self.who)),
+            })),
         }
     }
 

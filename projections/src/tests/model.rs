@@ -35,7 +35,8 @@ impl Model {
                     | Event::Token(_)
                     | Event::Secret(_)
                     | Event::Execution(_)
-                    | Event::DeadLetter(_) => continue,
+                    | Event::DeadLetter(_)
+                    | Event::Cron(_) => continue,
                 };
                 model.keys.entry(key).or_default().push((lsn, value));
             }

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use relive_engine::node::Node;
 use relive_log::events::{
-    AfterFailure, AttemptFailed, AttemptRecord, DeadLetterEvent, Enqueued, Event, ExecutionEvent, Input,
-    Source, decode_record,
+    AfterFailure, AttemptFailed, AttemptRecord, CronEvent, DeadLetterEvent, Enqueued, Event, ExecutionEvent,
+    Input, Source, decode_record,
 };
-use relive_log::{Durability, ExecutionId, Lsn, UnixMicros};
+use relive_log::{AppId, Durability, ExecutionId, Lsn, TriggerId, UnixMicros};
 use relive_projections::Registry;
 
 use crate::out;
@@ -74,6 +74,10 @@ impl Follower {
         match event {
             Event::Execution(event) => self.execution(registry, event, at),
             Event::DeadLetter(event) => self.dead_letter(event, at),
+            Event::Cron(CronEvent::Ticked(e)) if e.execution.is_none() => {
+                let name = trigger_name(registry, e.app, &e.trigger);
+                line(at, "skipped", &format!("{name}: its last run is unfinished"));
+            }
             // Deploys are shown by whoever deploys; keys are too many.
             Event::App(_)
             | Event::Script(_)
@@ -81,7 +85,8 @@ impl Follower {
             | Event::Trigger(_)
             | Event::Token(_)
             | Event::Secret(_)
-            | Event::Kv(_) => {}
+            | Event::Kv(_)
+            | Event::Cron(_) => {}
         }
     }
 
@@ -181,16 +186,23 @@ impl Follower {
     }
 }
 
+fn trigger_name(registry: &Registry, app: AppId, trigger: &TriggerId) -> String {
+    let found = registry.app(app).and_then(|app| app.triggers.get(trigger));
+    found.map_or_else(|| "trigger".to_owned(), |trigger| trigger.spec.name.clone())
+}
+
 fn label(registry: &Registry, e: &Enqueued) -> String {
-    let trigger = |id| {
-        let app = registry.app(e.app);
-        let name = app.and_then(|app| app.triggers.get(id)).map(|trigger| trigger.spec.name.clone());
-        format!("{} ({})", name.unwrap_or_else(|| "trigger".to_owned()), e.script)
-    };
+    let trigger = |id| format!("{} ({})", trigger_name(registry, e.app, id), e.script);
     match (&e.source, &e.input) {
         (Source::Route { .. }, Input::Request(request)) => format!("{} {}", request.method, request.path),
         (Source::Route { .. }, _) => format!("route ({})", e.script),
-        (Source::Kv { trigger: id } | Source::DeadLetter { trigger: id, .. }, _) => trigger(id),
+        (
+            Source::Kv { trigger: id }
+            | Source::DeadLetter { trigger: id, .. }
+            | Source::Cron { trigger: id }
+            | Source::Queue { trigger: id },
+            _,
+        ) => trigger(id),
         (Source::Direct, _) => format!("invoke {}", e.script),
     }
 }

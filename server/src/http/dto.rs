@@ -11,7 +11,7 @@ use relive_log::events::{
     Backoff, DispatchMode, ErrorRecord, LogLine, Pattern, Principal, Record, RetryPolicy, RouteSpec, Source,
     TriggerSpec,
 };
-use relive_projections::{App, Route, Trigger};
+use relive_projections::{App, Pause, Route, Trigger};
 use serde_json::{Map, Value, json};
 
 /// RFC 3339, UTC, milliseconds.
@@ -143,12 +143,22 @@ pub(crate) fn trigger_spec(spec: &TriggerSpec) -> Value {
             put(&mut shown, "collection", collection.as_str());
             put(&mut shown, "ops", ops.names().collect::<Vec<_>>());
             put(&mut shown, "key_prefix", key_prefix.as_str());
-            put(&mut shown, "ordering", "none");
+            put(&mut shown, "ordering", spec.ordering.name());
         }
         Pattern::DeadLetter { from_script, from_trigger } => {
             put(&mut shown, "kind", "dead_letter");
             put(&mut shown, "from_script", from_script.clone());
             put(&mut shown, "from_trigger", from_trigger.clone());
+        }
+        Pattern::Cron { schedule, timezone } => {
+            put(&mut shown, "kind", "cron");
+            put(&mut shown, "schedule", schedule.as_str());
+            put(&mut shown, "timezone", timezone.as_deref().unwrap_or("UTC"));
+        }
+        Pattern::Queue { queue } => {
+            put(&mut shown, "kind", "queue");
+            put(&mut shown, "queue", queue.as_str());
+            put(&mut shown, "ordering", spec.ordering.name());
         }
     }
     shown
@@ -160,8 +170,15 @@ pub(crate) fn trigger(trigger: &Trigger) -> Value {
     put(&mut shown, "id", trigger.id.to_string());
     put(&mut shown, "created_at", rfc3339(trigger.created_at));
     put(&mut shown, "registrant", principal(&trigger.by));
+    put(&mut shown, "paused", trigger.paused.is_some());
+    put(&mut shown, "pause", trigger.paused.as_ref().map_or(Value::Null, pause));
     put(&mut shown, "lsn", trigger.lsn.0);
     shown
+}
+
+/// Why something is paused: `{reason, by, at}`.
+pub(crate) fn pause(pause: &Pause) -> Value {
+    json!({"reason": pause.reason.name(), "by": principal(&pause.by), "at": rfc3339(pause.at)})
 }
 
 /// The name of the trigger that a source names; its id if it is deleted.
@@ -181,7 +198,7 @@ pub(crate) fn source_ids(source: &Source) -> Map<String, Value> {
             ids.insert("route_id".into(), route.to_string().into());
             ids.insert("dispatch_mode".into(), if *sync { "sync" } else { "async" }.into());
         }
-        Source::Kv { trigger } => {
+        Source::Kv { trigger } | Source::Cron { trigger } | Source::Queue { trigger } => {
             ids.insert("trigger_id".into(), trigger.to_string().into());
         }
         Source::DeadLetter { trigger, letter } => {
@@ -200,6 +217,17 @@ pub(crate) fn input(input: &ContextInput) -> Value {
         ContextInput::Kv(event) => json!({"event": kv_event(event)}),
         ContextInput::DeadLetter(letter) => json!({"event": dead_letter(letter)}),
         ContextInput::Payload(payload) => json!({"payload": payload.as_deref().map(json_text)}),
+        ContextInput::Cron(tick) => json!({"event": {
+            "source": "cron",
+            "scheduled_at": rfc3339(tick.scheduled_at),
+            "missed": tick.missed,
+        }}),
+        ContextInput::Queue(found) => json!({"event": {
+            "source": "queue",
+            "queue": found.queue,
+            "message": json_text(&found.message),
+            "enqueued_at": rfc3339(found.enqueued_at),
+        }}),
     }
 }
 

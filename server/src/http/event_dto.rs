@@ -4,9 +4,10 @@
 //! for both), seeds of attempts (T1).
 
 use relive_log::events::{
-    AfterFailure, AppEvent, AttemptRecord, CallOutcome, CallRecord, DeadLetterEvent, Event, ExecutionEvent,
-    HeaderRecord, ImportedVersion, Input, KvEvent, OutputRecord, Principal, ReadRecord, RequestRecord,
-    RouteEvent, ScriptEvent, SecretEvent, TokenEvent, TriggerEvent, Writer,
+    AfterFailure, AppEvent, AppPaused, AppResumed, AttemptRecord, CallOutcome, CallRecord, CronEvent,
+    DeadLetterEvent, Event, ExecutionEvent, HeaderRecord, ImportedVersion, Input, KvEvent, OutputRecord,
+    Principal, ReadRecord, RequestRecord, RouteEvent, ScriptEvent, SecretEvent, TokenEvent, TriggerEvent,
+    Writer,
 };
 use relive_log::{Lsn, UnixMicros};
 use serde_json::{Map, Value, json};
@@ -35,6 +36,12 @@ fn data(event: &Event) -> Value {
         Event::Kv(event) => kv(event),
         Event::Execution(event) => execution(event),
         Event::DeadLetter(event) => dead_letter(event),
+        Event::Cron(CronEvent::Ticked(e)) => json!({
+            "trigger_id": e.trigger,
+            "scheduled_at": dto::rfc3339(e.scheduled_at),
+            "ticks": e.ticks,
+            "skipped": e.execution.is_none(),
+        }),
     }
 }
 
@@ -46,6 +53,9 @@ fn app(event: &AppEvent) -> Value {
     match event {
         AppEvent::Created(e) => json!({"slug": e.slug, "name": e.name, "by": by(&e.by)}),
         AppEvent::Changed(e) => json!({"name": e.name, "by": by(&e.by)}),
+        AppEvent::Paused(AppPaused { by: who, .. }) | AppEvent::Resumed(AppResumed { by: who, .. }) => {
+            json!({"by": by(who)})
+        }
         AppEvent::Deleted(e) => json!({"by": by(&e.by)}),
     }
 }
@@ -82,6 +92,10 @@ fn trigger(event: &TriggerEvent) -> Value {
         TriggerEvent::Changed(e) => {
             json!({"id": e.trigger, "trigger": dto::trigger_spec(&e.spec), "by": by(&e.by)})
         }
+        TriggerEvent::Paused(e) => {
+            json!({"id": e.trigger, "reason": e.reason.name(), "by": by(&e.by)})
+        }
+        TriggerEvent::Resumed(e) => json!({"id": e.trigger, "by": by(&e.by)}),
         TriggerEvent::Deleted(e) => json!({"id": e.trigger, "by": by(&e.by)}),
     }
 }
@@ -146,6 +160,10 @@ fn input(input: &Input) -> Value {
         Input::Request(found) => json!({"request": request(found)}),
         Input::Payload(payload) => json!({"payload": payload.as_deref().map(dto::json_text)}),
         Input::NotRecorded => json!({"recorded": "none"}),
+        Input::Tick { scheduled_at, missed } => {
+            json!({"scheduled_at": dto::rfc3339(*scheduled_at), "missed": missed})
+        }
+        Input::Message { queue, message } => json!({"queue": queue, "message": dto::json_text(message)}),
     }
 }
 
@@ -436,6 +454,7 @@ mod tests {
             due_at: UnixMicros(0),
             principal: None,
             redrive_of: None,
+            ordering_key: None,
             pinned_version: None,
         })));
         let headers = shown(&enqueued)["data"]["input"]["request"]["headers"].clone();

@@ -212,7 +212,8 @@ impl Ended {
                 | Event::Token(_)
                 | Event::Secret(_)
                 | Event::Execution(_)
-                | Event::DeadLetter(_) => {}
+                | Event::DeadLetter(_)
+                | Event::Cron(_) => {}
             }
         }
         Ok(ended)

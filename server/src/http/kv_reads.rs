@@ -111,7 +111,8 @@ impl Writers<'_> {
             | Event::Token(_)
             | Event::Secret(_)
             | Event::Execution(_)
-            | Event::DeadLetter(_) => {
+            | Event::DeadLetter(_)
+            | Event::Cron(_) => {
                 let text = format!("event {} is no mutation of a key", version.lsn);
                 return Err(ApiError::new(ErrorCode::ReadFailed, text));
             }

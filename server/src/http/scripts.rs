@@ -102,7 +102,8 @@ fn source_of(node: &Node, version: &ScriptVersion) -> ApiResult<Arc<str>> {
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::Execution(_)
-        | Event::DeadLetter(_) => Err(ApiError::new(
+        | Event::DeadLetter(_)
+        | Event::Cron(_) => Err(ApiError::new(
             ErrorCode::ReadFailed,
             format!("event {} is not the script's deploy", version.lsn),
         )),

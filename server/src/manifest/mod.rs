@@ -7,7 +7,7 @@ mod fields;
 mod tree;
 
 use relive_log::events::{
-    Backoff, DispatchMode, KvOps, Pattern, Record, RetryPolicy, RouteSpec, TriggerSpec,
+    Backoff, DispatchMode, KvOps, Ordering, Pattern, Record, RetryPolicy, RouteSpec, TriggerSpec,
 };
 
 use fields::Fields;
@@ -248,7 +248,7 @@ fn trigger(
         }
     };
     let retry = if kind.as_deref() == Some("kv") { retry_policy(&fields, retry)? } else { None };
-    Ok((TriggerSpec { name, pattern, script, retry }, named))
+    Ok((TriggerSpec { name, pattern, script, ordering: Ordering::None, retry }, named))
 }
 
 fn kv_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {

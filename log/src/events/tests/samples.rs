@@ -25,6 +25,7 @@ pub(super) fn samples() -> Vec<(&'static str, &'static str, Event)> {
     all.extend(kv_samples());
     all.extend(execution_samples());
     all.extend(dead_letter_samples());
+    all.extend(cron_samples());
     all
 }
 
@@ -55,6 +56,8 @@ fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
             app(AppEvent::Created(AppCreated { app: APP, slug: "s".into(), name: None, by }))
         }),
         ("app_changed", "unnamed", app(AppEvent::Changed(AppChanged { app: APP, name: None, by: by() }))),
+        ("app_paused", "plain", app(AppEvent::Paused(AppPaused { app: APP, by: by() }))),
+        ("app_resumed", "plain", app(AppEvent::Resumed(AppResumed { app: APP, by: by() }))),
         ("app_deleted", "plain", app(AppEvent::Deleted(AppDeleted { app: APP, by: by() }))),
         (
             "script_deployed",
@@ -152,13 +155,24 @@ fn trigger_samples() -> Vec<(&'static str, &'static str, Event)> {
         name: "on-order".into(),
         pattern: Pattern::Kv { collection: "orders".into(), ops: KvOps::DEFAULT, key_prefix: "2026/".into() },
         script: "on_order".into(),
+        ordering: Ordering::None,
         retry: Some(retry(backoff)),
     };
     let letters = |from_script, from_trigger| TriggerSpec {
         name: "alert".into(),
         pattern: Pattern::DeadLetter { from_script, from_trigger },
         script: "alert".into(),
+        ordering: Ordering::None,
         retry: None,
+    };
+    let cron = |timezone| TriggerSpec {
+        pattern: Pattern::Cron { schedule: "0 3 * * *".into(), timezone },
+        ..letters(None, None)
+    };
+    let queue = TriggerSpec {
+        pattern: Pattern::Queue { queue: "mails".into() },
+        ordering: Ordering::Key,
+        ..kv(Backoff::None)
     };
     let created = |spec| {
         Event::Trigger(TriggerEvent::Created(TriggerCreated {
@@ -176,12 +190,23 @@ fn trigger_samples() -> Vec<(&'static str, &'static str, Event)> {
             by: person(),
         }))
     };
+    let paused = |reason| {
+        let paused = TriggerPaused { app: APP, trigger: TRIGGER, reason, by: person() };
+        Event::Trigger(TriggerEvent::Paused(paused))
+    };
+    let resumed = TriggerResumed { app: APP, trigger: TRIGGER, by: person() };
     let deleted = TriggerDeleted { app: APP, trigger: TRIGGER, by: person() };
     vec![
         ("trigger_created", "kv", created(kv(Backoff::None))),
         ("trigger_created", "dead_letter", created(letters(Some("a".into()), Some("b".into())))),
+        ("trigger_created", "cron", created(cron(None))),
+        ("trigger_created", "cron_in_a_time_zone", created(cron(Some("Europe/Berlin".into())))),
+        ("trigger_created", "queue_by_key", created(queue)),
         ("trigger_changed", "kv", changed(kv(Backoff::Fixed))),
         ("trigger_changed", "dead_letter", changed(letters(None, None))),
+        ("trigger_paused", "asked", paused(PauseReason::Asked)),
+        ("trigger_paused", "registrant_deleted", paused(PauseReason::RegistrantDeleted)),
+        ("trigger_resumed", "plain", Event::Trigger(TriggerEvent::Resumed(resumed))),
         ("trigger_deleted", "plain", Event::Trigger(TriggerEvent::Deleted(deleted))),
     ]
 }
@@ -220,6 +245,7 @@ fn enqueued(source: Source, input: Input) -> Enqueued {
         source,
         input,
         due_at: AT,
+        ordering_key: None,
         principal: Some(person()),
         redrive_of: None,
         pinned_version: None,
@@ -351,6 +377,14 @@ fn enqueued_samples() -> Vec<(&'static str, &'static str, Event)> {
         pinned_version: Some(4),
         ..enqueued(kv.clone(), Input::SameAs(Lsn(17)))
     };
+    let tick = Input::Tick { scheduled_at: AT, missed: 300 };
+    let message = Enqueued {
+        ordering_key: Some("ü".into()),
+        ..enqueued(
+            Source::Queue { trigger: TRIGGER },
+            Input::Message { queue: "mails".into(), message: Arc::from(b"{\"to\":\"a\"}".as_slice()) },
+        )
+    };
     let too_deep = DepthExceeded {
         app: APP,
         execution: EXECUTION,
@@ -367,6 +401,8 @@ fn enqueued_samples() -> Vec<(&'static str, &'static str, Event)> {
         ("enqueued", "kv", event(enqueued(kv, Input::Mutation(Lsn(99))))),
         ("enqueued", "dead_letter", event(enqueued(letters, Input::Letter(Lsn(251))))),
         ("enqueued", "redrive", event(redrive)),
+        ("enqueued", "cron", event(enqueued(Source::Cron { trigger: TRIGGER }, tick))),
+        ("enqueued", "queue_by_key", event(message)),
         ("enqueued", "direct", event(enqueued(Source::Direct, payload("[1,2]")))),
         ("enqueued", "direct_without_payload", event(enqueued(Source::Direct, Input::Payload(None)))),
         ("depth_exceeded", "plain", Event::Execution(ExecutionEvent::DepthExceeded(Box::new(too_deep)))),
@@ -444,6 +480,7 @@ fn dead_letter_samples() -> Vec<(&'static str, &'static str, Event)> {
         script: "on_order".into(),
         version: 3,
         source: Source::Kv { trigger: TRIGGER },
+        ordering_key: None,
         principal: Some(person()),
         attempts: 3,
         error: error(ErrorKind::Runtime),
@@ -458,4 +495,12 @@ fn dead_letter_samples() -> Vec<(&'static str, &'static str, Event)> {
         ("dead_letter_handler_failed", "plain", event(DeadLetterEvent::HandlerFailed(failed))),
         ("dead_letter_redriven", "plain", event(DeadLetterEvent::Redriven(redriven))),
     ]
+}
+
+fn cron_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let ticked = |ticks, execution| {
+        let ticked = CronTicked { app: APP, trigger: TRIGGER, scheduled_at: AT, ticks, execution };
+        Event::Cron(CronEvent::Ticked(ticked))
+    };
+    vec![("cron_ticked", "ran", ticked(1, Some(EXECUTION))), ("cron_ticked", "skipped", ticked(300, None))]
 }
