@@ -20,6 +20,11 @@ impl Batch {
         Self { payload: Vec::new(), count: 0 }
     }
 
+    /// From a payload whose records were checked.
+    pub(crate) fn from_payload(payload: &[u8], count: u32) -> Self {
+        Self { payload: payload.to_vec(), count }
+    }
+
     /// Empties the batch and keeps its buffer.
     pub fn clear(&mut self) {
         self.payload.clear();

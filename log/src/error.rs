@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::recovery::RecoveryReport;
-use crate::{FramePos, Lsn};
+use crate::{FramePos, Gap, Lsn};
 
 /// Why a data directory was not opened. Nothing in the directory was modified, except by `Io`, which may have
 /// struck in the middle of a recovery (running recovery again is always safe).
@@ -52,6 +52,12 @@ pub enum OpenError {
         /// One entry that does not belong.
         entry: String,
     },
+    /// There is no log in the directory, or no directory. Exit code 78: name another one.
+    #[error("there is no log in {dir}")]
+    NoLog {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory is on a network filesystem. Exit code 78: name another one, or force it.
     #[error(
         "{dir} is on a network filesystem ({kind}): its locks and syncs do not keep what Relive promises"
@@ -91,6 +97,7 @@ impl OpenError {
             OpenError::Locked { .. } => 75,
             OpenError::Format { .. }
             | OpenError::NotADataDir { .. }
+            | OpenError::NoLog { .. }
             | OpenError::NetworkFilesystem { .. }
             | OpenError::Options { .. } => 78,
         }
@@ -147,12 +154,20 @@ pub enum ReadError {
         durable: Lsn,
     },
     /// The LSN is below the start of this log.
-    #[error("LSN {lsn} is below the first LSN of the log, {first}")]
+    #[error("LSN {lsn} is below the horizon: the log holds LSN {first} to {durable}")]
     BelowStart {
         /// What was asked for.
         lsn: Lsn,
         /// The first LSN that the log still holds.
         first: Lsn,
+        /// The durable LSN at that moment.
+        durable: Lsn,
+    },
+    /// The events were lost and a salvage put a gap in their place. Whoever reads must say that it knows.
+    #[error("LSN {gap} was lost: the log has a gap there, left by a salvage")]
+    Gap {
+        /// Which events.
+        gap: Gap,
     },
     /// The frame was cut with the beginning of the log, and nothing kept the event.
     #[error("frame at {pos} was cut: the log begins at LSN {first}")]
@@ -179,12 +194,14 @@ pub enum ReadError {
         message: String,
     },
     /// The bytes on disk are not the bytes that were written. They are never served.
-    #[error("frame at {pos} is damaged: {check}")]
+    #[error("{pos} is damaged: {check}; LSN {} to {} may be affected", lsns.from, lsns.to)]
     Damaged {
         /// Where.
         pos: FramePos,
         /// The first check that failed.
         check: &'static str,
+        /// The events that may stand there: from the damage to the end of its segment at most.
+        lsns: Gap,
     },
     /// The frame is sound but does not contain that LSN: the index entry is wrong.
     #[error("frame at {pos} does not contain LSN {lsn}")]
@@ -203,11 +220,13 @@ pub enum ReadError {
         #[source]
         source: crate::events::DecodeError,
     },
-    /// The disk answered an error.
-    #[error("read at {pos} failed")]
+    /// The disk answered an error, twice: the second time past the page cache.
+    #[error("read at {pos} failed: {source}; LSN {} to {} may be affected", lsns.from, lsns.to)]
     Io {
         /// Where.
         pos: FramePos,
+        /// The events that may stand there.
+        lsns: Gap,
         /// What the disk said.
         #[source]
         source: io::Error,
@@ -289,4 +308,15 @@ impl SnapshotError {
             SnapshotError::Io { op, path, source }
         }
     }
+}
+
+/// Why a tail ended.
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    /// What stands next cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Nothing will become durable any more.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
 }

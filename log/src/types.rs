@@ -75,6 +75,21 @@ impl UnixMicros {
     }
 }
 
+/// Events that the log lost and whose loss an operator accepted: from the first to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first event lost.
+    pub from: Lsn,
+    /// The last event lost.
+    pub to: Lsn,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.from, self.to)
+    }
+}
+
 /// Where a frame stands: segment sequence number and byte offset of the frame's header in that segment.
 ///
 /// An event is found by its frame's position and its LSN (the frame header says the first LSN of the frame).

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use relive_log::events::{Event, decode_record};
-use relive_log::{Lsn, Reader};
+use relive_log::{Gap, Lsn, Reader};
 
 use crate::cron::CronView;
 use crate::dead_letters::DeadLetters;
@@ -117,7 +117,14 @@ impl Views {
     /// # Errors
     /// The log could not be read, or the views not be written.
     pub fn catch_up(&self, reader: &Reader, progress: &mut dyn FnMut(Lsn)) -> Result<Lsn, ViewsError> {
-        for frame in reader.scan(self.applied().next())? {
+        let mut scan = reader.scan(self.applied().next())?;
+        while let Some(frame) = scan.next() {
+            if let Err(relive_log::ReadError::Gap { gap }) = frame {
+                tracing::warn!(%gap, "the log lost these events; the views are what the rest says");
+                self.pass_gap(gap);
+                scan.pass_gap(gap);
+                continue;
+            }
             let frame = frame?;
             let mut events = Vec::new();
             for record in frame.records() {
@@ -171,6 +178,12 @@ impl Views {
                 self.cut_locked(&mut applier);
             }
         }
+    }
+
+    /// Counts lost events as applied. What was open then is the engine's to settle.
+    fn pass_gap(&self, gap: Gap) {
+        let _applier = self.applier.lock();
+        self.applied.fetch_max(gap.to.0, Ordering::AcqRel);
     }
 
     fn fold(&self, event: &Event, at: At) {

@@ -60,7 +60,7 @@ pub(crate) fn policy(scene: &Scene<'_>, app: &App, source: &Source) -> RetryPoli
 
 /// Whether trying again cannot help: the work goes to the dead letters at once.
 const fn hopeless(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::ScriptMissing | ErrorKind::KeyMissing)
+    matches!(kind, ErrorKind::ScriptMissing | ErrorKind::KeyMissing | ErrorKind::LogGap)
 }
 
 /// Decides what follows a failed attempt of `row`.

@@ -1,12 +1,14 @@
 //! The start of a node: what a crash left behind is settled, what waits is lined up (D3).
 //!
 //! Invariants: E95 after the start no row is `running`; E96 reply-to work without an outcome is `abandoned`;
-//! E97 a crash counts as an attempt only if the attempt ran alone then.
+//! E97 a crash counts as an attempt only if the attempt ran alone then; E98 what was open when events were lost never
+//! runs again by itself: it becomes a dead letter.
 
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use relive_log::events::{AbandonReason, Abandoned, ErrorKind, ErrorRecord, Event, ExecutionEvent};
+use relive_log::{Gap, Reader};
 use relive_projections::{ExecutionRow, Status};
 
 use super::core::{Alone, Core, NotAppended, crashed, lane_of, runs_alone};
@@ -57,12 +59,10 @@ impl Node {
 
     fn settle_crash(self: &Arc<Self>) -> Result<(), Failure> {
         let mut core = self.core.lock();
-        let (cut_off, waiting): (Vec<ExecutionRow>, Vec<ExecutionRow>) = self
-            .views
-            .executions()
-            .open(None)
-            .into_iter()
-            .partition(|row| row.status == Status::Running || row.source.reply_to());
+        let (cut_off, waiting): (Vec<ExecutionRow>, Vec<ExecutionRow>) =
+            self.views.executions().open(None).into_iter().partition(|row| {
+                row.status == Status::Running || row.source.reply_to() || lost_by(&self.reader, row).is_some()
+            });
         let now = self.clock.now();
         for row in &waiting {
             let alone = if runs_alone(row) { Alone::Yes } else { Alone::No };
@@ -72,7 +72,7 @@ impl Node {
             let scene = self.scene();
             let mut decision = core.decision();
             for row in rows {
-                settle(&scene, row, &mut decision);
+                settle(&scene, row, lost_by(&self.reader, row), &mut decision);
             }
             core.append(&decision, &self.views, &self.durability, scene.now).map_err(
                 |error| match error {
@@ -93,8 +93,13 @@ impl Node {
     }
 }
 
-/// What a crash means for one execution that it cut off.
-fn settle(scene: &Scene<'_>, row: &ExecutionRow, out: &mut Decision) {
+/// The first gap in the log that may hold events of this open execution.
+fn lost_by(reader: &Reader, row: &ExecutionRow) -> Option<Gap> {
+    reader.gaps().iter().find(|gap| row.enqueued.lsn < gap.from).copied()
+}
+
+/// What a crash, or lost events, mean for one execution that they cut off.
+fn settle(scene: &Scene<'_>, row: &ExecutionRow, lost: Option<Gap>, out: &mut Decision) {
     if row.source.reply_to() {
         out.push(Event::Execution(ExecutionEvent::Abandoned(Abandoned {
             app: row.app,
@@ -104,6 +109,14 @@ fn settle(scene: &Scene<'_>, row: &ExecutionRow, out: &mut Decision) {
         return;
     }
     let Some(app) = scene.registry.app(row.app) else { return };
+    if let Some(gap) = lost {
+        let message = format!(
+            "LSN {gap} of the log were lost while this was open: whether it ran, and what it did, is unknown"
+        );
+        let error = ErrorRecord::without_place(ErrorKind::LogGap, message);
+        fail(scene, app, row, &crashed(row), FailedAttempt { error, record: None, counted: true }, out);
+        return;
+    }
     let was_alone = row.last_attempt().is_some_and(|attempt| attempt.alone_ms > 0 && !attempt.alone_ended);
     let message = if was_alone {
         "the process ended while this attempt ran alone"

@@ -314,11 +314,13 @@ pub enum ErrorKind {
     Internal,
     /// The disk is low.
     NoSpace,
+    /// Events were lost, and this work was open then: what it did is unknown.
+    LogGap,
 }
 
 impl ErrorKind {
     /// Every kind with its name on the outside.
-    pub const NAMES: [(ErrorKind, &'static str); 19] = [
+    pub const NAMES: [(ErrorKind, &'static str); 20] = [
         (ErrorKind::Parse, "parse"),
         (ErrorKind::Runtime, "runtime"),
         (ErrorKind::Throw, "throw"),
@@ -338,6 +340,7 @@ impl ErrorKind {
         (ErrorKind::Crashed, "crashed"),
         (ErrorKind::Internal, "internal"),
         (ErrorKind::NoSpace, "no_space"),
+        (ErrorKind::LogGap, "log_gap"),
     ];
 
     /// The name on the outside (`kind` in `last_error`, `code` in problem documents).

@@ -23,6 +23,8 @@ pub(crate) const GROUP_LAST: u8 = 2;
 pub(crate) const SEGMENT_START_LEN: usize = 24;
 /// Payload bytes of an Open frame.
 pub(crate) const OPEN_LEN: usize = 72;
+/// Payload bytes of a Gap frame.
+pub(crate) const GAP_LEN: usize = 24;
 
 /// What the header says about its own length.
 const HEADER_LEN_FIELD: u16 = 64;
@@ -36,6 +38,8 @@ pub(crate) enum FrameKind {
     SegmentStart,
     /// First frame after a successful open.
     Open,
+    /// Stands for events that were lost and whose loss was accepted. Only a salvage writes it.
+    Gap,
     /// A kind of 128 or above that this build skips.
     Ignorable(u8),
     /// A kind below 128 that this build does not know: it must not go on.
@@ -48,6 +52,7 @@ impl FrameKind {
             FrameKind::Batch => 1,
             FrameKind::SegmentStart => 2,
             FrameKind::Open => 3,
+            FrameKind::Gap => 4,
             FrameKind::Ignorable(code) | FrameKind::Unknown(code) => code,
         }
     }
@@ -57,6 +62,7 @@ impl FrameKind {
             1 => FrameKind::Batch,
             2 => FrameKind::SegmentStart,
             3 => FrameKind::Open,
+            4 => FrameKind::Gap,
             128..=255 => FrameKind::Ignorable(code),
             _ => FrameKind::Unknown(code),
         }
@@ -256,6 +262,36 @@ impl SegmentStart {
     }
 }
 
+/// Payload of a Gap frame: which events the log lost. The next event has the LSN after `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GapNote {
+    pub(crate) from: Lsn,
+    pub(crate) to: Lsn,
+}
+
+/// Why events are missing: they were damaged or missing, and an operator accepted their loss.
+const GAP_SALVAGED: u32 = 1;
+
+impl GapNote {
+    pub(crate) fn encode(&self) -> [u8; GAP_LEN] {
+        let mut out = [0; GAP_LEN];
+        let (from, rest) = out.split_at_mut(8);
+        let (to, reason) = rest.split_at_mut(8);
+        from.copy_from_slice(&self.from.0.to_le_bytes());
+        to.copy_from_slice(&self.to.0.to_le_bytes());
+        reason.copy_from_slice(&u64::from(GAP_SALVAGED).to_le_bytes());
+        out
+    }
+
+    /// `None` unless it is whole and names at least one LSN, below the last possible one.
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+        let mut f = Fields(payload);
+        let note = Self { from: Lsn(f.u64()?), to: Lsn(f.u64()?) };
+        let sane = f.u32()? == GAP_SALVAGED && f.u32()? == 0 && f.0.is_empty();
+        (sane && note.from <= note.to && note.to < Lsn::MAX && note.from >= Lsn::FIRST).then_some(note)
+    }
+}
+
 /// Payload of an Open frame: who opened the log, and what that open found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenNote {
@@ -360,6 +396,23 @@ mod tests {
         let good = *b"0123456789abc\0\0\0";
         header.payload_crc = crc32fast::hash(&good);
         check_damage(&good, |bytes| check_payload(&header, bytes).is_ok());
+    }
+
+    #[test]
+    fn gap_round_trip_and_values_that_make_no_sense() {
+        let note = GapNote { from: Lsn(5), to: Lsn(7) };
+        assert_eq!(GapNote::decode(&note.encode()), Some(note));
+        for (from, to) in [(5, 4), (0, 4), (5, u64::MAX)] {
+            assert_eq!(
+                GapNote::decode(&GapNote { from: Lsn(from), to: Lsn(to) }.encode()),
+                None,
+                "{from}-{to}"
+            );
+        }
+        let mut strange = note.encode();
+        strange[16] = 2;
+        assert_eq!(GapNote::decode(&strange), None, "a reason that this build does not know");
+        assert_eq!(GapNote::decode(&note.encode()[..23]), None);
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl SparseIndex {
         self.marks.get(n.checked_sub(1)?).copied()
     }
 
+    /// The last mark whose frame stands at or before that place.
+    pub(crate) fn before_pos(&self, pos: FramePos) -> Option<Mark> {
+        let n = self.marks.partition_point(|mark| mark.pos <= pos);
+        self.marks.get(n.checked_sub(1)?).copied()
+    }
+
     /// The last mark whose frame was committed at or before that time.
     pub(crate) fn before_time(&self, time: UnixMicros) -> Option<Mark> {
         let n = self.marks.partition_point(|mark| mark.commit_time <= time);

@@ -1,10 +1,11 @@
 //! Reading the durable log: by position, by LSN, by time, and in order.
 //!
-//! Owns: [`Reader`] and [`Scan`]. Never does: return anything that is not durable (L9) or whose checksum was not
-//! checked; cache payloads.
+//! Owns: [`Reader`], [`Scan`] and [`Tail`](tail::Tail). Never does: return anything that is not durable (L9) or whose
+//! checksum was not checked; go on over lost events without being told to (L19); cache payloads.
 
 pub(crate) mod frame;
 pub(crate) mod index;
+pub(crate) mod tail;
 pub(crate) mod view;
 pub(crate) mod walker;
 
@@ -12,9 +13,11 @@ use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::events::{self, Event};
-use crate::format::frame::{FrameHeader, FrameKind};
+use crate::format::frame::{FrameHeader, FrameKind, GapNote};
 use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
-use crate::{FramePos, Lsn, UnixMicros};
+use crate::{FramePos, Gap, Lsn, UnixMicros};
+
+pub use view::DamagedSegment;
 
 use frame::{Frame, FrameInfo, records_are_sound};
 use index::{Mark, SparseIndex};
@@ -84,7 +87,12 @@ impl Reader {
         }
         let (header, found) = walker.next_header()?.ok_or_else(not_durable)?;
         if found != pos || header.kind != FrameKind::Batch {
-            return Err(ReadError::Damaged { pos, check: "no batch starts here" });
+            // The caller's position is wrong, or what stands there is; nothing shows that the segment is damaged.
+            return Err(ReadError::Damaged {
+                pos,
+                check: "no batch starts here",
+                lsns: self.view.lsns_behind(pos),
+            });
         }
         load(&mut walker, &header, pos)
     }
@@ -148,13 +156,41 @@ impl Reader {
     /// `BelowStart`.
     pub fn scan(&self, from: Lsn) -> Result<Scan, ReadError> {
         let from = from.max(Lsn::FIRST);
-        Ok(Scan { walker: self.walker_before(from, SCAN_WINDOW_BYTES)?, from })
+        Ok(Scan { walker: self.walker_before(from, SCAN_WINDOW_BYTES)?, from, since: UnixMicros(0) })
+    }
+
+    /// All batches that were committed at `since` or later, in order; as [`Reader::scan`] otherwise.
+    #[must_use]
+    pub fn scan_from_time(&self, since: UnixMicros) -> Scan {
+        // Before that time, not at it: of batches with one commit time, a mark may be any.
+        let before = UnixMicros(since.0.saturating_sub(1));
+        let pos = match self.view.segment_before_time(before) {
+            Some(segment) => {
+                let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+                self.marks_of(segment).before_time(before).map_or(start, |mark| mark.pos)
+            }
+            None => self.view.start(),
+        };
+        let walker = Walker::new(Arc::clone(&self.view), pos, SCAN_WINDOW_BYTES);
+        Scan { walker, from: self.first_lsn(), since }
+    }
+
+    /// What the log is known to have lost, in order; as far as its last open walked.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        self.view.gaps()
+    }
+
+    /// Segments of which a read failed for good since this log was opened.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<DamagedSegment> {
+        self.view.damaged()
     }
 
     fn walker_before(&self, lsn: Lsn, window_bytes: u32) -> Result<Walker, ReadError> {
         let first = self.first_lsn();
         if lsn < first {
-            return Err(ReadError::BelowStart { lsn, first });
+            return Err(ReadError::BelowStart { lsn, first, durable: self.durable() });
         }
         let segment = self.view.segment_before_lsn(lsn);
         let mark = segment.and_then(|segment| self.marks_of(segment).before_lsn(lsn));
@@ -208,7 +244,7 @@ impl Reader {
         let not_durable = || ReadError::NotDurable { wanted: pos.to_string(), durable: self.durable() };
         let (header, found) = walker.next_header()?.ok_or_else(not_durable)?;
         if found != pos || header.kind != FrameKind::SegmentStart {
-            return Err(ReadError::Damaged { pos, check: "no segment starts here" });
+            return Err(walker.damaged(pos, "no segment starts here"));
         }
         Ok((header.first_lsn, header.prev_hdr_crc))
     }
@@ -216,7 +252,7 @@ impl Reader {
     /// The batch that contains `lsn`. Checks headers only.
     ///
     /// # Errors
-    /// `NotDurable`, `BelowStart`, `Damaged`, `Io`.
+    /// `NotDurable`, `BelowStart`, `Gap`, `Damaged`, `Io`.
     pub fn frame_of(&self, lsn: Lsn) -> Result<FrameInfo, ReadError> {
         let durable = self.durable();
         if lsn > durable {
@@ -226,6 +262,12 @@ impl Reader {
         while let Some((header, pos)) = walker.next_header()? {
             if header.kind == FrameKind::Batch && header.last_lsn() >= lsn {
                 return Ok(info(&header, pos));
+            }
+            if header.kind == FrameKind::Gap {
+                let gap = gap_at(&mut walker, &header, pos)?;
+                if lsn <= gap.to {
+                    return Err(ReadError::Gap { gap });
+                }
             }
         }
         Err(ReadError::NotDurable { wanted: format!("LSN {lsn}"), durable })
@@ -307,38 +349,71 @@ const fn info(header: &FrameHeader, pos: FramePos) -> FrameInfo {
 fn load(walker: &mut Walker, header: &FrameHeader, pos: FramePos) -> Result<Frame, ReadError> {
     let payload = walker.payload(header, pos)?;
     if !records_are_sound(header.record_count, payload.bytes()) {
-        return Err(ReadError::Damaged { pos, check: "record lengths" });
+        return Err(walker.damaged(pos, "record lengths"));
     }
     let FrameInfo { first_lsn, last_lsn, commit_time, pos } = info(header, pos);
     Ok(Frame { first_lsn, last_lsn, commit_time, pos, payload })
 }
 
 /// The batches of the log in order; see [`Reader::scan`]. After an error it stays where it is.
+///
+/// Upholds L19: over lost events it stops with [`ReadError::Gap`], again and again, until [`Scan::pass_gap`] says that
+/// the reader knows.
 #[derive(Debug)]
 pub struct Scan {
     walker: Walker,
     from: Lsn,
+    since: UnixMicros,
+}
+
+impl Scan {
+    /// Goes on behind lost events that [`ReadError::Gap`] named.
+    pub fn pass_gap(&mut self, gap: Gap) {
+        self.from = self.from.max(gap.to.next());
+    }
+
+    /// The next batch; `None` at the durable end.
+    fn step(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            let Some((header, pos)) = self.walker.next_header()? else { return Ok(None) };
+            match header.kind {
+                FrameKind::Batch if header.last_lsn() >= self.from && header.commit_time >= self.since => {
+                    return load(&mut self.walker, &header, pos).map(Some);
+                }
+                FrameKind::Gap => self.stop_at_gap(&header, pos)?,
+                FrameKind::Batch
+                | FrameKind::SegmentStart
+                | FrameKind::Open
+                | FrameKind::Ignorable(_)
+                | FrameKind::Unknown(_) => {}
+            }
+        }
+    }
+
+    fn stop_at_gap(&mut self, header: &FrameHeader, pos: FramePos) -> Result<(), ReadError> {
+        let gap = gap_at(&mut self.walker, header, pos)?;
+        let wanted = gap.to >= self.from && header.commit_time >= self.since;
+        if wanted { Err(ReadError::Gap { gap }) } else { Ok(()) }
+    }
+}
+
+/// What a Gap frame says.
+fn gap_at(walker: &mut Walker, header: &FrameHeader, pos: FramePos) -> Result<Gap, ReadError> {
+    let payload = walker.payload(header, pos)?;
+    let note = GapNote::decode(payload.bytes()).ok_or_else(|| walker.damaged(pos, "gap payload"))?;
+    Ok(Gap { from: note.from, to: note.to })
 }
 
 impl Iterator for Scan {
     type Item = Result<Frame, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let before = self.walker.clone();
-            let (header, pos) = match self.walker.next_header() {
-                Ok(found) => found?,
-                Err(error) => return Some(Err(error)),
-            };
-            if header.kind != FrameKind::Batch || header.last_lsn() < self.from {
-                continue;
-            }
-            let loaded = load(&mut self.walker, &header, pos);
-            if loaded.is_err() {
-                self.walker = before;
-            }
-            return Some(loaded);
+        let before = self.walker.clone();
+        let found = self.step();
+        if found.is_err() {
+            self.walker = before;
         }
+        found.transpose()
     }
 }
 

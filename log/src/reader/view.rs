@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::format::frame::FrameKey;
@@ -18,7 +18,7 @@ use crate::format::segment::segment_name;
 use crate::format::{Geometry, SEGMENT_HEADER_LEN};
 use crate::reader::index::{Indexes, Mark, SparseIndex};
 use crate::snapshot::Base;
-use crate::{FramePos, Lsn, UnixMicros};
+use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 /// A segment, as far as it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,20 @@ pub(crate) struct LogView {
     index: RwLock<Indexes>,
     files: RwLock<BTreeMap<u32, Arc<dyn DiskFile>>>,
     files_max: usize,
+    gaps: Vec<Gap>,
+    /// Segments of which a read failed for good, with the first failure of each.
+    damaged: Mutex<BTreeMap<u32, DamagedSegment>>,
+}
+
+/// A segment that holds damage which a read met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedSegment {
+    /// Where the first failure was.
+    pub pos: FramePos,
+    /// The events that may be affected.
+    pub lsns: Gap,
+    /// What failed.
+    pub reason: String,
 }
 
 /// What recovery hands over.
@@ -60,6 +74,7 @@ pub(crate) struct ViewStart {
     pub(crate) segments: BTreeMap<u32, SegmentState>,
     pub(crate) index: BTreeMap<u32, SparseIndex>,
     pub(crate) base: Option<Base>,
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) files_max: usize,
 }
 
@@ -88,6 +103,8 @@ impl LogView {
             index: RwLock::new(Indexes::new(start.index)),
             files: RwLock::new(BTreeMap::new()),
             files_max: start.files_max.max(2),
+            gaps: start.gaps,
+            damaged: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -212,6 +229,43 @@ impl LogView {
     /// The handle that the committer writes with.
     pub(crate) fn writable(&self, segment: u32) -> io::Result<Arc<dyn DiskFile>> {
         Ok(self.disk.open(&self.path(segment), OpenMode::ReadWrite)?.into())
+    }
+
+    pub(crate) fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// The events that may stand at or behind `pos` in its segment.
+    pub(crate) fn lsns_behind(&self, pos: FramePos) -> Gap {
+        let segments = self.segments.read();
+        let of_segment = segments.get(&pos.segment).map_or(self.first_lsn(), |state| state.first_lsn);
+        let next = segments.range(pos.segment.saturating_add(1)..).next().map(|(_, state)| state.first_lsn);
+        drop(segments);
+        let mark = self.marks(pos.segment).and_then(|marks| marks.before_pos(pos));
+        let before = mark.map_or(of_segment, |mark| mark.first_lsn);
+        let to = next.map_or_else(|| self.durable(), Lsn::prev);
+        Gap { from: before.max(of_segment).min(to), to }
+    }
+
+    /// Marks a segment as damaged, once: reads of it failed and will.
+    pub(crate) fn mark_damaged(&self, pos: FramePos, lsns: Gap, reason: &str) {
+        let mut damaged = self.damaged.lock();
+        if damaged.contains_key(&pos.segment) {
+            return;
+        }
+        tracing::error!(
+            segment = pos.segment,
+            offset = pos.offset,
+            from = lsns.from.0,
+            to = lsns.to.0,
+            reason,
+            "log segment is damaged"
+        );
+        damaged.insert(pos.segment, DamagedSegment { pos, lsns, reason: reason.to_owned() });
+    }
+
+    pub(crate) fn damaged(&self) -> Vec<DamagedSegment> {
+        self.damaged.lock().values().cloned().collect()
     }
 
     fn path(&self, segment: u32) -> PathBuf {

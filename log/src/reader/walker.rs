@@ -3,14 +3,15 @@
 //! Owns: the order of frames (group padding, segment changes). Never does: read behind the durable end (L9), hand
 //! out a byte whose checksum was not checked.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::FramePos;
 use crate::error::ReadError;
 use crate::format::frame::{FrameHeader, check_payload};
 use crate::format::{FRAME_HEADER_BYTES, SEGMENT_HEADER_LEN, at, pad8};
 use crate::reader::view::LogView;
+use crate::{FramePos, Gap};
 
 /// Checked bytes within a shared window.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Walker {
         let header = self.checked(FRAME_HEADER_BYTES, bound, |view, bytes| view.key.parse(pos, bytes))?;
         let end = pos.offset + header.frame_len();
         if end > bound {
-            return Err(ReadError::Damaged { pos, check: "frame is longer than what is durable" });
+            return Err(damaged(&self.view, pos, "frame is longer than what is durable"));
         }
         let next = if header.is_last() { self.view.geometry.align_up(end) } else { end };
         self.pos.offset = next;
@@ -95,8 +96,9 @@ impl Walker {
         let start = at(self.pos.offset - self.window_at.offset);
         self.pos = next;
         checked.map_err(|error| {
-            if let ReadError::Damaged { check, .. } = error {
-                ReadError::Damaged { pos, check }
+            if let ReadError::Damaged { check, lsns, .. } = error {
+                // The header is sound and names the first event that is affected.
+                ReadError::Damaged { pos, check, lsns: Gap { from: header.first_lsn.min(lsns.to), ..lsns } }
             } else {
                 error
             }
@@ -119,10 +121,20 @@ impl Walker {
         if let Ok(value) = check(&self.view, self.window_slice(len)) {
             return Ok(value);
         }
-        let io = |source| ReadError::Io { pos, source };
-        self.view.readable(pos.segment).and_then(|file| file.drop_cache()).map_err(io)?;
+        self.forget_cached(pos)?;
         self.fill(len, bound)?;
-        check(&self.view, self.window_slice(len)).map_err(|check| ReadError::Damaged { pos, check })
+        check(&self.view, self.window_slice(len)).map_err(|check| damaged(&self.view, pos, check))
+    }
+
+    /// The next read of this segment asks the device.
+    fn forget_cached(&self, pos: FramePos) -> Result<(), ReadError> {
+        let dropped = self.view.readable(pos.segment).and_then(|file| file.drop_cache());
+        dropped.map_err(|source| unreadable(&self.view, pos, source))
+    }
+
+    /// Bytes that are not what was written, found by whoever reads what they mean.
+    pub(crate) fn damaged(&self, pos: FramePos, check: &'static str) -> ReadError {
+        damaged(&self.view, pos, check)
     }
 
     fn holds(&self, len: u32) -> bool {
@@ -136,20 +148,40 @@ impl Walker {
         self.window.get(start..start + at(len)).unwrap_or_default()
     }
 
+    /// Reads at the current position. What the disk refuses is asked for once more, past the page cache and no more
+    /// than is needed; then the segment counts as damaged.
     fn fill(&mut self, len: u32, bound: u32) -> Result<(), ReadError> {
         let pos = self.pos;
         let available = bound.saturating_sub(pos.offset);
         let want = self.window_bytes.max(len).min(available);
         // A cut that came in between took the file away.
-        let io = |source| match self.check_not_cut() {
+        let failed = |source| match self.check_not_cut() {
             Err(cut) => cut,
-            Ok(()) => ReadError::Io { pos, source },
+            Ok(()) => unreadable(&self.view, pos, source),
         };
-        let file = self.view.readable(pos.segment).map_err(io)?;
+        let file = self.view.readable(pos.segment).map_err(failed)?;
         let mut bytes = vec![0; at(want)];
-        file.read_exact_at(&mut bytes, u64::from(pos.offset)).map_err(io)?;
+        if file.read_exact_at(&mut bytes, u64::from(pos.offset)).is_err() {
+            self.forget_cached(pos)?;
+            bytes.truncate(at(len.min(available)));
+            file.read_exact_at(&mut bytes, u64::from(pos.offset)).map_err(failed)?;
+        }
         self.window = Arc::new(bytes);
         self.window_at = pos;
         Ok(())
     }
+}
+
+/// Bytes that are not what was written: the segment is marked.
+fn damaged(view: &LogView, pos: FramePos, check: &'static str) -> ReadError {
+    let lsns = view.lsns_behind(pos);
+    view.mark_damaged(pos, lsns, check);
+    ReadError::Damaged { pos, check, lsns }
+}
+
+/// Bytes that the disk does not give: the segment is marked.
+fn unreadable(view: &LogView, pos: FramePos, source: io::Error) -> ReadError {
+    let lsns = view.lsns_behind(pos);
+    view.mark_damaged(pos, lsns, &source.to_string());
+    ReadError::Io { pos, lsns, source }
 }

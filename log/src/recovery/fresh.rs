@@ -158,7 +158,7 @@ pub(crate) fn create(
 }
 
 /// A parent that may not even be opened was not where this process made the directory; that is fine.
-fn sync_parent(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn sync_parent(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     match disk.sync_dir(parent) {

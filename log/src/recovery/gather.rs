@@ -135,7 +135,10 @@ pub(crate) fn gather(
 }
 
 /// R1.
-fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Option<(Manifest, ManifestCopies)>, OpenError> {
+pub(crate) fn read_manifest(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Option<(Manifest, ManifestCopies)>, OpenError> {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     for name in [MANIFEST, MANIFEST_BAK] {
@@ -188,7 +191,7 @@ pub(crate) fn read_watermark(
 }
 
 /// R3: headers valid, identity ours, sizes right, no number missing.
-fn list_segments(
+pub(crate) fn list_segments(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     manifest: &Manifest,

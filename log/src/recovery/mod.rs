@@ -10,10 +10,10 @@ mod carry_out;
 mod choose;
 mod classify;
 mod fresh;
-mod gather;
-mod open;
+pub(crate) mod gather;
+pub(crate) mod open;
 mod plan;
-mod walk;
+pub(crate) mod walk;
 
 use std::io;
 use std::path::Path;
@@ -21,10 +21,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::OpenError;
-use crate::{FramePos, Lsn};
+use crate::{FramePos, Gap, Lsn};
 
 pub use classify::{Facts, Row, classify};
 pub use open::{OpenedLog, open};
+
+pub(crate) use ahead::look_ahead;
+pub(crate) use choose::{find_snapshots, walk_from};
+pub(crate) use fresh::{FIRST_SEGMENT, check_new, sync_parent};
 
 /// Directory of the segments.
 pub(crate) const LOG_DIR: &str = "log";
@@ -98,6 +102,8 @@ pub struct RecoveryReport {
     pub batches: u64,
     /// Segments that hold frames.
     pub segments: u64,
+    /// Events that the log is known to have lost: Gap frames of a salvage, as far as this start walked.
+    pub gaps: Vec<Gap>,
     /// The judgement in words.
     pub reason: String,
 }

@@ -25,7 +25,7 @@ use crate::{FramePos, Lsn, UnixMicros};
 use super::carry_out::{carry_out, quarantine};
 use super::classify::{Row, Verdict, classify};
 use super::gather::{Gathered, ManifestCopies, gather};
-use super::plan::{Plan, plan};
+use super::plan::plan;
 use super::walk::Walked;
 use super::{LOCK, LOG_DIR, REPORTS_DIR, RecoveryReport, fresh, io_error};
 
@@ -81,15 +81,37 @@ pub fn open(
             })?
         }
     };
-    let row = classify(&gathered.facts());
-    let mut report = report(&gathered, row, disk.boot_id());
+    let Judged { gathered, mut report, refusal } = judged(disk.as_ref(), dir, gathered);
     report.created = created;
-    if row.verdict() == Verdict::Refuse && !planted::is(Bug::NoDRule) {
-        return Err(refusal(dir, &report));
+    if let Some(refusal) = refusal {
+        return Err(refusal);
     }
-    let plan = plan(&gathered, disk.boot_id());
-    let watermark = recover(disk.as_ref(), dir, options, &gathered, &plan, &mut report, now)?;
+    let watermark = recover(disk.as_ref(), dir, options, &gathered, &mut report, now)?;
     Ok(handles(disk, dir, options, lock, gathered, watermark, report))
+}
+
+/// What a start found and what it would do.
+pub(crate) struct Judged {
+    pub(crate) gathered: Gathered,
+    pub(crate) report: RecoveryReport,
+    pub(crate) refusal: Option<OpenError>,
+}
+
+/// R1–R9: gathers and classifies, without a write. `None` without MANIFEST and copy.
+pub(crate) fn judge(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    walk_bytes_min: u64,
+) -> Result<Option<Judged>, OpenError> {
+    Ok(gather(disk, dir, walk_bytes_min)?.map(|gathered| judged(disk.as_ref(), dir, gathered)))
+}
+
+fn judged(disk: &dyn Disk, dir: &Path, gathered: Gathered) -> Judged {
+    let row = classify(&gathered.facts());
+    let report = report(&gathered, row, disk.boot_id());
+    let refuses = row.verdict() == Verdict::Refuse && !planted::is(Bug::NoDRule);
+    let refusal = refuses.then(|| refusal(dir, &report));
+    Judged { gathered, report, refusal }
 }
 
 /// R0. A directory that is not ours is left without even a LOCK.
@@ -137,6 +159,7 @@ fn report(gathered: &Gathered, row: Row, boot_id: [u8; 16]) -> RecoveryReport {
         clean: facts.clean,
         batches: walked.batches,
         segments: walked.segments.len() as u64,
+        gaps: walked.gaps.clone(),
         reason: row.reason().to_owned(),
         ..RecoveryReport::default()
     }
@@ -162,15 +185,15 @@ fn refusal(dir: &Path, report: &RecoveryReport) -> OpenError {
 }
 
 /// R10–R14.
-fn recover(
+pub(crate) fn recover(
     disk: &dyn Disk,
     dir: &Path,
     options: &LogOptions,
     gathered: &Gathered,
-    plan: &Plan,
     report: &mut RecoveryReport,
     now: UnixMicros,
 ) -> Result<WatermarkFile, OpenError> {
+    let plan = &plan(gathered, disk.boot_id());
     let epoch = plan.watermark.next.1.epoch;
     let name = format!("cut-{epoch:010}.bin");
     report.epoch = epoch;
@@ -277,7 +300,18 @@ fn view(
     walked: &mut Walked,
     base: Option<crate::snapshot::Opened>,
 ) -> Arc<LogView> {
-    let start = ViewStart {
+    let start = view_start(options, manifest, walked, base);
+    Arc::new(LogView::new(Arc::clone(disk), dir.join(LOG_DIR), manifest.geometry, start))
+}
+
+/// What readers of a walked log start from.
+pub(crate) fn view_start(
+    options: &LogOptions,
+    manifest: &Manifest,
+    walked: &mut Walked,
+    base: Option<crate::snapshot::Opened>,
+) -> ViewStart {
+    ViewStart {
         first_lsn: manifest.log_start_lsn,
         first_segment: manifest.first_seq,
         end: walked.end,
@@ -285,9 +319,9 @@ fn view(
         segments: std::mem::take(&mut walked.segments),
         index: std::mem::take(&mut walked.index),
         base: base.map(Base::new),
+        gaps: std::mem::take(&mut walked.gaps),
         files_max: options.open_files_max,
-    };
-    Arc::new(LogView::new(Arc::clone(disk), dir.join(LOG_DIR), manifest.geometry, start))
+    }
 }
 
 fn queue(

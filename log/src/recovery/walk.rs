@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::disk::DiskFile;
 use crate::error::OpenError;
-use crate::format::frame::{FrameHeader, FrameKey, FrameKind, SegmentStart, check_payload};
+use crate::format::frame::{FrameHeader, FrameKey, FrameKind, GapNote, SegmentStart, check_payload};
 use crate::format::manifest::Manifest;
 use crate::format::segment::segment_name;
 use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, is_zero, len32};
@@ -17,7 +17,7 @@ use crate::planted::{self, Bug};
 use crate::reader::frame::records_are_sound;
 use crate::reader::index::{Mark, SparseIndex};
 use crate::reader::view::SegmentState;
-use crate::{FramePos, Lsn, UnixMicros};
+use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 use super::choose::{WalkFrom, head};
 use super::gather::{SegmentFiles, damaged};
@@ -28,6 +28,7 @@ use super::io_error;
 pub(crate) struct GroupRef {
     pub(crate) pos: FramePos,
     pub(crate) len: u32,
+    pub(crate) first_lsn: Lsn,
     pub(crate) last_lsn: Lsn,
     pub(crate) batches: u64,
 }
@@ -51,6 +52,8 @@ pub(crate) struct Walked {
     pub(crate) from: Lsn,
     pub(crate) segments: BTreeMap<u32, SegmentState>,
     pub(crate) batches: u64,
+    /// What the log is known to have lost.
+    pub(crate) gaps: Vec<Gap>,
     /// The first check that failed at T.
     pub(crate) stopped_by: &'static str,
 }
@@ -58,6 +61,7 @@ pub(crate) struct Walked {
 /// One group as read: its frames, all accepted.
 struct Group {
     marks: Vec<Mark>,
+    gaps: Vec<Gap>,
     len: u32,
     next: Expected,
     batches: u64,
@@ -120,6 +124,7 @@ pub(crate) fn walk(
                 from: expected.lsn,
                 segments: from.below,
                 batches: 0,
+                gaps: Vec::new(),
                 stopped_by: "",
             },
         };
@@ -220,12 +225,13 @@ impl Walk<'_> {
             Stop::Unknown(kind) => Err(OpenError::Format {
                 file: self.files.path(pos.segment),
                 found: format!("frame kind {kind} at offset {}", pos.offset),
-                supported: "frame kinds 1 to 3".to_owned(),
+                supported: "frame kinds 1 to 4".to_owned(),
             }),
         }
     }
 
     fn accept(&mut self, pos: FramePos, group: Group) {
+        let first_lsn = self.expected.lsn;
         let walked = &mut self.walked;
         for mark in &group.marks {
             walked.index.entry(pos.segment).or_default().offer(*mark);
@@ -238,12 +244,14 @@ impl Walk<'_> {
         walked.last_commit = next.commit;
         walked.frames = walked.frames.max(next.durable);
         walked.batches += group.batches;
+        walked.gaps.extend(group.gaps);
         if let Some(state) = walked.segments.get_mut(&pos.segment) {
             state.end = walked.end.offset;
         }
         walked.unproven.push_back(GroupRef {
             pos,
             len: group.len,
+            first_lsn,
             last_lsn: walked.valid,
             batches: group.batches,
         });
@@ -290,7 +298,7 @@ fn check_group(
     first_segment: u32,
 ) -> Result<Group, Stop> {
     let len = len32(bytes.len());
-    let mut group = Group { marks: Vec::new(), len, next: expected, batches: 0 };
+    let mut group = Group { marks: Vec::new(), gaps: Vec::new(), len, next: expected, batches: 0 };
     let mut offset = 0_u32;
     loop {
         let at_pos = FramePos { offset: pos.offset + offset, ..pos };
@@ -304,6 +312,9 @@ fn check_group(
             return Err("group flags".into());
         }
         check_start(&header, at_pos, bytes.get(at(offset)..), expected, prev_end, first_segment)?;
+        if header.kind == FrameKind::Gap {
+            group.gaps.push(Gap { from: header.first_lsn, to: next.lsn.prev() });
+        }
         expected = next;
         group.next = expected;
         if header.kind == FrameKind::Batch {
@@ -376,23 +387,35 @@ fn check_frame(
     if let Some((_, check)) = checks.iter().find(|(holds, _)| !holds) {
         return Err(Stop::Check(check));
     }
-    let counted = match header.kind {
-        FrameKind::Batch => header.record_count >= 1,
-        FrameKind::SegmentStart | FrameKind::Open | FrameKind::Ignorable(_) => header.record_count == 0,
-        FrameKind::Unknown(kind) => return Err(Stop::Unknown(kind)),
-    };
     let payload = body.get(..at(header.payload_len)).unwrap_or_default();
-    if !counted || (header.kind == FrameKind::Batch && !records_are_sound(header.record_count, payload)) {
-        return Err("record count".into());
-    }
+    let next_lsn = lsn_after(&header, payload)?;
     let next = Expected {
-        lsn: header.first_lsn.plus(u64::from(header.record_count)),
+        lsn: next_lsn,
         chain: header.hdr_crc,
         epoch: header.epoch,
         durable: header.durable_lsn,
         commit: expected.commit.max(header.commit_time),
     };
     Ok((header, next))
+}
+
+/// The LSN after a frame whose records, or note of a gap, are sound.
+fn lsn_after(header: &FrameHeader, payload: &[u8]) -> Result<Lsn, Stop> {
+    let counted = match header.kind {
+        FrameKind::Batch => header.record_count >= 1 && records_are_sound(header.record_count, payload),
+        FrameKind::SegmentStart | FrameKind::Open | FrameKind::Gap | FrameKind::Ignorable(_) => {
+            header.record_count == 0
+        }
+        FrameKind::Unknown(kind) => return Err(Stop::Unknown(kind)),
+    };
+    if !counted {
+        return Err("record count".into());
+    }
+    if header.kind != FrameKind::Gap {
+        return Ok(header.first_lsn.plus(u64::from(header.record_count)));
+    }
+    let note = GapNote::decode(payload).filter(|note| note.from == header.first_lsn);
+    Ok(note.ok_or(Stop::Check("gap payload"))?.to.next())
 }
 
 /// Read at once while walking.

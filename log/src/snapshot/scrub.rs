@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::error::{ReadError, SnapshotError};
 use crate::format::SEGMENT_HEADER_LEN;
+use crate::format::frame::{FrameKind, GapNote};
 use crate::format::segment::segment_name;
 use crate::reader::walker::Walker;
 use crate::{FramePos, Lsn, UnixMicros};
@@ -234,9 +235,9 @@ impl Scrubber {
     }
 
     fn found_in_segment(&mut self, segment: u32, error: &ReadError) {
-        let (offset, check) = if let ReadError::Damaged { pos, check } = error {
+        let (offset, check) = if let ReadError::Damaged { pos, check, .. } = error {
             (Some(pos.offset), (*check).to_owned())
-        } else if let ReadError::Io { pos, source } = error {
+        } else if let ReadError::Io { pos, source, .. } = error {
             (Some(pos.offset), source.to_string())
         } else {
             (None, error.to_string())
@@ -340,15 +341,25 @@ fn check_next(
     if pos.segment != segment {
         return Ok(None);
     }
-    walker.payload(&header, pos)?;
+    let payload = walker.payload(&header, pos)?;
     if let Some((chain, lsn)) = expected {
         if header.prev_hdr_crc != chain {
-            return Err(ReadError::Damaged { pos, check: "chain" });
+            return Err(walker.damaged(pos, "chain"));
         }
         if header.first_lsn != lsn {
-            return Err(ReadError::Damaged { pos, check: "first LSN" });
+            return Err(walker.damaged(pos, "first LSN"));
         }
     }
-    let next = header.first_lsn.plus(u64::from(header.record_count));
+    let next = match header.kind {
+        FrameKind::Gap => {
+            let note = GapNote::decode(payload.bytes());
+            note.ok_or_else(|| walker.damaged(pos, "gap payload"))?.to.next()
+        }
+        FrameKind::Batch
+        | FrameKind::SegmentStart
+        | FrameKind::Open
+        | FrameKind::Ignorable(_)
+        | FrameKind::Unknown(_) => header.first_lsn.plus(u64::from(header.record_count)),
+    };
     Ok(Some((u64::from(header.frame_len()), (header.hdr_crc, next))))
 }

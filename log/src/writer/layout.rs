@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 
 use crate::batch::Batch;
 use crate::error::AppendError;
-use crate::format::frame::{FrameHeader, FrameKind, SegmentStart};
+use crate::format::frame::{FrameHeader, FrameKind, GapNote, SegmentStart};
 use crate::format::{FRAME_HEADER_BYTES, Geometry, SEGMENT_HEADER_LEN, at, len32, pad8};
-use crate::{FramePos, Lsn, UnixMicros};
+use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 /// Bounds of the buffer, from the options.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Group {
     /// Offset of the first frame.
     pub(crate) start: u32,
     pub(crate) bytes: Vec<u8>,
-    /// Batch frames in it; a group without one is written only when something must follow it.
+    /// Batch and Gap frames in it; a group without one is written only when something must follow it.
     pub(crate) batches: u32,
     /// The last LSN in it, or before it when it holds none.
     pub(crate) last_lsn: Lsn,
@@ -168,6 +168,16 @@ impl Layout {
         let first = self.next_lsn;
         let pos = self.place(FrameKind::Batch, batch.len(), payload, self.last_commit);
         Ok(Appended { first, last: self.next_lsn.prev(), commit_time: self.last_commit, pos })
+    }
+
+    /// Puts a gap where events were lost: the next batch has the LSN behind it.
+    pub(crate) fn append_gap(&mut self, gap: Gap, commit: UnixMicros) {
+        self.last_commit = self.last_commit.max(commit);
+        let note = GapNote { from: self.next_lsn, to: gap.to };
+        self.place(FrameKind::Gap, 0, &note.encode(), self.last_commit);
+        self.next_lsn = gap.to.next();
+        self.filling.last_lsn = gap.to;
+        self.filling.batches += 1;
     }
 
     /// Whether a frame with that payload fits in the current segment, in this group or the next.

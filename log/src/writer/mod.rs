@@ -11,7 +11,7 @@ mod committer;
 pub(crate) mod durability;
 pub(crate) mod layout;
 mod preparer;
-mod seal;
+pub(crate) mod seal;
 pub(crate) mod segment_file;
 pub(crate) mod watermark_file;
 

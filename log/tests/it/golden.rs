@@ -116,3 +116,17 @@ fn applied() {
     let applied = Applied { log_id: *b"simulated log id", timeline: 1, applied_lsn: Lsn(0x1234) };
     check("applied", include_str!("../golden/applied.hex"), &evidence::encode(&applied));
 }
+
+/// Segment 2 of the log lost its batch: a salvage puts a Gap frame (and the rest of the log) in its place.
+#[test]
+fn gap_frame() {
+    use relive_log::{Gap, tools};
+    let disk = build();
+    disk.rot(&segment(1), 4096 + 512 + 100, |b| b ^ 1);
+    let lost = [Gap { from: Lsn(3), to: Lsn(3) }];
+    let shared: std::sync::Arc<dyn relive_log::disk::Disk> = std::sync::Arc::new(disk.clone());
+    tools::salvage(&shared, Path::new("/data"), Path::new("/out"), &lost, &small(), &mut |_, _| {}).unwrap();
+    let bytes = file(&disk, Path::new("/out/log/seg-0000000000000001.log"));
+    let at = bytes.windows(6).position(|window| window == [0x5a, 1, 2, 3, 4, 0]).unwrap();
+    check("gap", include_str!("../golden/gap.hex"), &bytes[at..at + 88]);
+}

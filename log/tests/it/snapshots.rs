@@ -186,7 +186,7 @@ fn l10_l14_a_cut_goes_by_whole_segments_below_the_older_snapshot_and_keeps_what_
     assert!(start > Lsn(1) && start <= Lsn(15));
     world.model.check_kept(&world.log.reader).unwrap();
     assert!(
-        matches!(world.log.reader.scan(Lsn(1)), Err(ReadError::BelowStart { lsn: Lsn(1), first }) if first == start)
+        matches!(world.log.reader.scan(Lsn(1)), Err(ReadError::BelowStart { lsn: Lsn(1), first, .. }) if first == start)
     );
     assert!(matches!(world.log.reader.frame_of(start.prev()), Err(ReadError::BelowStart { .. })));
     assert!(matches!(world.log.reader.frame_of(Lsn(99)), Err(ReadError::NotDurable { .. })));

@@ -58,6 +58,7 @@ impl Follower {
     fn look(&mut self, node: &Node) -> Result<(), String> {
         let registry = node.views().registry();
         for frame in node.reader().scan(self.next).map_err(|e| e.to_string())? {
+            // No gap can stand here: only a salvage leaves one, and it starts no instance.
             let frame = frame.map_err(|e| e.to_string())?;
             let next = self.next;
             for raw in frame.records().filter(|raw| raw.lsn >= next) {

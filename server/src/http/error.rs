@@ -132,7 +132,8 @@ impl ErrorCode {
             ErrorKind::Writes => ErrorCode::Writes,
             ErrorKind::FanOut => ErrorCode::FanOut,
             ErrorKind::Crashed => ErrorCode::Crashed,
-            ErrorKind::Internal => ErrorCode::Internal,
+            // No caller waits for work that was open when events were lost.
+            ErrorKind::Internal | ErrorKind::LogGap => ErrorCode::Internal,
             ErrorKind::NoSpace => ErrorCode::NoSpace,
         }
     }

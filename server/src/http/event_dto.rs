@@ -9,7 +9,7 @@ use relive_log::events::{
     Principal, ReadRecord, RequestRecord, RouteEvent, ScriptEvent, SecretEvent, TokenEvent, TriggerEvent,
     Writer,
 };
-use relive_log::{Lsn, UnixMicros};
+use relive_log::{Gap, Lsn, UnixMicros};
 use serde_json::{Map, Value, json};
 
 use super::dto;
@@ -22,6 +22,17 @@ pub(crate) fn event(lsn: Lsn, at: UnixMicros, event: &Event) -> Value {
         "kind": event.kind().name,
         "execution_id": event.execution(),
         "data": data(event),
+    })
+}
+
+/// Events that the log lost, in the place of the first of them.
+pub(crate) fn gap(gap: Gap) -> Value {
+    json!({
+        "lsn": gap.from,
+        "at": null,
+        "kind": "gap",
+        "execution_id": null,
+        "data": {"from": gap.from, "to": gap.to, "reason": "damaged or missing; left out by a salvage"},
     })
 }
 

@@ -176,6 +176,7 @@ pub(crate) fn log_error(error: &relive_log::ReadError) -> ApiError {
         relive_log::ReadError::Damaged { .. }
         | relive_log::ReadError::DamagedSnapshot { .. }
         | relive_log::ReadError::Snapshot { .. }
+        | relive_log::ReadError::Gap { .. }
         | relive_log::ReadError::NotInFrame { .. }
         | relive_log::ReadError::Decode { .. }
         | relive_log::ReadError::Io { .. } => {

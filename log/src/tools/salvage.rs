@@ -1,0 +1,227 @@
+//! A new log out of a damaged one: everything that validates, at its LSN, and a Gap frame for everything that is lost.
+//!
+//! Owns: that copy, and that its losses are exactly those that were accepted (L41). Never does: write to the damaged
+//! log; write anything before the list was accepted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::batch::Batch;
+use crate::disk::{Disk, OpenMode};
+use crate::error::OpenError;
+use crate::format::frame::{FrameKey, FrameKind};
+use crate::format::segment::segment_name;
+use crate::options::LogOptions;
+use crate::recovery::{LOCK, LOG_DIR, io_error, sync_parent};
+use crate::{Gap, Lsn};
+
+use super::build::Builder;
+use super::scan::{Met, SegmentBytes, scan};
+use super::survey::{Kept, Survey, survey_held};
+use super::{Progress, hold};
+
+/// What a salvage made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Salvaged {
+    /// The first LSN of the new log.
+    pub first_lsn: Lsn,
+    /// The last LSN of the new log, gaps included.
+    pub last_lsn: Lsn,
+    /// Events that were copied.
+    pub events: u64,
+    /// Batches that were copied.
+    pub batches: u64,
+    /// Events that are lost now: a Gap frame stands for each range.
+    pub lost: Vec<Gap>,
+    /// Events that an earlier salvage had lost.
+    pub lost_before: Vec<Gap>,
+    /// The timeline of the new log.
+    pub timeline: u32,
+}
+
+/// Why nothing was salvaged.
+#[derive(Debug, thiserror::Error)]
+pub enum SalvageError {
+    /// The damaged log cannot be read, or the new one not be written.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What was accepted is not what is lost. Nothing was written.
+    #[error("the losses are {}, accepted were {}", list(losses), list(accepted))]
+    NotAccepted {
+        /// What would be lost.
+        losses: Vec<Gap>,
+        /// What was accepted.
+        accepted: Vec<Gap>,
+    },
+    /// Not supported yet: the events below the log's start stand in snapshots, which name places in this log.
+    #[error(
+        "the log begins at LSN {start}: a log whose beginning was cut cannot be salvaged by this version; restore a backup"
+    )]
+    WasCut {
+        /// The first LSN of the log.
+        start: Lsn,
+    },
+    /// The new directory exists and is not empty. Nothing was written.
+    #[error("{out} is not empty: it holds {entry}")]
+    NotEmpty {
+        /// The directory.
+        out: PathBuf,
+        /// Something in it.
+        entry: String,
+    },
+    /// The copy would not be what the survey promised: the disk gave other bytes the second time. The new directory has
+    /// no MANIFEST and is of no use.
+    #[error("the log changed while it was read: expected LSN {expected}, found {found}")]
+    Changed {
+        /// The LSN that had to come.
+        expected: Lsn,
+        /// The LSN that came.
+        found: Lsn,
+    },
+}
+
+fn list(gaps: &[Gap]) -> String {
+    if gaps.is_empty() {
+        return "none".to_owned();
+    }
+    gaps.iter().map(Gap::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Copies what can be kept of the log in `dir` to the empty or absent directory `out`.
+///
+/// # Errors
+/// [`SalvageError`]; except after an `Io` error or `Changed`, nothing was written.
+pub fn salvage(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    out: &Path,
+    accepted: &[Gap],
+    options: &LogOptions,
+    progress: Progress<'_>,
+) -> Result<Salvaged, SalvageError> {
+    let _held = hold(disk, dir)?;
+    let survey = survey_held(disk, dir, &mut |_, _| {})?;
+    if survey.log_start > Lsn::FIRST {
+        return Err(SalvageError::WasCut { start: survey.log_start });
+    }
+    if survey.losses != accepted {
+        return Err(SalvageError::NotAccepted { losses: survey.losses, accepted: accepted.to_vec() });
+    }
+    let _out = begin_out(disk.as_ref(), out)?;
+    let mut manifest = survey.manifest.clone();
+    manifest.geometry.timeline += 1;
+    manifest.snapshots.clear();
+    let timeline = manifest.geometry.timeline;
+    let mut builder = Builder::begin(disk.as_ref(), out, manifest, survey.epoch + 1, options)?;
+    let (events, batches) = copy(disk.as_ref(), dir, &survey, &mut builder, progress)?;
+    if builder.next_lsn() <= survey.proven_lsn {
+        builder.gap(survey.proven_lsn);
+    }
+    let last_lsn = builder.next_lsn().prev();
+    builder.finish()?;
+    Ok(Salvaged {
+        first_lsn: survey.log_start,
+        last_lsn,
+        events,
+        batches,
+        lost: survey.losses,
+        lost_before: survey.gaps,
+        timeline,
+    })
+}
+
+/// The new directory, locked.
+fn begin_out(disk: &dyn Disk, out: &Path) -> Result<crate::disk::LockGuard, SalvageError> {
+    match disk.list(out) {
+        Ok(entries) => {
+            if let Some(entry) = entries.into_iter().find(|entry| entry.name != LOCK) {
+                return Err(SalvageError::NotEmpty { out: out.to_owned(), entry: entry.name });
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            disk.mkdir(out).map_err(io_error("make", out))?;
+        }
+        Err(error) => return Err(io_error("list", out)(error).into()),
+    }
+    // The name of the directory must be durable before anything in it counts.
+    sync_parent(disk, out)?;
+    let path = out.join(LOCK);
+    let lock = disk.try_lock(&path).map_err(io_error("lock", &path))?;
+    Ok(lock.ok_or_else(|| OpenError::Locked { dir: out.to_owned() })?)
+}
+
+/// Copies every batch that is kept; how many events and batches.
+fn copy(
+    disk: &dyn Disk,
+    dir: &Path,
+    survey: &Survey,
+    builder: &mut Builder<'_>,
+    progress: Progress<'_>,
+) -> Result<(u64, u64), SalvageError> {
+    let manifest = &survey.manifest;
+    let key = FrameKey::new(&manifest.geometry);
+    let mut segments: Vec<u32> = survey.kept.iter().map(|kept| kept.segment).collect();
+    segments.dedup();
+    let mut copied = (0, 0);
+    for (n, &seq) in segments.iter().enumerate() {
+        let path = dir.join(LOG_DIR).join(segment_name(seq));
+        let file = disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        let read = SegmentBytes::read(file.as_ref(), manifest.geometry.segment_bytes)
+            .map_err(io_error("read", &path))?;
+        let mut failed = None;
+        scan(&read.bytes, seq, &manifest.geometry, &key, &mut |met| {
+            if failed.is_none() {
+                failed = copy_frame(&met, survey, builder, &mut copied).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        progress(n as u64 + 1, segments.len() as u64);
+    }
+    if copied.0 == survey.events {
+        Ok(copied)
+    } else {
+        Err(SalvageError::Changed { expected: survey.last_lsn, found: builder.next_lsn().prev() })
+    }
+}
+
+fn copy_frame(
+    met: &Met<'_>,
+    survey: &Survey,
+    builder: &mut Builder<'_>,
+    copied: &mut (u64, u64),
+) -> Result<(), SalvageError> {
+    let Met::Frame { header, pos, next_lsn, payload } = met else { return Ok(()) };
+    let wanted = |kept: &Kept| {
+        kept.segment == pos.segment
+            && (kept.from..kept.to).contains(&pos.offset)
+            && kept.first <= header.first_lsn
+            && *next_lsn <= kept.next
+    };
+    if !matches!(header.kind, FrameKind::Batch | FrameKind::Gap) || !survey.kept.iter().any(wanted) {
+        return Ok(());
+    }
+    let expected = builder.next_lsn();
+    if header.first_lsn > expected {
+        let lost = Gap { from: expected, to: header.first_lsn.prev() };
+        if !survey.losses.contains(&lost) {
+            return Err(SalvageError::Changed { expected, found: header.first_lsn });
+        }
+        builder.gap(lost.to);
+    }
+    if header.first_lsn < expected {
+        return Err(SalvageError::Changed { expected, found: header.first_lsn });
+    }
+    if header.kind == FrameKind::Gap {
+        builder.gap(next_lsn.prev());
+        return Ok(());
+    }
+    let batch = Batch::from_payload(payload, header.record_count);
+    builder.batch(&batch, header.commit_time)?;
+    copied.0 += u64::from(header.record_count);
+    copied.1 += 1;
+    Ok(())
+}
