@@ -28,6 +28,9 @@ pub struct EngineSettings {
     pub fan_out_max: usize,
     /// Conflicts after which an execution runs under its app's lock (S2).
     pub conflicts_before_lock: u32,
+    /// Operations that a sync call may take on its caller's thread before it starts again on a script thread; 0:
+    /// it never runs there. What is asked of such a thread's stack grows with it: 1 KiB an operation is plenty.
+    pub brief_operations: u64,
     /// Headers that are withheld from the record (T5), lower case.
     pub sensitive_headers: Vec<String>,
     /// Largest request body, bytes (`413` above).
@@ -55,6 +58,7 @@ impl Default for EngineSettings {
             limits: Limits::default(),
             fan_out_max: 10_000,
             conflicts_before_lock: 4,
+            brief_operations: 0,
             sensitive_headers: ["authorization", "cookie", "proxy-authorization", "x-api-key"]
                 .map(str::to_owned)
                 .to_vec(),

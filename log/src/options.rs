@@ -29,6 +29,10 @@ pub struct LogOptions {
     pub watermark_sync_every: Duration,
     /// Wait between attempts to prepare a segment while the disk is full.
     pub no_space_retry: Duration,
+    /// How long a batch that nobody waits for may stand in the buffer before it is committed by itself.
+    pub unhurried_wait: Duration,
+    /// Bytes in the buffer above which they are committed although nobody waits.
+    pub unhurried_bytes_max: u64,
     /// Bytes that a recovery cuts are copied to `quarantine/` up to this many.
     pub quarantine_bytes_max: u64,
     /// Handles to segment files kept open for reading.
@@ -76,6 +80,8 @@ impl Default for LogOptions {
             spares: 2,
             watermark_sync_every: Duration::from_secs(1),
             no_space_retry: Duration::from_secs(1),
+            unhurried_wait: Duration::from_millis(20),
+            unhurried_bytes_max: 1 << 20,
             quarantine_bytes_max: 64 << 20,
             open_files_max: 256,
             network_filesystem: NetworkFilesystem::Refuse,

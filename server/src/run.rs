@@ -21,13 +21,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::{self, SystemClock, SystemEntropy, random};
 use crate::http::{DataPlane, Internals, Listener, Shared, SharedParts, Stop, control_plane, serve};
 use crate::keys::{self, Directory};
-use crate::settings::Settings;
+use crate::settings::{BRIEF_OPERATIONS, Settings};
 use crate::start_error::StartError;
 use crate::threads::{self, Lent};
 use crate::{maintenance, out};
 
 /// How long the announcement of the listeners waits for the views: longer than small ones take.
 const VIEWS_WAIT: Duration = Duration::from_secs(1);
+/// Stack of a thread that answers HTTP and runs brief scripts itself; committed by the kernel as it is touched.
+const HTTP_STACK_BYTES: usize = 64 << 20;
+// Nested captures take some 240 bytes of stack an operation when they are dropped (docs/adr/0002).
+const _: () = assert!(BRIEF_OPERATIONS * 1024 <= HTTP_STACK_BYTES as u64);
 /// How long connections may take to end after their last answer.
 const CONNECTIONS_WAIT: Duration = Duration::from_secs(2);
 /// How long the log may take to close.
@@ -104,6 +108,7 @@ impl Instance {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("http")
+            .thread_stack_size(HTTP_STACK_BYTES)
             .build()
             .map_err(|e| StartError::failed(format!("no runtime: {e}")))?;
         let _entered = runtime.enter();

@@ -251,6 +251,8 @@ pub(crate) struct Settings {
     pub(crate) engine: EngineSettings,
 }
 
+/// What a sync call may do on the HTTP thread that took it, before it moves to a script thread: a millisecond or two.
+pub(crate) const BRIEF_OPERATIONS: u64 = 10_000;
 const MAX_MS: u64 = 365 * 24 * 3600 * 1000;
 
 impl Settings {
@@ -305,7 +307,7 @@ fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadS
     } else {
         from.count("max_concurrent_executions", 1..=256)?
     };
-    let mut engine = EngineSettings { gate, ..EngineSettings::default() };
+    let mut engine = EngineSettings { gate, brief_operations: BRIEF_OPERATIONS, ..EngineSettings::default() };
     engine.waiting_calls_max = from.count("max_waiting_calls", 0..=1_000_000)?;
     engine.depth_max = narrow(from.number("max_trigger_depth", 0..=1000)?);
     engine.retry.max_attempts = narrow(from.number("retry_max_attempts", 1..=1000)?);

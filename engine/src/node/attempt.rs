@@ -4,10 +4,10 @@
 //!
 //! Invariants: E90 an attempt that was claimed ends exactly once; E91 after `conflicts_before_lock` conflicts it
 //! runs while no other execution of its app commits a write; E92 an outcome leaves only after what it depends on
-//! is durable (S3).
+//! is durable (S3); E93 a run on its caller's thread is bounded by `brief_operations` and never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use relive_log::events::{
     AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, OutputRecord, Record, Released,
@@ -26,7 +26,8 @@ use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_g
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::refusal::Failure;
 use crate::script::{
-    Compiled, Context, ContextInput, Finished, Returned, Run, StopCause, Stopwatch, run, to_json, to_response,
+    Compiled, Context, ContextInput, Finished, Returned, Run, STOPWATCH_EVERY_OPERATIONS, StopCause,
+    Stopwatch, run, to_json, to_response,
 };
 use crate::seams::Clock;
 
@@ -55,6 +56,41 @@ impl Stopwatch for RunClock {
         }
         (self.clock.now() > self.deadline).then_some(StopCause::Timeout)
     }
+}
+
+/// A run on the thread of a caller (E93): handed over to a script thread once it is not brief.
+struct BriefWatch {
+    clock: Arc<RunClock>,
+    looks_left: AtomicU64,
+}
+
+impl BriefWatch {
+    fn new(clock: &Arc<RunClock>, operations: u64) -> BriefWatch {
+        let looks = operations / STOPWATCH_EVERY_OPERATIONS;
+        BriefWatch { clock: Arc::clone(clock), looks_left: AtomicU64::new(looks) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.looks_left.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Stopwatch for BriefWatch {
+    fn expired(&self) -> Option<StopCause> {
+        // Only the run's own thread comes here.
+        let left = self.looks_left.load(Ordering::Relaxed).saturating_sub(1);
+        self.looks_left.store(left, Ordering::Relaxed);
+        if left == 0 { Some(StopCause::NotBrief) } else { self.clock.expired() }
+    }
+}
+
+/// What an attempt that has to commit does while another execution of its app runs locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfLocked {
+    /// Waits.
+    Wait,
+    /// Runs again elsewhere.
+    Leave,
 }
 
 /// What a run came to, ready to be committed.
@@ -93,23 +129,58 @@ impl Node {
         })
     }
 
-    fn attempt(self: &Arc<Self>, mut job: Job) {
-        let (compiled, input) = match self.ready(&mut job) {
-            Ok(ready) => ready,
+    /// Runs an attempt that has a caller on the caller's thread while it is brief: a script that ends within
+    /// `brief_operations` costs no hand-over. One that does not, or meets a conflict, starts again on a script
+    /// thread; nobody can tell, since a run has no effect before its commit (E93).
+    pub(super) fn attempt_here(self: &Arc<Self>, mut job: Box<Job>) {
+        if self.settings.brief_operations == 0 {
+            self.jobs.push(job);
+            return;
+        }
+        let Some((compiled, input)) = self.ready_or_finish(&mut job) else { return };
+        let snapshot = job.claim.snapshot;
+        if compiled.pace().try_brief() {
+            let watch = Arc::new(BriefWatch::new(&job.stop, self.settings.brief_operations));
+            let stopwatch = Arc::clone(&watch) as Arc<dyn Stopwatch>;
+            let finished = self.run_once(&job, &compiled, input.clone(), snapshot, stopwatch);
+            if watch.is_over() {
+                compiled.pace().was_long();
+            } else {
+                let logs = finished.record.logs.clone();
+                let ran = self.judge(&job, finished, snapshot, 0);
+                match self.finish(&job, ran, logs, IfLocked::Leave) {
+                    Verdict::Ended => return,
+                    Verdict::Conflict => {}
+                }
+            }
+        }
+        job.live = Some(input);
+        self.jobs.push(job);
+    }
+
+    /// What an attempt runs, or its end if it cannot.
+    fn ready_or_finish(self: &Arc<Self>, job: &mut Job) -> Option<(Compiled, ContextInput)> {
+        match self.ready(job) {
+            Ok(ready) => Some(ready),
             Err(error) => {
                 let record = AttemptRecord { snapshot: job.claim.snapshot, ..AttemptRecord::default() };
-                self.finish(&job, Ran::Bad { error, record }, Vec::new());
-                return;
+                self.finish(job, Ran::Bad { error, record }, Vec::new(), IfLocked::Wait);
+                None
             }
-        };
+        }
+    }
+
+    fn attempt(self: &Arc<Self>, mut job: Job) {
+        let Some((compiled, input)) = self.ready_or_finish(&mut job) else { return };
         let mut conflicts = 0;
         let mut locked = false;
         let mut snapshot = job.claim.snapshot;
         loop {
-            let finished = self.run_once(&job, &compiled, input.clone(), snapshot);
+            let stopwatch = Arc::clone(&job.stop) as Arc<dyn Stopwatch>;
+            let finished = self.run_once(&job, &compiled, input.clone(), snapshot, stopwatch);
             let logs = finished.record.logs.clone();
             let ran = self.judge(&job, finished, snapshot, conflicts);
-            match self.finish(&job, ran, logs) {
+            match self.finish(&job, ran, logs, IfLocked::Wait) {
                 Verdict::Ended => break,
                 Verdict::Conflict => conflicts += 1,
             }
@@ -133,7 +204,7 @@ impl Node {
                     "the instance is shutting down",
                 ));
             }
-            Some(StopCause::Timeout) => {
+            Some(StopCause::Timeout | StopCause::NotBrief) => {
                 return Err(ErrorRecord::without_place(
                     ErrorKind::Timeout,
                     "the time was over before it started",
@@ -181,7 +252,14 @@ impl Node {
         Ok((source, version.sha256))
     }
 
-    fn run_once(&self, job: &Job, compiled: &Compiled, input: ContextInput, snapshot: Lsn) -> Finished {
+    fn run_once(
+        &self,
+        job: &Job,
+        compiled: &Compiled,
+        input: ContextInput,
+        snapshot: Lsn,
+        stopwatch: Arc<dyn Stopwatch>,
+    ) -> Finished {
         run(Run {
             compiled: compiled.clone(),
             context: Context {
@@ -206,7 +284,7 @@ impl Node {
             limits: self.settings.limits,
             seed: job.claim.seed,
             claim_time: job.claim.at,
-            stopwatch: Arc::clone(&job.stop) as Arc<dyn Stopwatch>,
+            stopwatch,
         })
     }
 
@@ -274,9 +352,12 @@ impl Node {
     }
 
     /// Commits what a run came to and lets the outcome leave when it may (E90, E92).
-    fn finish(self: &Arc<Self>, job: &Job, ran: Ran, logs: Vec<LogLine>) -> Verdict {
+    fn finish(self: &Arc<Self>, job: &Job, ran: Ran, logs: Vec<LogLine>, if_locked: IfLocked) -> Verdict {
         let mut core = self.core.lock();
         let writes = matches!(&ran, Ran::Good { success, .. } if !success.writes.is_empty());
+        if writes && if_locked == IfLocked::Leave && core.locked_by_other(job.app.id, job.ending.execution) {
+            return Verdict::Conflict;
+        }
         while writes && core.locked_by_other(job.app.id, job.ending.execution) {
             self.unlocked.wait(&mut core);
         }
@@ -348,9 +429,12 @@ impl Node {
             Ran::Good { reply, success, depends_on } => {
                 let read_only = success.writes.is_empty();
                 let (snapshot, operations) = (success.snapshot, success.record.operations);
+                // Nobody waits for the record of a call that only read (S3).
+                let append =
+                    if read_only && ending.source.reply_to() { Core::append_unhurried } else { Core::append };
                 let mut decision = core.decision();
                 match commit(&scene, &app, &ending, *success, &mut decision) {
-                    Ok(()) => match core.append(&decision, &self.views, &self.durability, scene.now) {
+                    Ok(()) => match append(core, &decision, &self.views, &self.durability, scene.now) {
                         Ok(appended) => {
                             let (after, lsn) = if read_only {
                                 (depends_on, snapshot)

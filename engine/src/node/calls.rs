@@ -31,6 +31,13 @@ struct Admission {
     timeout_ms: u64,
 }
 
+/// Work with a caller that is in the outbox.
+struct Admitted {
+    execution: ExecutionId,
+    /// Its attempt, if that starts at once.
+    starts: Option<Box<Job>>,
+}
+
 /// Called when an async call's enqueue is durable, or refused.
 pub type AcceptedTo = Box<dyn FnOnce(Result<Accepted, SubmitError>) + Send>;
 
@@ -55,7 +62,11 @@ impl Node {
             app: Arc::clone(&call.app),
             live: Some(ContextInput::Request(Arc::new(call.request))),
         };
-        self.admit(admission, reply)
+        let admitted = self.admit(admission, reply)?;
+        if let Some(job) = admitted.starts {
+            self.attempt_here(job);
+        }
+        Ok(admitted.execution)
     }
 
     /// A direct run; like a sync call.
@@ -86,7 +97,11 @@ impl Node {
             live,
             timeout_ms: self.settings.timeout_ms,
         };
-        self.admit(admission, reply)
+        let admitted = self.admit(admission, reply)?;
+        if let Some(job) = admitted.starts {
+            self.jobs.push(job);
+        }
+        Ok(admitted.execution)
     }
 
     /// An async call; `done` when the enqueue is durable, or refused.
@@ -168,7 +183,7 @@ impl Node {
 
     /// Enqueues work with a caller; if there is room its claim rides in the same frame, and it starts at once,
     /// before either is durable: nobody was promised anything yet (S3).
-    fn admit(self: &Arc<Self>, mut admission: Admission, reply: ReplyTo) -> Result<ExecutionId, SubmitError> {
+    fn admit(self: &Arc<Self>, mut admission: Admission, reply: ReplyTo) -> Result<Admitted, SubmitError> {
         let now = self.clock.now();
         let execution = ExecutionId(uuid_v7(now, &*self.entropy));
         let deadline = now.plus_millis(admission.timeout_ms);
@@ -178,16 +193,20 @@ impl Node {
         if waiting >= limit {
             return Err(Refusal::Overloaded { waiting, limit }.into());
         }
+        let mut starts = None;
         let mut caller = Caller { reply, live: admission.live.take(), deadline, gone: false };
         if core.dispatch.has_room_for_sync() && core.barrier <= self.durability.durable() {
             let live = caller.live.take();
             core.dispatch.started(execution, Lane::Sync);
             core.inbox.insert(execution, caller);
-            if let Err(failure) = self.append_started(&mut core, admission, live, execution, now) {
-                core.dispatch.ended(execution);
-                core.running.remove(&execution);
-                core.inbox.remove(&execution);
-                return Err(failure);
+            match self.append_started(&mut core, admission, live, execution, now) {
+                Ok(job) => starts = Some(job),
+                Err(failure) => {
+                    core.dispatch.ended(execution);
+                    core.running.remove(&execution);
+                    core.inbox.remove(&execution);
+                    return Err(failure);
+                }
             }
         } else {
             let mut decision = core.decision();
@@ -198,7 +217,7 @@ impl Node {
             self.pump(&mut core);
             self.wake_timers(&core);
         }
-        Ok(execution)
+        Ok(Admitted { execution, starts })
     }
 
     /// Appends the enqueue of a call that starts at once together with its claim.
@@ -209,7 +228,7 @@ impl Node {
         live: Option<ContextInput>,
         execution: ExecutionId,
         now: UnixMicros,
-    ) -> Result<(), SubmitError> {
+    ) -> Result<Box<Job>, SubmitError> {
         let app = Arc::clone(&admission.app);
         let version = app.live_script(&admission.script).map_or(0, |script| script.current);
         let claim = Claimed {
@@ -241,10 +260,9 @@ impl Node {
         let mut decision = core.decision();
         decision.push(enqueue(admission, execution, now));
         decision.push(Event::Execution(ExecutionEvent::Claimed(claim.clone())));
-        let appended = core.append(&decision, &self.views, &self.durability, now)?;
+        let appended = core.append_unhurried(&decision, &self.views, &self.durability, now)?;
         let enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
-        self.jobs.push(Box::new(Job { app, ending, claim, principal, live, enqueued, stop }));
-        Ok(())
+        Ok(Box::new(Job { app, ending, claim, principal, live, enqueued, stop }))
     }
 
     /// Claims and starts whatever may start now (D2, D3). Work that may be run again starts when its claim is

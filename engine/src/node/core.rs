@@ -64,6 +64,9 @@ pub(super) struct Deferred {
     pub done: Done,
 }
 
+/// How a batch is handed to the log.
+type Append = fn(&mut Appender, &Batch, UnixMicros) -> Result<Appended, relive_log::AppendError>;
+
 /// See the module.
 pub(super) struct Core {
     appender: Appender,
@@ -139,11 +142,34 @@ impl Core {
         durability: &Durability,
         now: UnixMicros,
     ) -> Result<Appended, NotAppended> {
+        self.append_as(decision, views, durability, now, Appender::append)
+    }
+
+    /// As [`Core::append`], for what nobody waits for (S3): the claim of a call that starts at once rides with its
+    /// commit, the record of an attempt that only read with the next commit of anybody.
+    pub(super) fn append_unhurried(
+        &mut self,
+        decision: &Decision,
+        views: &Views,
+        durability: &Durability,
+        now: UnixMicros,
+    ) -> Result<Appended, NotAppended> {
+        self.append_as(decision, views, durability, now, Appender::append_unhurried)
+    }
+
+    fn append_as(
+        &mut self,
+        decision: &Decision,
+        views: &Views,
+        durability: &Durability,
+        now: UnixMicros,
+        append: Append,
+    ) -> Result<Appended, NotAppended> {
         self.batch.clear();
         for event in decision.events() {
             self.batch.push(event);
         }
-        let appended = self.append_batch(durability, now)?;
+        let appended = self.append_batch(durability, now, append)?;
         debug_assert_eq!(appended.first, decision.first(), "E3: a decision knows its LSNs");
         views.apply(&FoldedBatch {
             first: appended.first,
@@ -156,10 +182,15 @@ impl Core {
         Ok(appended)
     }
 
-    fn append_batch(&mut self, durability: &Durability, now: UnixMicros) -> Result<Appended, NotAppended> {
+    fn append_batch(
+        &mut self,
+        durability: &Durability,
+        now: UnixMicros,
+        append: Append,
+    ) -> Result<Appended, NotAppended> {
         loop {
             let failed = |message: String| NotAppended::Failed(Failure::Log { message });
-            match self.appender.append(&self.batch, now) {
+            match append(&mut self.appender, &self.batch, now) {
                 Ok(appended) => return Ok(appended),
                 Err(relive_log::AppendError::Busy) => {
                     // The buffer is full: the disk sets the pace. Nothing that it waits for needs this lock.

@@ -84,6 +84,7 @@ impl Waiters {
         let order = queue.added;
         queue.heap.push(Reverse(Waiting { lsn, order, action }));
         drop(queue);
+        self.durability.hurry(lsn);
         // The group may have become durable (or the log may have failed) between the look and the push.
         if self.durability.durable() >= lsn || self.durability.poisoned().is_some() {
             self.wake();

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::engine;
 use super::errors::place;
+use super::pace::Pace;
 
 /// A compiled script; cheap to clone.
 #[derive(Clone)]
@@ -24,9 +25,16 @@ pub struct Compiled {
     ast: Arc<AST>,
     name: Arc<str>,
     sha256: [u8; 32],
+    pace: Arc<Pace>,
 }
 
 impl Compiled {
+    /// Whether its runs are brief.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// Its name, which stands in errors.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -74,7 +82,8 @@ pub(super) const STAND_IN: &str = "DEBUG";
 pub fn compile(name: &str, source: &str) -> Result<Compiled, CompileError> {
     // No source name in the tree: scripts could read it in a caught error, and the cache shares trees.
     let ast = parse(source)?;
-    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256: Sha256::digest(source).into() })
+    let sha256 = Sha256::digest(source).into();
+    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256, pace: Arc::default() })
 }
 
 fn parse(source: &str) -> Result<AST, CompileError> {

@@ -23,10 +23,7 @@ use super::memory::held_bytes;
 use super::modules::chance;
 use super::run::{Run, WriteEffect};
 use super::types::{Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot};
-use super::types::{StopCause, Stopwatch};
-
-/// How many operations pass between two looks at the stopwatch.
-const STOPWATCH_EVERY_OPERATIONS: u64 = 256;
+use super::types::{STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch};
 
 /// One key of one collection.
 pub(super) type FullKey = (String, String);
@@ -132,6 +129,7 @@ impl Host {
             self.stopwatch.expired().map(|cause| match cause {
                 StopCause::Timeout => (ErrorKind::Timeout, "the wall-clock limit was reached".to_owned()),
                 StopCause::ShuttingDown => (ErrorKind::ShuttingDown, "the instance shuts down".to_owned()),
+                StopCause::NotBrief => (ErrorKind::Internal, "it goes on elsewhere".to_owned()),
             })
         };
         match cause {

@@ -21,6 +21,7 @@ mod errors;
 mod host;
 pub mod memory;
 mod modules;
+mod pace;
 mod response;
 mod run;
 #[cfg(test)]
@@ -29,9 +30,10 @@ mod types;
 
 pub use compile::{CompileCache, CompileError, Compiled, compile};
 pub use context::{Context, ContextInput, CronTick, DeadLetter, KvEvent, QueueMessage, Request, SDK_VERSION};
+pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
 pub use run::{Finished, Run, WriteEffect, run};
 pub use types::{
     Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
-    SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,
+    STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,
 };

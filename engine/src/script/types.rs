@@ -108,9 +108,15 @@ pub enum StopCause {
     Timeout,
     /// An orderly shutdown.
     ShuttingDown,
+    /// It takes longer than its thread may be held up; it starts again on another one.
+    NotBrief,
 }
 
-/// Tells a run when to stop; the engine implements it over its clock. Asked every 256 operations.
+/// How many operations pass between two looks at the stopwatch.
+pub const STOPWATCH_EVERY_OPERATIONS: u64 = 256;
+
+/// Tells a run when to stop; the engine implements it over its clock. Asked every
+/// [`STOPWATCH_EVERY_OPERATIONS`].
 pub trait Stopwatch: Send + Sync {
     /// Why to stop now, if so.
     fn expired(&self) -> Option<StopCause>;

@@ -255,6 +255,8 @@ fn handles(
         snapshots_kept: options.snapshots_kept,
         snapshot_sync_errors: options.snapshot_sync_errors,
         manifest: Mutex::new(gathered.manifest),
+        unhurried_wait: options.unhurried_wait,
+        unhurried_bytes_max: options.unhurried_bytes_max,
         queue: Mutex::new(queue(
             geometry,
             options,
@@ -278,6 +280,12 @@ fn handles(
         reader: reader.clone(),
         in_force: Arc::new(Mutex::new(InForce { states: gathered.snapshots.states })),
     };
+    let weak = Arc::downgrade(&shared);
+    durability.hurry_through(Box::new(move || {
+        if let Some(shared) = weak.upgrade() {
+            shared.hurry();
+        }
+    }));
     OpenedLog {
         scrubber: Scrubber::new(snapshots.clone()),
         snapshots,
@@ -342,5 +350,14 @@ fn queue(
     let mut layout = Layout::new(geometry, limits, resume);
     let cut_at = if report.truncated_bytes > 0 { report.end() } else { FramePos::default() };
     layout.open_epoch(&OpenNote::new(report.epoch, valid, cut_at, boot_id, &options.software).encode());
-    Queue { layout, ready_upto, no_space: false, closed: false, drained: false, watermark_dirty: false }
+    Queue {
+        layout,
+        ready_upto,
+        no_space: false,
+        closed: false,
+        drained: false,
+        watermark_dirty: false,
+        urgent: false,
+        unhurried: false,
+    }
 }

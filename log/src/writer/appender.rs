@@ -10,6 +10,13 @@ use crate::writer::Shared;
 use crate::writer::layout::Appended;
 use crate::{Lsn, UnixMicros};
 
+/// Whether somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    Now,
+    Later,
+}
+
 /// Appends batches. There is exactly one per open log; dropping it lets the committer finish.
 #[derive(Debug)]
 pub struct Appender {
@@ -42,6 +49,26 @@ impl Appender {
     /// `TooLarge`, `Empty`: fix the batch. `Busy`: wait until something became durable. `NoSpace`: free space.
     /// `Poisoned`: exit. In all cases no LSN was used.
     pub fn append(&mut self, batch: &Batch, now: UnixMicros) -> Result<Appended, AppendError> {
+        self.append_as(batch, now, Urgency::Now)
+    }
+
+    /// As [`Appender::append`], for a batch that nobody waits for yet: it rides with the next one that somebody
+    /// waits for, and is committed by itself only after `LogOptions::unhurried_wait`, or once
+    /// `LogOptions::unhurried_bytes_max` have gathered. Whoever waits for it later hurries it
+    /// ([`crate::Durability::hurry`]).
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub fn append_unhurried(&mut self, batch: &Batch, now: UnixMicros) -> Result<Appended, AppendError> {
+        self.append_as(batch, now, Urgency::Later)
+    }
+
+    fn append_as(
+        &mut self,
+        batch: &Batch,
+        now: UnixMicros,
+        urgency: Urgency,
+    ) -> Result<Appended, AppendError> {
         if let Some(poison) = self.shared.durability.poisoned() {
             return Err(AppendError::Poisoned(poison));
         }
@@ -50,8 +77,19 @@ impl Appender {
         let before = queue.layout.segment();
         let appended = queue.layout.append(batch, now, bound)?;
         let rolled = queue.layout.segment() != before;
+        let gathered = queue.layout.pending_bytes() > self.shared.unhurried_bytes_max;
+        let wake = match urgency {
+            Urgency::Later if !gathered => !std::mem::replace(&mut queue.unhurried, true) && !queue.urgent,
+            Urgency::Now | Urgency::Later => !std::mem::replace(&mut queue.urgent, true),
+        };
+        let urgent = queue.urgent;
         drop(queue);
-        self.shared.work.notify_one();
+        if urgent {
+            self.shared.durability.hurried(appended.last);
+        }
+        if wake {
+            self.shared.work.notify_all();
+        }
         if rolled {
             self.shared.chores.notify_one();
         }

@@ -79,20 +79,33 @@ impl Committer {
     /// Works until the appender is dropped and everything is durable, or until poison.
     pub fn run(&mut self) {
         loop {
+            if matches!(self.stage, Stage::Nothing) {
+                self.wait_for_work();
+            }
             match self.step() {
-                StepOutcome::Wrote { .. } | StepOutcome::Synced { .. } => {}
-                StepOutcome::Idle => self.wait_for_work(),
+                StepOutcome::Wrote { .. } | StepOutcome::Synced { .. } | StepOutcome::Idle => {}
                 StepOutcome::WaitingForSegment { segment } => self.wait_for_segment(segment),
                 StepOutcome::Closed | StepOutcome::Poisoned => return,
             }
         }
     }
 
+    /// Waits until somebody waits for what is in the buffer, or it has been there for `unhurried_wait`.
     fn wait_for_work(&self) {
         let mut queue = self.shared.queue.lock();
-        while !queue.layout.has_work() && !queue.closed && !self.shared.durability.is_poisoned() {
-            self.shared.work.wait(&mut queue);
+        while !queue.closed && !self.shared.durability.is_poisoned() {
+            if !queue.layout.has_work() {
+                queue.urgent = false;
+                queue.unhurried = false;
+                self.shared.work.wait(&mut queue);
+            } else if queue.urgent
+                || self.shared.work.wait_for(&mut queue, self.shared.unhurried_wait).timed_out()
+            {
+                break;
+            }
         }
+        queue.urgent = false;
+        queue.unhurried = false;
     }
 
     fn wait_for_segment(&self, segment: u32) {

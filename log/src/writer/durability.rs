@@ -30,6 +30,10 @@ struct Core {
     gate: Mutex<()>,
     moved: Condvar,
     listeners: RwLock<Vec<DurableListener>>,
+    /// Everything up to here is committed as soon as the disk is free.
+    hurried: AtomicU64,
+    /// Tells the committer that somebody waits.
+    hurry: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for Durability {
@@ -49,6 +53,8 @@ impl Durability {
             gate: Mutex::new(()),
             moved: Condvar::new(),
             listeners: RwLock::new(Vec::new()),
+            hurried: AtomicU64::new(durable.0),
+            hurry: OnceLock::new(),
         };
         Self { core: Arc::new(core) }
     }
@@ -59,6 +65,26 @@ impl Durability {
         Lsn(self.core.durable.load(Ordering::Acquire))
     }
 
+    /// Has what is in the buffer committed as soon as the disk is free: somebody waits for `lsn`.
+    pub fn hurry(&self, lsn: Lsn) {
+        if self.core.hurried.load(Ordering::Acquire) < lsn.0
+            && let Some(hurry) = self.core.hurry.get()
+        {
+            hurry();
+            self.hurried(lsn);
+        }
+    }
+
+    /// What is appended up to `lsn` is on its way already.
+    pub(crate) fn hurried(&self, lsn: Lsn) {
+        self.core.hurried.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+
+    /// How [`Durability::hurry`] reaches the committer; set once, when the log is put together.
+    pub(crate) fn hurry_through(&self, hurry: Box<dyn Fn() + Send + Sync>) {
+        self.core.hurry.get_or_init(|| hurry);
+    }
+
     /// Blocks until `lsn` is durable. `lsn` must have been appended, else this waits until it is.
     ///
     /// # Errors
@@ -67,6 +93,7 @@ impl Durability {
         if self.durable() >= lsn {
             return Ok(());
         }
+        self.hurry(lsn);
         let mut gate = self.core.gate.lock();
         loop {
             if self.durable() >= lsn {

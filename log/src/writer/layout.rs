@@ -116,6 +116,10 @@ impl Layout {
         self.clamps
     }
 
+    pub(crate) const fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
+    }
+
     pub(crate) const fn last_commit(&self) -> UnixMicros {
         self.last_commit
     }

@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     /// What MANIFEST says. Held while it is replaced and while what it no longer names is removed; no other lock is
     /// taken before it but `in_force` and those of `view`, and never the other way round.
     pub(crate) manifest: Mutex<Manifest>,
+    pub(crate) unhurried_wait: Duration,
+    pub(crate) unhurried_bytes_max: u64,
     pub(crate) queue: Mutex<Queue>,
     /// Something for the committer.
     pub(crate) work: Condvar,
@@ -84,6 +86,10 @@ pub(crate) struct Queue {
     /// Nothing is left to write and nothing will come.
     pub(crate) drained: bool,
     pub(crate) watermark_dirty: bool,
+    /// Somebody waits for something in the buffer: the committer takes it as soon as it can.
+    pub(crate) urgent: bool,
+    /// The committer knows that something is in the buffer for which nobody waits.
+    pub(crate) unhurried: bool,
 }
 
 impl fmt::Debug for Shared {
@@ -95,6 +101,15 @@ impl fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.dir.join(crate::recovery::LOG_DIR)
+    }
+
+    /// Somebody waits for what is in the buffer.
+    pub(crate) fn hurry(&self) {
+        let mut queue = self.queue.lock();
+        if !std::mem::replace(&mut queue.urgent, true) {
+            drop(queue);
+            self.work.notify_all();
+        }
     }
 
     /// Ends this writer (L8): fails every waiter and wakes everybody.
