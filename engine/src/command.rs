@@ -111,6 +111,8 @@ pub enum Command {
         key: String,
         /// JSON text.
         value: SharedBytes,
+        /// It expires after so many milliseconds; `None`: never.
+        ttl_ms: Option<u64>,
         /// Only if.
         condition: Condition,
     },
@@ -149,6 +151,31 @@ pub struct NewToken {
     pub digest: [u8; 32],
     /// From then on it is no longer live.
     pub expires_at: Option<UnixMicros>,
+}
+
+impl Command {
+    /// App and keys, if this writes keys and nothing else.
+    pub(crate) fn writes(&self) -> Option<(&str, Vec<(&str, &str)>)> {
+        match self {
+            Command::PutKey { app, collection, key, .. }
+            | Command::DeleteKey { app, collection, key, .. } => Some((app, vec![(collection, key)])),
+            Command::CreateApp { .. }
+            | Command::ChangeApp { .. }
+            | Command::DeleteApp { .. }
+            | Command::Deploy { .. }
+            | Command::PutScript { .. }
+            | Command::DeleteScript { .. }
+            | Command::CreateRoute { .. }
+            | Command::DeleteRoute { .. }
+            | Command::CreateTrigger { .. }
+            | Command::DeleteTrigger { .. }
+            | Command::SetSecret { .. }
+            | Command::DeleteSecret { .. }
+            | Command::CreateToken(_)
+            | Command::DeleteToken { .. }
+            | Command::Redrive { .. } => None,
+        }
+    }
 }
 
 /// Condition of a KV write.

@@ -3,6 +3,9 @@
 //! Owns: the two traits. Both have two implementations: the server's (the system's clock and randomness) and
 //! the simulation's (seeded). Never does: read a clock or draw a number itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use relive_log::UnixMicros;
 use uuid::Uuid;
 
@@ -10,6 +13,30 @@ use uuid::Uuid;
 pub trait Clock: Send + Sync {
     /// Microseconds since the Unix epoch.
     fn now(&self) -> UnixMicros;
+}
+
+/// A clock that never steps back: that of expiry, claims and commits (K1, K4). While the wall clock stands below what
+/// was seen of it before, this one stands still.
+pub(crate) struct Steady {
+    clock: Arc<dyn Clock>,
+    highest: AtomicU64,
+}
+
+impl Steady {
+    /// Over a clock; `seen` is the last commit time of the log.
+    pub(crate) fn new(clock: Arc<dyn Clock>, seen: UnixMicros) -> Steady {
+        Steady { clock, highest: AtomicU64::new(seen.0) }
+    }
+
+    /// It is this late already: the latest that it ever was.
+    pub(crate) fn raise(&self, seen: UnixMicros) -> UnixMicros {
+        UnixMicros(self.highest.fetch_max(seen.0, Ordering::Relaxed).max(seen.0))
+    }
+
+    /// The time, at least what it ever was.
+    pub(crate) fn now(&self) -> UnixMicros {
+        self.raise(self.clock.now())
+    }
 }
 
 /// Randomness of the operating system (seeds, ids, jitter, nonces).

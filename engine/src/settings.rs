@@ -26,8 +26,10 @@ pub struct EngineSettings {
     pub limits: Limits,
     /// Executions that one commit may fire.
     pub fan_out_max: usize,
-    /// Conflicts after which an execution runs under its app's lock (S2).
+    /// Conflicts after which an execution runs under locks on the keys and ranges that it touched (S2).
     pub conflicts_before_lock: u32,
+    /// Conflicts after which it runs under its app's lock.
+    pub conflicts_before_app_lock: u32,
     /// Operations that a sync call may take on its caller's thread before it starts again on a script thread; 0:
     /// it never runs there. What is asked of such a thread's stack grows with it: 1 KiB an operation is plenty.
     pub brief_operations: u64,
@@ -58,6 +60,7 @@ impl Default for EngineSettings {
             limits: Limits::default(),
             fan_out_max: 10_000,
             conflicts_before_lock: 4,
+            conflicts_before_app_lock: 8,
             brief_operations: 0,
             sensitive_headers: ["authorization", "cookie", "proxy-authorization", "x-api-key"]
                 .map(str::to_owned)

@@ -19,6 +19,7 @@
 //! | P9 | a run's filter never denies a key that is there | `run::filter` |
 //! | P10 | `CURRENT` names a generation only once that holds all that the log held when it was begun | `disk::generation` |
 //! | P11 | no value, input, source or secret stands under `views/`: positions only | `kv`, `registry` |
+//! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 
 mod cron;
@@ -27,6 +28,7 @@ mod digest;
 mod disk;
 mod error;
 mod executions;
+mod index;
 mod kv;
 mod layers;
 mod options;
@@ -44,7 +46,8 @@ pub use cron::{CronPosition, CronView};
 pub use dead_letters::{DeadLetters, LetterFilter, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
-pub use kv::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
+pub use index::{Due, Index, KeyReader};
+pub use kv::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
 pub use options::{
     IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting,
 };

@@ -22,6 +22,7 @@ use crate::digest::Digest;
 use crate::disk::{self, DiskLayer, Sealed, SealedQueue, State};
 use crate::error::{ReadError, StoreError, ViewsError};
 use crate::executions::Executions;
+use crate::index::Index;
 use crate::kv::KvView;
 use crate::layers::MemoryTable;
 use crate::options::{Limits, Maintained, OpenedViews, ViewsOptions, Waiting};
@@ -33,6 +34,7 @@ use crate::source::{At, FoldedBatch, ValueSource};
 pub struct Views {
     kv: KvView,
     executions: Executions,
+    index: Index,
     dead_letters: DeadLetters,
     registry: RegistryView,
     cron: CronView,
@@ -46,6 +48,14 @@ impl std::fmt::Debug for Views {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Views").field("applied", &self.applied()).finish_non_exhaustive()
     }
+}
+
+/// Runs in force, each kind newest first.
+#[derive(Default)]
+struct Runs {
+    kv: Vec<Arc<crate::run::Run>>,
+    ended: Vec<Arc<crate::run::Run>>,
+    index: Vec<Arc<crate::run::Run>>,
 }
 
 /// Held by whoever applies or cuts: a cut is between two batches (P1).
@@ -67,8 +77,9 @@ impl Views {
     ) -> Result<(Views, OpenedViews), ViewsError> {
         check_limits(&options.limits)?;
         disk::open(&options, |opened| {
-            let disk::Opened { layer, kv, ended, rows, report } = opened;
-            let views = Views::assemble(Arc::clone(&source), kv, ended, report.applied, Some(layer));
+            let disk::Opened { layer, kv, ended, index, rows, report } = opened;
+            let runs = Runs { kv, ended, index };
+            let views = Views::assemble(Arc::clone(&source), runs, report.applied, Some(layer));
             for (key, value) in rows {
                 views.load(&key, &value, &*source)?;
             }
@@ -79,19 +90,14 @@ impl Views {
     /// Views that live in memory only: tests, simulation, a rebuild to compare with.
     #[must_use]
     pub fn in_memory(source: Arc<dyn ValueSource>) -> Views {
-        Views::assemble(source, Vec::new(), Vec::new(), Lsn::ZERO, None)
+        Views::assemble(source, Runs::default(), Lsn::ZERO, None)
     }
 
-    fn assemble(
-        source: Arc<dyn ValueSource>,
-        kv: Vec<Arc<crate::run::Run>>,
-        ended: Vec<Arc<crate::run::Run>>,
-        applied: Lsn,
-        layer: Option<DiskLayer>,
-    ) -> Views {
+    fn assemble(source: Arc<dyn ValueSource>, runs: Runs, applied: Lsn, layer: Option<DiskLayer>) -> Views {
         Views {
-            kv: KvView::new(source, kv),
-            executions: Executions::new(ended),
+            kv: KvView::new(source, runs.kv),
+            executions: Executions::new(runs.ended),
+            index: Index::new(runs.index),
             dead_letters: DeadLetters::default(),
             registry: RegistryView::default(),
             cron: CronView::default(),
@@ -201,8 +207,14 @@ impl Views {
             }
             Event::Token(e) => self.registry.fold_token(e, at),
             Event::Secret(e) => self.registry.fold_secret(e, at),
-            Event::Kv(e) => self.kv.fold(e, at),
-            Event::Execution(e) => self.executions.fold(e, at),
+            Event::Kv(e) => {
+                self.kv.fold(e, at);
+                self.index.fold_kv(e, at);
+            }
+            Event::Execution(e) => {
+                self.executions.fold(e, at);
+                self.index.fold_execution(e, at);
+            }
             Event::DeadLetter(e) => {
                 self.dead_letters.fold(e, at);
                 self.executions.fold_dead_letter(e, at);
@@ -220,13 +232,14 @@ impl Views {
     /// What is in memory and not on disk yet, about, in bytes: admissions slow down by it.
     #[must_use]
     pub fn lag_bytes(&self) -> usize {
-        self.kv.layers.lag_bytes() + self.executions.ended.lag_bytes()
+        self.kv.layers.lag_bytes() + self.executions.ended.lag_bytes() + self.index.layers.lag_bytes()
     }
 
     fn is_cut_due(&self, limits: &Limits) -> bool {
         let (kv, ended) = (&self.kv.layers.now().active, &self.executions.ended.now().active);
-        kv.rows() + ended.rows() >= limits.seal_rows
-            || kv.bytes() + ended.bytes() >= limits.seal_bytes
+        let index = &self.index.layers.now().active;
+        kv.rows() + ended.rows() + index.rows() >= limits.seal_rows
+            || kv.bytes() + ended.bytes() + index.bytes() >= limits.seal_bytes
             || self.executions.dirty() + self.dead_letters.dirty() + self.registry.dirty() + self.cron.dirty()
                 >= limits.round_rows
     }
@@ -246,8 +259,8 @@ impl Views {
         self.executions.cut(&mut rows);
         self.dead_letters.cut(&mut rows);
         self.cron.cut(&mut rows);
-        let sealed =
-            Sealed { last, kv: self.kv.layers.freeze(), ended: self.executions.ended.freeze(), rows };
+        let (kv, ended) = (self.kv.layers.freeze(), self.executions.ended.freeze());
+        let sealed = Sealed { last, kv, ended, index: self.index.layers.freeze(), rows };
         self.sealed.lock().push_back(Arc::new(sealed));
         applier.last_cut = last;
     }
@@ -335,10 +348,12 @@ impl Views {
         self.executions.digest(&mut digest)?;
         self.dead_letters.digest(&mut digest);
         self.cron.digest(&mut digest);
+        self.index.digest(&mut digest)?;
         self.kv.for_each_version(|key, version| {
             let mut value = version.lsn.0.to_le_bytes().to_vec();
             value.extend_from_slice(&version.pos.to_u64().to_le_bytes());
             value.push(u8::from(version.deleted));
+            value.extend_from_slice(&version.expires_at.map_or(0, |end| end.0).to_le_bytes());
             digest.add(key, &value);
         })?;
         Ok(digest.0)
@@ -366,6 +381,12 @@ impl Views {
     #[must_use]
     pub fn cron(&self) -> &CronView {
         &self.cron
+    }
+
+    /// What is found by something else than its key.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
     }
 
     /// Dead letters.

@@ -222,12 +222,9 @@ async fn what_this_version_does_not_have_is_refused_and_said() {
     let kv = |more: &str| {
         format!("[[trigger]]\nname = \"n\"\nkind = \"kv\"\ncollection = \"c\"\nscript = \"x.rhai\"\n{more}\n")
     };
-    for (what, toml) in [
-        ("cron", cron.to_owned()),
-        ("queue", queue.to_owned()),
-        ("ordering", kv("ordering = \"key\"")),
-        ("expire", kv("ops = [\"insert\", \"expire\"]")),
-    ] {
+    for (what, toml) in
+        [("cron", cron.to_owned()), ("queue", queue.to_owned()), ("ordering", kv("ordering = \"key\""))]
+    {
         let reply = site.app.try_deploy(&Manifest::new().script("x", "1").toml(&toml)).await;
         assert_eq!(reply.status, 422, "{what}: {reply}");
         assert!(reply.text().contains(what) && reply.text().contains("not supported"), "{what}: {reply}");
@@ -237,10 +234,6 @@ async fn what_this_version_does_not_have_is_refused_and_said() {
         site.app.admin.send("PUT", &site.app.path("/scripts/y"), &[], "1;\nimport \"x\" as x;").await;
     assert_eq!(import.problem(422, "parse")["line"], json!(2));
     assert!(import.text().contains("not supported"), "{import}");
-    let ttl =
-        site.app.admin.send("PUT", &format!("{}?ttl_ms=1000", site.app.key_path("c", "k")), &[], "1").await;
-    assert_eq!(ttl.status, 422, "a ttl that would be ignored is refused: {ttl}");
-    assert!(site.app.value("c", "k").await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -152,7 +152,15 @@ impl World {
                 self.values += 1;
                 let value = Arc::from(format!("\"{MARKER}{:08}\"", self.values).as_bytes());
                 self.keys.insert((app, key.clone()), lsn);
-                events.push(Event::Kv(KvEvent::Put(KvPut { app, collection, key, value, previous, writer })));
+                events.push(Event::Kv(KvEvent::Put(KvPut {
+                    app,
+                    collection,
+                    key,
+                    value,
+                    previous,
+                    expires_at: None,
+                    writer,
+                })));
             }
         }
     }

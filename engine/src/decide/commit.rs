@@ -8,14 +8,15 @@ use relive_log::events::{
     AbandonReason, Abandoned, AttemptRecord, Completed, Event, ExecutionEvent, KvDeleted, KvEvent, KvPut,
     OutputRecord, ReadRecord, Source, Writer,
 };
-use relive_log::{AppId, ExecutionId, Lsn};
+use relive_log::{AppId, ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, KvBounds, ReadError};
 
+use super::expiry::Endings;
 use super::fire::{Cause, fire_mutations};
 use super::kv::read_failed;
 use super::{Decision, Scene};
 use crate::refusal::{Failure, Refusal};
-use crate::script::WriteEffect;
+use crate::script::{Lapsed, WriteEffect};
 
 /// Keys of an attempt's writes with what happens to them.
 pub(crate) type Writes = std::collections::BTreeMap<(String, String), WriteEffect>;
@@ -38,6 +39,7 @@ pub(crate) struct Ending {
 }
 
 /// What a successful attempt wants to leave behind.
+#[derive(Debug)]
 pub(crate) struct Success {
     pub output: OutputRecord,
     pub record: AttemptRecord,
@@ -45,13 +47,17 @@ pub(crate) struct Success {
     /// Reads to validate where recording is off and the record has none.
     pub unrecorded_reads: Vec<ReadRecord>,
     pub snapshot: Lsn,
+    /// The claim time: as of it the attempt saw times to live (K1).
+    pub claimed_at: UnixMicros,
+    /// What it took for expired although the log did not say so yet (K2).
+    pub lapsed: Vec<Lapsed>,
 }
 
 /// Why a successful attempt does not commit.
 #[derive(Debug)]
 pub(crate) enum NotCommitted {
-    /// Something that it read was written since its snapshot: run it again.
-    Conflict,
+    /// Something that it read was written since its snapshot: run it again. What it wanted, for locks.
+    Conflict(Box<Success>),
     /// It would fire too much.
     FanOut(Refusal),
     /// The views could not be read.
@@ -70,7 +76,7 @@ pub(crate) fn still_valid(
         let changed = match read {
             ReadRecord::KeyAt { .. } => false,
             ReadRecord::Key { collection, key, .. } | ReadRecord::History { collection, key, .. } => {
-                kv.last_write(app, collection, key)?.is_some_and(|(lsn, _)| lsn > snapshot)
+                kv.last_write(app, collection, key)?.is_some_and(|last| last.lsn > snapshot)
             }
             ReadRecord::Range { collection, prefix, cursor, reverse, limit, items } => {
                 let bounds = read_bounds(prefix, cursor.as_ref(), *reverse, *limit, items);
@@ -116,19 +122,41 @@ pub(crate) fn commit(
 ) -> Result<(), NotCommitted> {
     let failed = |e: ReadError| NotCommitted::Failed(read_failed(e));
     if !success.writes.is_empty() {
+        let mut valid = true;
         for reads in [&success.record.reads, &success.unrecorded_reads] {
-            if !still_valid(scene, app.id, reads, success.snapshot).map_err(failed)? {
-                return Err(NotCommitted::Conflict);
-            }
+            valid = valid && still_valid(scene, app.id, reads, success.snapshot).map_err(failed)?;
+        }
+        if !valid {
+            return Err(NotCommitted::Conflict(Box::new(success)));
         }
     }
+    let mut endings = Endings::default();
+    for Lapsed { collection, key, version } in &success.lapsed {
+        endings.end(scene, app.id, (collection, key), *version, out).map_err(failed)?;
+    }
+    let read = |collection: &str, key: &str| {
+        let all = success.record.reads.iter().chain(&success.unrecorded_reads);
+        let is_it = |read: &ReadRecord| matches!(read, ReadRecord::Key { collection: c, key: k, .. } if c == collection && k == key);
+        all.into_iter().any(is_it)
+    };
     for ((collection, key), effect) in success.writes {
         let last = scene.views.kv().last_write(app.id, &collection, &key).map_err(failed)?;
-        let previous = last.filter(|(_, present)| *present).map(|(lsn, _)| lsn);
+        // What it read is as of its claim; what it wrote blindly meets the key as it is now.
+        let blind = last.is_some_and(|last| last.is_lapsed_at(scene.steady)) && !read(&collection, &key);
+        let as_of = if blind { scene.steady } else { success.claimed_at };
+        let previous = endings.replaced(app.id, (&collection, &key), last, as_of, out);
         let writer = Writer::Execution { id: ending.execution, line: effect.line };
         match (effect.value, previous) {
             (Some(value), previous) => {
-                let put = KvPut { app: app.id, collection, key, value, previous, writer };
+                let put = KvPut {
+                    app: app.id,
+                    collection,
+                    key,
+                    value,
+                    previous,
+                    expires_at: effect.expires_at,
+                    writer,
+                };
                 out.push(Event::Kv(KvEvent::Put(put)));
             }
             (None, Some(previous)) => {

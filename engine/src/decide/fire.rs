@@ -48,6 +48,12 @@ fn mutation(event: &Event, lsn: Lsn) -> Option<Mutation> {
             key: deleted.key.clone(),
             op: KvOps::DELETE,
         }),
+        Event::Kv(KvEvent::Expired(expired)) => Some(Mutation {
+            lsn,
+            collection: expired.collection.clone(),
+            key: expired.key.clone(),
+            op: KvOps::EXPIRE,
+        }),
         Event::App(_)
         | Event::Script(_)
         | Event::Route(_)
@@ -97,6 +103,8 @@ pub(crate) fn fire_mutations(
                     setting: "fan_out limit",
                 });
             }
+            // Time ended it, whoever noticed.
+            let cause = if mutation.op == KvOps::EXPIRE { &Cause::nothing() } else { cause };
             let event = fired_by_mutation(scene, app, trigger, mutation, cause);
             out.push(event);
         }

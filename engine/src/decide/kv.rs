@@ -2,7 +2,9 @@
 
 use relive_log::Lsn;
 use relive_log::events::{Event, KvDeleted, KvEvent, KvPut, Principal, SharedBytes, Writer};
+use relive_projections::App;
 
+use super::expiry::{Endings, TTL_MS_MAX};
 use super::fire::{Cause, fire_mutations};
 use super::{Decision, Scene};
 use crate::command::{Answer, Condition};
@@ -14,6 +16,14 @@ pub(super) struct Target<'a> {
     pub(super) app: &'a str,
     pub(super) collection: &'a str,
     pub(super) key: &'a str,
+}
+
+/// What a put writes.
+pub(super) struct New {
+    /// JSON text.
+    pub(super) value: SharedBytes,
+    /// It expires after so many milliseconds.
+    pub(super) ttl_ms: Option<u64>,
 }
 
 /// Wraps a failed read of stored data.
@@ -38,33 +48,25 @@ fn writer(by: &Principal) -> Writer {
 pub(super) fn put(
     scene: &Scene<'_>,
     target: &Target<'_>,
-    value: SharedBytes,
+    new: New,
     condition: Condition,
     by: &Principal,
     out: &mut Decision,
 ) -> Result<Answer, SubmitError> {
     let app = scene.app(target.app)?;
-    let limits = &scene.settings.limits;
-    names::collection(target.collection, limits)?;
-    names::key(target.key, limits)?;
-    if value.len() > limits.value_bytes_max {
-        return Err(Refusal::TooLarge {
-            what: format!("the value of `{}`", target.key),
-            actual: value.len() as u64,
-            limit: limits.value_bytes_max as u64,
-            unit: "bytes",
-            setting: "KV value limit",
-        }
-        .into());
-    }
-    let previous = present_version(scene, &app, target)?;
-    check(condition, previous)?;
+    check_new(scene, target, &new)?;
+    let expires_at = new.ttl_ms.map(|ttl| scene.steady.plus_millis(ttl));
+    let last = scene.views.kv().last_write(app.id, target.collection, target.key).map_err(read_failed)?;
+    check(condition, last.filter(|last| last.is_present_at(scene.steady)).map(|last| last.lsn))?;
+    let key = (target.collection, target.key);
+    let previous = Endings::default().replaced(app.id, key, last, scene.steady, out);
     let lsn = out.push(Event::Kv(KvEvent::Put(KvPut {
         app: app.id,
         collection: target.collection.to_owned(),
         key: target.key.to_owned(),
-        value,
+        value: new.value,
         previous,
+        expires_at,
         writer: writer(by),
     })));
     fire_mutations(scene, &app, &Cause::nothing(), out)?;
@@ -95,11 +97,31 @@ pub(super) fn delete(
     Ok(Answer::Key(lsn))
 }
 
-fn present_version(
-    scene: &Scene<'_>,
-    app: &relive_projections::App,
-    target: &Target<'_>,
-) -> Result<Option<Lsn>, SubmitError> {
+/// Whether this may be written at all.
+pub(super) fn check_new(scene: &Scene<'_>, target: &Target<'_>, new: &New) -> Result<(), Refusal> {
+    let limits = &scene.settings.limits;
+    names::collection(target.collection, limits)?;
+    names::key(target.key, limits)?;
+    if new.value.len() > limits.value_bytes_max {
+        return Err(Refusal::TooLarge {
+            what: format!("the value of `{}`", target.key),
+            actual: new.value.len() as u64,
+            limit: limits.value_bytes_max as u64,
+            unit: "bytes",
+            setting: "KV value limit",
+        });
+    }
+    match new.ttl_ms {
+        Some(ttl) if !(1..=TTL_MS_MAX).contains(&ttl) => Err(Refusal::Invalid {
+            field: "ttl_ms".to_owned(),
+            problem: format!("{ttl} is not a whole number from 1 to {TTL_MS_MAX} (100 years)"),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The version of a key that is present now.
+fn present_version(scene: &Scene<'_>, app: &App, target: &Target<'_>) -> Result<Option<Lsn>, SubmitError> {
     let last = scene.views.kv().last_write(app.id, target.collection, target.key).map_err(read_failed)?;
-    Ok(last.filter(|(_, present)| *present).map(|(lsn, _)| lsn))
+    Ok(last.filter(|last| last.is_present_at(scene.steady)).map(|last| last.lsn))
 }

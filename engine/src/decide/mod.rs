@@ -8,6 +8,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod deploy;
+pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod fire;
 pub(crate) mod kv;
@@ -45,6 +46,8 @@ pub(crate) struct Scene<'a> {
     pub compiled: &'a CompileCache,
     /// The time of the decision.
     pub now: UnixMicros,
+    /// The same, never below a commit time: that of expiry (K1, K4).
+    pub steady: UnixMicros,
 }
 
 impl Scene<'_> {
@@ -125,10 +128,10 @@ pub(crate) fn decide(
         Command::DeleteSecret { app, name } => Ok(registry::delete_secret(scene, &app, &name, by, out)?),
         Command::CreateToken(new) => Ok(tokens::create(scene, new, by, out)?),
         Command::DeleteToken { token } => Ok(tokens::delete(scene, token, by, out)?),
-        Command::PutKey { app, collection, key, value, condition } => kv::put(
+        Command::PutKey { app, collection, key, value, ttl_ms, condition } => kv::put(
             scene,
             &kv::Target { app: &app, collection: &collection, key: &key },
-            value,
+            kv::New { value, ttl_ms },
             condition,
             by,
             out,

@@ -3,7 +3,8 @@
 //! Owns: the way of a claimed attempt to its end. Never does: decide what may start.
 //!
 //! Invariants: E90 an attempt that was claimed ends exactly once; E91 after `conflicts_before_lock` conflicts it
-//! runs while no other execution of its app commits a write; E92 an outcome leaves only after what it depends on
+//! runs while nobody else writes what it touched, after `conflicts_before_app_lock` while nobody else writes into its
+//! app; E114 it never waits for a lock while it holds one; E92 an outcome leaves only after what it depends on
 //! is durable (S3); E93 a run on its caller's thread is bounded by `brief_operations` and never waits.
 
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use relive_log::events::{
     SharedBytes, Source,
 };
 use relive_log::{Lsn, UnixMicros};
-use relive_projections::App;
+use relive_projections::{App, AsOf};
 use sha2::{Digest, Sha256};
 
 use super::core::{Core, Deferred, Job, NotAppended};
 use super::input::{For, Inputs, NoInput};
+use super::locks::{Scope, Ticket, Touched};
 use super::snapshot::ViewSnapshot;
 use super::waiters::Action;
 use super::{Delivery, Node, Outcome, Reply, ReplyTo};
@@ -84,11 +86,10 @@ impl Stopwatch for BriefWatch {
     }
 }
 
-/// What an attempt that has to commit does while another execution of its app runs locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IfLocked {
-    /// Waits.
-    Wait,
+/// What an attempt that has to commit does while another execution holds a lock on what it writes.
+enum IfLocked<'a> {
+    /// Waits, unless it holds a lock itself; what it touched is noted for the next one.
+    Wait(&'a mut Lock),
     /// Runs again elsewhere.
     Leave,
 }
@@ -99,10 +100,47 @@ enum Ran {
     Bad { error: ErrorRecord, record: AttemptRecord },
 }
 
+impl Ran {
+    /// The keys that its commit writes, times to live that it ends included.
+    fn keys(&self) -> Vec<(&str, &str)> {
+        match self {
+            Ran::Good { success, .. } => {
+                let ends = success.lapsed.iter().map(|it| (it.collection.as_str(), it.key.as_str()));
+                success.writes.keys().map(|(c, k)| (c.as_str(), k.as_str())).chain(ends).collect()
+            }
+            Ran::Bad { .. } => Vec::new(),
+        }
+    }
+
+    /// What the run read and wanted to write.
+    fn touched(&self, into: &mut Touched) {
+        if let Ran::Good { success, .. } = self {
+            success.touched(into);
+        }
+    }
+}
+
+impl Success {
+    /// What the run read and wanted to write.
+    fn touched(&self, into: &mut Touched) {
+        into.add(&[&self.record.reads, &self.unrecorded_reads], &self.writes);
+    }
+}
+
 /// How an attempt goes on.
 enum Verdict {
     Ended,
+    /// Something that it read was written meanwhile.
     Conflict,
+    /// It holds a lock, and another one keeps it from writing (E114).
+    Blocked,
+}
+
+/// How an attempt stands with locks.
+#[derive(Default)]
+struct Lock {
+    touched: Touched,
+    ticket: Option<Ticket>,
 }
 
 /// What leaves after the lock is given up.
@@ -150,7 +188,7 @@ impl Node {
                 let ran = self.judge(&job, finished, snapshot, 0);
                 match self.finish(&job, ran, logs, IfLocked::Leave) {
                     Verdict::Ended => return,
-                    Verdict::Conflict => {}
+                    Verdict::Conflict | Verdict::Blocked => {}
                 }
             }
         }
@@ -164,7 +202,8 @@ impl Node {
             Ok(ready) => Some(ready),
             Err(error) => {
                 let record = AttemptRecord { snapshot: job.claim.snapshot, ..AttemptRecord::default() };
-                self.finish(job, Ran::Bad { error, record }, Vec::new(), IfLocked::Wait);
+                let mut lock = Lock::default();
+                self.finish(job, Ran::Bad { error, record }, Vec::new(), IfLocked::Wait(&mut lock));
                 None
             }
         }
@@ -173,26 +212,24 @@ impl Node {
     fn attempt(self: &Arc<Self>, mut job: Job) {
         let Some((compiled, input)) = self.ready_or_finish(&mut job) else { return };
         let mut conflicts = 0;
-        let mut locked = false;
+        let mut lock = Lock::default();
         let mut snapshot = job.claim.snapshot;
         loop {
             let stopwatch = Arc::clone(&job.stop) as Arc<dyn Stopwatch>;
             let finished = self.run_once(&job, &compiled, input.clone(), snapshot, stopwatch);
             let logs = finished.record.logs.clone();
             let ran = self.judge(&job, finished, snapshot, conflicts);
-            match self.finish(&job, ran, logs, IfLocked::Wait) {
+            match self.finish(&job, ran, logs, IfLocked::Wait(&mut lock)) {
                 Verdict::Ended => break,
-                Verdict::Conflict => conflicts += 1,
+                Verdict::Conflict | Verdict::Blocked => conflicts += 1,
             }
-            if conflicts >= self.settings.conflicts_before_lock && !locked {
-                self.lock_app(&job);
-                locked = true;
+            if conflicts >= self.settings.conflicts_before_lock {
+                self.unlock(&mut lock);
+                self.lock(&job, &mut lock, conflicts);
             }
             snapshot = self.views.applied();
         }
-        if locked {
-            self.unlock_app(&job);
-        }
+        self.unlock(&mut lock);
     }
 
     /// The compiled script and the input of an attempt.
@@ -277,7 +314,7 @@ impl Node {
             snapshot: Arc::new(ViewSnapshot {
                 views: Arc::clone(&self.views),
                 app: job.app.id,
-                at: snapshot,
+                at: AsOf { lsn: snapshot, time: job.claim.at },
                 list_bytes_max: self.settings.limits.list_bytes_max,
             }),
             secrets: self.vaults.of(&job.app),
@@ -290,7 +327,7 @@ impl Node {
 
     /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.
     fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
-        let Finished { outcome, writes, mut record, depends_on, masker } = finished;
+        let Finished { outcome, writes, mut record, lapsed, depends_on, masker } = finished;
         record.conflicts = conflicts;
         let keeps = !records_nothing(job);
         let mut unrecorded_reads = Vec::new();
@@ -313,7 +350,9 @@ impl Node {
         } else {
             output.head.clear();
         }
-        let success = Box::new(Success { output, record, writes, unrecorded_reads, snapshot });
+        let claimed_at = job.claim.at;
+        let success =
+            Box::new(Success { output, record, writes, unrecorded_reads, snapshot, claimed_at, lapsed });
         Ran::Good { reply, success, depends_on }
     }
 
@@ -352,17 +391,32 @@ impl Node {
     }
 
     /// Commits what a run came to and lets the outcome leave when it may (E90, E92).
-    fn finish(self: &Arc<Self>, job: &Job, ran: Ran, logs: Vec<LogLine>, if_locked: IfLocked) -> Verdict {
+    fn finish(
+        self: &Arc<Self>,
+        job: &Job,
+        ran: Ran,
+        logs: Vec<LogLine>,
+        mut if_locked: IfLocked<'_>,
+    ) -> Verdict {
         let mut core = self.core.lock();
-        let writes = matches!(&ran, Ran::Good { success, .. } if !success.writes.is_empty());
-        if writes && if_locked == IfLocked::Leave && core.locked_by_other(job.app.id, job.ending.execution) {
-            return Verdict::Conflict;
-        }
-        while writes && core.locked_by_other(job.app.id, job.ending.execution) {
+        while !core.locks.is_empty() && core.locks.blocks(job.app.id, job.ending.execution, ran.keys()) {
+            match &mut if_locked {
+                IfLocked::Leave => return Verdict::Blocked,
+                IfLocked::Wait(lock) if lock.ticket.is_some() => {
+                    ran.touched(&mut lock.touched);
+                    return Verdict::Blocked;
+                }
+                IfLocked::Wait(_) => {}
+            }
             self.unlocked.wait(&mut core);
         }
         let leaving = match self.settle(&mut core, job, ran) {
-            Settled::Conflict => return Verdict::Conflict,
+            Settled::Conflict(success) => {
+                if let IfLocked::Wait(lock) = if_locked {
+                    success.touched(&mut lock.touched);
+                }
+                return Verdict::Conflict;
+            }
             Settled::Ended { after, lsn, result } => {
                 Leaving { after, outcome: Outcome { execution: job.ending.execution, lsn, result, logs } }
             }
@@ -448,7 +502,7 @@ impl Node {
                             (not_appended(&why), AttemptRecord { snapshot, operations, ..Default::default() })
                         }
                     },
-                    Err(NotCommitted::Conflict) => return Settled::Conflict,
+                    Err(NotCommitted::Conflict(success)) => return Settled::Conflict(success),
                     Err(NotCommitted::FanOut(refusal)) => (
                         ErrorRecord::without_place(ErrorKind::FanOut, refusal.to_string()),
                         AttemptRecord { snapshot, operations, ..Default::default() },
@@ -491,25 +545,33 @@ impl Node {
         Settled::Ended { after: lsn, lsn, result: Err(error) }
     }
 
-    /// Waits until no other execution of the app runs locked, then takes the lock.
-    fn lock_app(&self, job: &Job) {
+    /// Takes a lock on all that the execution touched so far, after many conflicts on its whole app; waits until it
+    /// is granted.
+    fn lock(&self, job: &Job, lock: &mut Lock, conflicts: u32) {
+        let scope = if conflicts >= self.settings.conflicts_before_app_lock {
+            Scope::App
+        } else {
+            Scope::Keys(lock.touched.clone())
+        };
         let mut core = self.core.lock();
-        while core.locked_by_other(job.app.id, job.ending.execution) {
+        let ticket = core.locks.request(job.app.id, job.ending.execution, scope);
+        lock.ticket = Some(ticket);
+        while !core.locks.is_granted(ticket) {
             self.unlocked.wait(&mut core);
         }
-        core.locks.insert(job.app.id, job.ending.execution);
     }
 
-    fn unlock_app(self: &Arc<Self>, job: &Job) {
+    /// Gives a lock up, if there is one; writes that waited for it go on.
+    fn unlock(self: &Arc<Self>, lock: &mut Lock) {
+        let Some(ticket) = lock.ticket.take() else { return };
         let mut core = self.core.lock();
-        core.locks.remove(&job.app.id);
-        let deferred = std::mem::take(&mut core.deferred);
-        let (ready, later): (Vec<Deferred>, Vec<Deferred>) =
-            deferred.into_iter().partition(|d| d.app == job.app.id);
-        core.deferred = later;
+        core.locks.release(ticket);
+        core.expiries.unlocked();
+        let deferred: Vec<Deferred> = std::mem::take(&mut core.deferred);
+        self.wake_timers(&core);
         drop(core);
         self.unlocked.notify_all();
-        for deferred in ready {
+        for deferred in deferred {
             self.submit(deferred.command, &deferred.by, deferred.done);
         }
     }
@@ -535,7 +597,7 @@ impl Node {
 }
 
 enum Settled {
-    Conflict,
+    Conflict(Box<Success>),
     Ended { after: Lsn, lsn: Lsn, result: Result<Reply, ErrorRecord> },
 }
 

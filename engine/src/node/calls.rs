@@ -235,7 +235,7 @@ impl Node {
             app: app.id,
             execution,
             attempt: 1,
-            at: now,
+            at: self.steady.now(),
             seed: self.seed(),
             snapshot: self.views.applied(),
             version,
@@ -314,7 +314,7 @@ impl Node {
         now: UnixMicros,
         decision: &mut Decision,
     ) -> Option<Box<Job>> {
-        let (app, row, claimed) = claim(start, &self.views, registry, now, self.seed())?;
+        let (app, row, claimed) = claim(start, &self.views, registry, self.steady.now(), self.seed())?;
         let ending = ending(&row, &claimed);
         let (deadline, live) = match core.inbox.get_mut(&start.execution) {
             Some(caller) => (caller.deadline, caller.live.take()),

@@ -14,6 +14,8 @@ use relive_log::events::{AfterFailure, Claimed, ErrorKind, Event, ExecutionEvent
 use relive_log::{AppId, Appended, Appender, Batch, Durability, ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, ExecutionRow, FoldedBatch, Registry, Status, Views};
 
+use super::expiry::Expiries;
+use super::locks::Locks;
 use super::{Done, ReplyTo};
 use crate::command::Command;
 use crate::decide::Decision;
@@ -21,6 +23,7 @@ use crate::decide::commit::Ending;
 use crate::dispatch::{Dispatch, Lane, Start};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::script::ContextInput;
+use crate::seams::Steady;
 
 /// The time alone after the first crash, milliseconds (D3); twice as long after each further one.
 pub(crate) const ALONE_MS_FIRST: u64 = 1000;
@@ -56,9 +59,8 @@ pub(super) struct Job {
     pub stop: Arc<super::attempt::RunClock>,
 }
 
-/// A KV write of the admin API that waits for an app's lock.
+/// A KV write of the admin API that waits for a lock.
 pub(super) struct Deferred {
-    pub app: AppId,
     pub command: Command,
     pub by: Principal,
     pub done: Done,
@@ -76,8 +78,11 @@ pub(super) struct Core {
     pub inbox: HashMap<ExecutionId, Caller>,
     /// Deadlines of callers whose execution has not started.
     pub waiting: BTreeSet<(UnixMicros, ExecutionId)>,
-    /// Apps in which one execution runs locked (S2).
-    pub locks: HashMap<AppId, ExecutionId>,
+    /// Locks of executions that met too many conflicts (S2).
+    pub locks: Locks,
+    /// Times to live that end next.
+    pub expiries: Expiries,
+    steady: Arc<Steady>,
     pub deferred: Vec<Deferred>,
     pub admitting: bool,
     pub stopping: bool,
@@ -112,7 +117,7 @@ impl From<NotAppended> for SubmitError {
 }
 
 impl Core {
-    pub(super) fn new(appender: Appender, gate: usize) -> Core {
+    pub(super) fn new(appender: Appender, gate: usize, steady: Arc<Steady>) -> Core {
         Core {
             appender,
             batch: Batch::new(),
@@ -120,7 +125,9 @@ impl Core {
             running: HashMap::default(),
             inbox: HashMap::default(),
             waiting: BTreeSet::new(),
-            locks: HashMap::default(),
+            locks: Locks::default(),
+            expiries: Expiries::new(),
+            steady,
             deferred: Vec::new(),
             admitting: true,
             stopping: false,
@@ -169,7 +176,8 @@ impl Core {
         for event in decision.events() {
             self.batch.push(event);
         }
-        let appended = self.append_batch(durability, now, append)?;
+        // Nothing is committed before a time that a read has seen (K4).
+        let appended = self.append_batch(durability, self.steady.raise(now), append)?;
         debug_assert_eq!(appended.first, decision.first(), "E3: a decision knows its LSNs");
         views.apply(&FoldedBatch {
             first: appended.first,
@@ -178,6 +186,7 @@ impl Core {
             pos: appended.pos,
             events: decision.events(),
         });
+        self.expiries.observe(decision.events(), appended.first);
         self.observe(decision.events(), now);
         Ok(appended)
     }
@@ -259,12 +268,7 @@ impl Core {
     pub(super) fn next_time(&self) -> Option<UnixMicros> {
         let alone = self.dispatch.only().and_then(|e| self.running.get(&e)).and_then(|r| r.alone_until);
         let waiting = self.waiting.first().map(|(deadline, _)| *deadline);
-        [self.dispatch.next_due(), waiting, alone].into_iter().flatten().min()
-    }
-
-    /// Whether the app is locked by another execution than this.
-    pub(super) fn locked_by_other(&self, app: AppId, execution: ExecutionId) -> bool {
-        self.locks.get(&app).is_some_and(|holder| *holder != execution)
+        [self.dispatch.next_due(), waiting, alone, self.expiries.next()].into_iter().flatten().min()
     }
 }
 

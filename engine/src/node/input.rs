@@ -203,6 +203,14 @@ impl Inputs<'_> {
                 value: Some(put.value),
                 lsn,
             },
+            KvEvent::Expired(expired) => KvContext {
+                op: "expire",
+                old_value: self.value(expired.version)?,
+                collection: expired.collection,
+                key: expired.key,
+                value: None,
+                lsn,
+            },
             KvEvent::Deleted(deleted) => KvContext {
                 op: "delete",
                 old_value: self.value(deleted.previous)?,
@@ -217,7 +225,7 @@ impl Inputs<'_> {
     fn value(&self, lsn: Lsn) -> Result<Option<relive_log::events::SharedBytes>, NoInput> {
         match self.event(lsn)? {
             Event::Kv(KvEvent::Put(put)) => Ok(Some(put.value)),
-            Event::Kv(KvEvent::Deleted(_))
+            Event::Kv(KvEvent::Deleted(_) | KvEvent::Expired(_))
             | Event::App(_)
             | Event::Script(_)
             | Event::Route(_)

@@ -7,8 +7,10 @@
 mod attempt;
 mod calls;
 mod core;
+mod expiry;
 mod input;
 mod jobs;
+mod locks;
 mod routes;
 mod snapshot;
 mod start;
@@ -24,7 +26,7 @@ use relive_log::events::{
     ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, Principal, ScriptEvent, SharedBytes,
 };
 use relive_log::{Durability, ExecutionId, Lsn, Reader, RouteId};
-use relive_projections::{App, ExecutionRow, ScriptVersion, Views};
+use relive_projections::{App, AsOf, ExecutionRow, ScriptVersion, Views};
 
 pub use self::calls::AcceptedTo;
 use self::core::{Core, Deferred};
@@ -38,7 +40,7 @@ use crate::command::{Command, Committed, DeployMode};
 use crate::decide::{Scene, decide};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::script::{CompileCache, ContextInput, Request, Response};
-use crate::seams::{Clock, Entropy};
+use crate::seams::{Clock, Entropy, Steady};
 use crate::settings::EngineSettings;
 
 /// A route call: what the data plane hands over after matching.
@@ -161,19 +163,20 @@ pub struct Node {
     vaults: Vaults,
     compiled: CompileCache,
     clock: Arc<dyn Clock>,
+    steady: Arc<Steady>,
     entropy: Arc<dyn Entropy>,
     settings: EngineSettings,
     /// Wakes the timers: something is due earlier than they knew.
     timers: Condvar,
-    /// An app's lock was given up.
+    /// A lock was given up.
     unlocked: Condvar,
     /// An execution ended.
     idle: Condvar,
 }
 
 impl Node {
-    /// A change; `done` when it is durable or refused. A KV write into an app in which an execution runs locked
-    /// waits for its end.
+    /// A change; `done` when it is durable or refused. A write of a key that an execution holds locked waits for its
+    /// end.
     pub fn submit(self: &Arc<Self>, command: Command, by: &Principal, done: Done) {
         self.compile_ahead(&command);
         let mut core = self.core.lock();
@@ -182,8 +185,8 @@ impl Node {
             done(Err(Refusal::ShuttingDown.into()));
             return;
         }
-        if let Some(app) = self.locked_target(&core, &command) {
-            core.deferred.push(Deferred { app, command, by: by.clone(), done });
+        if self.is_locked(&core, &command) {
+            core.deferred.push(Deferred { command, by: by.clone(), done });
             return;
         }
         let result = self.carry_out(&mut core, command, by);
@@ -275,14 +278,15 @@ impl Node {
         }
     }
 
-    /// The app that a KV write goes into, if an execution runs locked there.
-    fn locked_target(&self, core: &Core, command: &Command) -> Option<relive_log::AppId> {
-        let (Command::PutKey { app, .. } | Command::DeleteKey { app, .. }) = command else { return None };
+    /// Whether an execution holds a key locked that the command writes.
+    fn is_locked(&self, core: &Core, command: &Command) -> bool {
         if core.locks.is_empty() {
-            return None;
+            return false;
         }
-        let id = self.views.registry().app_by_slug(app)?.id;
-        core.locks.contains_key(&id).then_some(id)
+        let Some((app, keys)) = command.writes() else { return false };
+        let registry = self.views.registry();
+        let app = registry.app_by_slug(app);
+        app.is_some_and(|app| keys.iter().any(|key| core.locks.held(app.id, *key).is_some()))
     }
 
     fn scene(&self) -> Scene<'_> {
@@ -294,6 +298,7 @@ impl Node {
             key: self.vaults.key(),
             compiled: &self.compiled,
             now: self.clock.now(),
+            steady: self.steady.now(),
         }
     }
 
@@ -323,6 +328,11 @@ impl Node {
     /// The durable LSN: as of which API reads of KV go.
     pub fn durable(&self) -> Lsn {
         self.durability.durable()
+    }
+
+    /// The instant of an API read: what is durable, and now (K1).
+    pub fn now(&self) -> AsOf {
+        AsOf { lsn: self.durable(), time: self.steady.now() }
     }
 
     /// The views.

@@ -1,17 +1,17 @@
-//! KV as of one LSN, as a script sees it.
+//! KV as of one instant, as a script sees it.
 
 use std::sync::Arc;
 
-use relive_log::{AppId, Lsn};
-use relive_projections::{KvRange, Views};
+use relive_log::AppId;
+use relive_projections::{AsOf, KvRange, Views};
 
 use crate::script::{ListItem, ListPage, ListQuery, ReadFailed, Slot, Snapshot};
 
-/// The views of one app as of one LSN.
+/// The views of one app as of one instant: the snapshot's LSN and the claim time (K1).
 pub(crate) struct ViewSnapshot {
     pub views: Arc<Views>,
     pub app: AppId,
-    pub at: Lsn,
+    pub at: AsOf,
     /// Bytes of keys and values in one page.
     pub list_bytes_max: usize,
 }
@@ -23,7 +23,8 @@ fn failed(error: impl std::fmt::Display) -> ReadFailed {
 impl Snapshot for ViewSnapshot {
     fn get(&self, collection: &str, key: &str) -> Result<Slot, ReadFailed> {
         let slot = self.views.kv().get(self.app, collection, key, self.at).map_err(failed)?;
-        Ok(Slot { version: slot.version, value: slot.value })
+        let relive_projections::KvSlot { version, value, expires_at, lapsed, pos: _ } = slot;
+        Ok(Slot { version, value, expires_at, lapsed })
     }
 
     fn list(&self, query: &ListQuery) -> Result<ListPage, ReadFailed> {
@@ -40,6 +41,10 @@ impl Snapshot for ViewSnapshot {
             version: item.version,
             value: item.value,
         };
-        Ok(ListPage { items: page.items.into_iter().map(item).collect(), more: page.more })
+        Ok(ListPage {
+            items: page.items.into_iter().map(item).collect(),
+            more: page.more,
+            lapsed: page.lapsed,
+        })
     }
 }

@@ -21,6 +21,7 @@ use crate::decide::failure::{FailedAttempt, fail};
 use crate::decide::{Decision, Scene};
 use crate::refusal::Failure;
 use crate::script::CompileCache;
+use crate::seams::Steady;
 
 /// Events of one batch of settlements.
 const SETTLE_EVENTS_MAX: usize = 1000;
@@ -36,8 +37,9 @@ impl Node {
         let waiters = Arc::new(Waiters::new(durability.clone()));
         let wake = Arc::clone(&waiters);
         durability.on_change(Box::new(move |_| wake.wake()));
+        let steady = Arc::new(Steady::new(Arc::clone(&clock), appender.last_commit_time()));
         let node = Arc::new(Node {
-            core: Mutex::new(Core::new(appender, settings.gate)),
+            core: Mutex::new(Core::new(appender, settings.gate, Arc::clone(&steady))),
             views,
             reader,
             durability,
@@ -47,6 +49,7 @@ impl Node {
             vaults: Vaults::new(key),
             compiled: CompileCache::default(),
             clock,
+            steady,
             entropy,
             settings,
             timers: Condvar::new(),

@@ -1,9 +1,10 @@
 //! What happens by itself as time goes by: due work, callers whose time is over before their work began, the
-//! end of a time alone.
+//! end of a time alone, the end of times to live.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use relive_log::events::{AloneEnded, AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent};
 use relive_log::{ExecutionId, UnixMicros};
 
@@ -23,7 +24,10 @@ impl Node {
             self.tick_locked(&mut core, now);
             let longest = now.plus_millis(SLEEP_MS_MAX);
             let until = core.next_time().map_or(longest, |at| at.min(longest));
-            if until > now {
+            if until <= now {
+                // There is more to do: others get the lock in between.
+                MutexGuard::bump(&mut core);
+            } else {
                 core.asleep_until = until;
                 self.timers.wait_for(&mut core, Duration::from_micros(until.0 - now.0));
             }
@@ -41,6 +45,8 @@ impl Node {
     pub fn tick(self: &Arc<Self>) {
         let mut core = self.core.lock();
         self.tick_locked(&mut core, self.clock.now());
+        while self.expire_due(&mut core) {}
+        self.pump(&mut core);
     }
 
     /// When something happens by itself next.
@@ -61,6 +67,7 @@ impl Node {
             );
             self.end_waiting(core, execution, error);
         }
+        self.expire_due(core);
         self.pump(core);
     }
 

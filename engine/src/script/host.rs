@@ -22,7 +22,9 @@ use super::errors::{self, Answer};
 use super::memory::held_bytes;
 use super::modules::chance;
 use super::run::{Run, WriteEffect};
-use super::types::{Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot};
+use super::types::{
+    Lapsed, Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot,
+};
 use super::types::{STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch};
 
 /// One key of one collection.
@@ -36,6 +38,7 @@ pub(super) struct Effects {
     pub(super) seen: BTreeMap<FullKey, Slot>,
     pub(super) listed: BTreeSet<ListQuery>,
     pub(super) reads: Vec<ReadRecord>,
+    pub(super) lapsed: BTreeSet<Lapsed>,
     pub(super) depends_on: Lsn,
     pub(super) secrets: Vec<(String, u32)>,
     pub(super) secret_values: Vec<(String, String)>,

@@ -34,6 +34,6 @@ pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
 pub use run::{Finished, Run, WriteEffect, run};
 pub use types::{
-    Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
+    Lapsed, Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
     STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,
 };

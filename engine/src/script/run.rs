@@ -17,7 +17,7 @@ use super::engine;
 use super::errors::{classify, place, record};
 use super::host::{Effects, Host};
 use super::response::{Returned, returned};
-use super::types::{Limits, SecretSource, Snapshot, Stopwatch};
+use super::types::{Lapsed, Limits, SecretSource, Snapshot, Stopwatch};
 use crate::secrets::Masker;
 
 /// Everything that a run depends on.
@@ -48,6 +48,8 @@ pub struct WriteEffect {
     pub value: Option<SharedBytes>,
     /// Line of the write, 0 when unknown.
     pub line: u32,
+    /// When the value's time to live ends.
+    pub expires_at: Option<UnixMicros>,
 }
 
 /// What a run leaves.
@@ -59,6 +61,8 @@ pub struct Finished {
     pub writes: BTreeMap<(String, String), WriteEffect>,
     /// The journal.
     pub record: AttemptRecord,
+    /// What it took for expired although the log may not say so yet.
+    pub lapsed: Vec<Lapsed>,
     /// The highest version that it read; the snapshot's LSN as soon as it listed.
     pub depends_on: Lsn,
     /// Masks the secrets that it took: for whatever of the outcome is recorded or shown.
@@ -144,5 +148,12 @@ fn finish(
         conflicts: 0,
         snapshot,
     };
-    Finished { outcome, writes: effects.writes, record, depends_on: effects.depends_on, masker }
+    Finished {
+        outcome,
+        writes: effects.writes,
+        record,
+        lapsed: effects.lapsed.into_iter().collect(),
+        depends_on: effects.depends_on,
+        masker,
+    }
 }

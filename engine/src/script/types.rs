@@ -3,8 +3,8 @@
 //! Owns: [`Snapshot`], [`SecretSource`], [`Stopwatch`], [`Limits`]. Never does: implement a seam.
 //! Invariants: E43.
 
-use relive_log::Lsn;
 use relive_log::events::SharedBytes;
+use relive_log::{Lsn, UnixMicros};
 
 /// Stack that a thread needs before it may call [`run`](super::run): dropping deeply nested values recurses.
 pub const SCRIPT_STACK_BYTES: usize = 256 << 20;
@@ -19,6 +19,21 @@ pub struct Slot {
     pub version: Lsn,
     /// Its value, JSON text; `None` when absent.
     pub value: Option<SharedBytes>,
+    /// When the value's time to live ends.
+    pub expires_at: Option<UnixMicros>,
+    /// Absent only because its time to live is over: the log may not say so yet (K2).
+    pub lapsed: bool,
+}
+
+/// A version that a run took for expired although the log may not say so yet (K2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lapsed {
+    /// Collection.
+    pub collection: String,
+    /// Key.
+    pub key: String,
+    /// The version whose time to live is over.
+    pub version: Lsn,
 }
 
 /// One page of a listing, asked for.
@@ -54,6 +69,8 @@ pub struct ListPage {
     pub items: Vec<ListItem>,
     /// Whether the listing goes on after the last item.
     pub more: bool,
+    /// Keys passed over with the version that is absent only because its time to live is over (K2).
+    pub lapsed: Vec<(String, Lsn)>,
 }
 
 /// The store could not be read: ends the run as `internal`, scripts cannot catch it.

@@ -7,6 +7,7 @@
 mod dead_letters;
 mod deploys;
 mod dispatch;
+mod expiry;
 mod recording;
 mod transactions;
 mod world;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use relive_engine::command::Command;
 use relive_engine::settings::EngineSettings;
-use relive_log::Lsn;
 use relive_log::events::{DispatchMode, KvOps, Ordering, Pattern, Record, RouteSpec, TriggerSpec};
 
 use crate::dispatch::on;
@@ -72,9 +71,7 @@ fn s5_triggers_fire_once_per_matching_mutation_however_made() {
         })
         .unwrap();
     world.settle();
-    let range = relive_projections::KvRange { limit: 100, bytes_max: 1 << 20, ..Default::default() };
-    let page = world.views.kv().list(world.app().id, "seen", &range, world.node.applied()).unwrap();
-    let seen: Vec<String> = page.items.iter().map(|i| String::from_utf8(i.value.to_vec()).unwrap()).collect();
+    let seen: Vec<String> = world.list("seen").into_iter().map(|(_, value)| value).collect();
     assert_eq!(seen, [r#""insert a1""#, r#""update a1""#, r#""delete b1""#]);
 }
 
@@ -155,9 +152,7 @@ fn s2_listings_are_validated_like_keys() {
     let settings = EngineSettings { gate: 8, ..EngineSettings::default() };
     let script = r#"let n = kv::list("c").items.len(); kv::set("c", `k${n}`, n)"#;
     let world = hammer(script, settings, 64);
-    let range = relive_projections::KvRange { limit: 1000, bytes_max: 1 << 20, ..Default::default() };
-    let page = world.views.kv().list(world.app().id, "c", &range, world.node.applied()).unwrap();
-    assert_eq!(page.items.len(), 64, "each saw all that came before it");
+    assert_eq!(world.list("c").len(), 64, "each saw all that came before it");
 }
 
 #[test]
@@ -189,9 +184,7 @@ fn s2_write_skew_does_not_happen() {
     });
     world.settle();
     assert!(mailboxes.iter().all(|m| m.one().result.is_ok()));
-    let range = relive_projections::KvRange { limit: 1000, bytes_max: 1 << 20, ..Default::default() };
-    let page = world.views.kv().list(world.app().id, "duty", &range, Lsn::MAX).unwrap();
-    assert_eq!(page.items.len(), 1);
+    assert_eq!(world.list("duty").len(), 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use relive_engine::command::{Answer, Command, Committed, DeployPlan, MissingApp};
+use relive_engine::command::{Answer, Command, Committed, Condition, DeployPlan, MissingApp};
 use relive_engine::node::{Delivery, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch};
 use relive_engine::refusal::SubmitError;
 use relive_engine::script::Request;
@@ -16,7 +16,7 @@ use relive_log::disk::Disk;
 use relive_log::disk::sim::{SimDisk, SimOptions};
 use relive_log::events::{DispatchMode, Event, Principal, Record, RouteSpec, TriggerSpec};
 use relive_log::{Committer, ExecutionId, FreshIdentity, LogOptions, Lsn, Preparer, Reader, UnixMicros};
-use relive_projections::{App, ExecutionFilter, ExecutionRow, LetterFilter, LetterRow, Views};
+use relive_projections::{App, AsOf, ExecutionFilter, ExecutionRow, LetterFilter, LetterRow, Views};
 
 /// A clock that only the test moves.
 #[derive(Debug)]
@@ -235,6 +235,7 @@ impl World {
             collection: collection.into(),
             key: key.into(),
             value: json.as_bytes().into(),
+            ttl_ms: None,
             condition: relive_engine::command::Condition::Always,
         };
         match self.submit(command).unwrap().answer {
@@ -243,8 +244,42 @@ impl World {
         }
     }
 
+    pub(crate) fn put_for(&mut self, collection: &str, key: &str, json: &str, ttl_ms: u64) -> Lsn {
+        let command = Command::PutKey {
+            app: "shop".into(),
+            collection: collection.into(),
+            key: key.into(),
+            value: json.as_bytes().into(),
+            ttl_ms: Some(ttl_ms),
+            condition: Condition::Always,
+        };
+        match self.submit(command).unwrap().answer {
+            Answer::Key(lsn) => lsn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The clock is set back.
+    pub(crate) fn step_back_ms(&self, ms: u64) {
+        self.clock.0.fetch_sub(ms * 1000, Ordering::Relaxed);
+    }
+
+    /// Keys and values of a collection as of an instant.
+    pub(crate) fn list_at(&self, collection: &str, at: AsOf) -> Vec<(String, String)> {
+        let range = relive_projections::KvRange { limit: 1000, bytes_max: 1 << 20, ..Default::default() };
+        let page = self.views.kv().list(self.app().id, collection, &range, at).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        page.items.into_iter().map(|item| (item.key, text(&item.value))).collect()
+    }
+
+    /// Keys and values of a collection.
+    pub(crate) fn list(&self, collection: &str) -> Vec<(String, String)> {
+        self.list_at(collection, AsOf { lsn: self.node.applied(), time: self.node.now().time })
+    }
+
     pub(crate) fn get(&self, collection: &str, key: &str) -> Option<String> {
-        let slot = self.views.kv().get(self.app().id, collection, key, self.node.applied()).unwrap();
+        let at = AsOf { lsn: self.node.applied(), time: self.node.now().time };
+        let slot = self.views.kv().get(self.app().id, collection, key, at).unwrap();
         slot.value.map(|value| String::from_utf8(value.to_vec()).unwrap())
     }
 

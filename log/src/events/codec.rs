@@ -143,6 +143,7 @@ kinds! {
     0x0602 "secret_deleted" Secret SecretEvent::Deleted;
     0x0701 "kv_put" Kv KvEvent::Put;
     0x0702 "kv_deleted" Kv KvEvent::Deleted;
+    0x0703 "kv_expired" Kv KvEvent::Expired;
     0x0801 "enqueued" Execution ExecutionEvent::Enqueued;
     0x0802 "claimed" Execution ExecutionEvent::Claimed;
     0x0803 "released" Execution ExecutionEvent::Released;

@@ -520,4 +520,13 @@ pub enum Writer {
         /// Its name then.
         name: String,
     },
+    /// A principal that undid an execution: the inverse of one of its writes.
+    Undo {
+        /// Its id.
+        id: PrincipalId,
+        /// Its name then.
+        name: String,
+        /// What was undone.
+        of: ExecutionId,
+    },
 }

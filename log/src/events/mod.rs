@@ -34,7 +34,7 @@ pub use execution::{
     Dropped, Enqueued, ExecutionEvent, Released,
 };
 pub use journal::{CallAnswer, CallOutcome, CallRecord};
-pub use kv::{KvDeleted, KvEvent, KvPut};
+pub use kv::{KvDeleted, KvEvent, KvExpired, KvPut};
 pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
 pub use script::{ImportedVersion, ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
@@ -102,6 +102,7 @@ impl Event {
             Event::Secret(SecretEvent::Deleted(e)) => e.app,
             Event::Kv(KvEvent::Put(e)) => e.app,
             Event::Kv(KvEvent::Deleted(e)) => e.app,
+            Event::Kv(KvEvent::Expired(e)) => e.app,
             Event::Execution(ExecutionEvent::Enqueued(e)) => e.app,
             Event::Execution(ExecutionEvent::Claimed(e)) => e.app,
             Event::Execution(ExecutionEvent::AloneEnded(e)) => e.app,
@@ -131,9 +132,10 @@ impl Event {
             Event::Kv(KvEvent::Put(KvPut { writer, .. }) | KvEvent::Deleted(KvDeleted { writer, .. })) => {
                 match writer {
                     Writer::Execution { id, .. } => Some(*id),
-                    Writer::Principal { .. } => None,
+                    Writer::Principal { .. } | Writer::Undo { .. } => None,
                 }
             }
+            Event::Kv(KvEvent::Expired(_)) => None,
             Event::Execution(ExecutionEvent::Enqueued(e)) => Some(e.execution),
             Event::Execution(ExecutionEvent::Claimed(e)) => Some(e.execution),
             Event::Execution(ExecutionEvent::AloneEnded(e)) => Some(e.execution),

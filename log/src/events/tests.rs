@@ -184,7 +184,7 @@ macro_rules! golden_files {
 
 golden_files! {
     "app_created" "app_changed" "app_paused" "app_resumed" "app_deleted" "script_deployed" "script_deleted" "route_created" "route_deleted"
-    "trigger_created" "trigger_changed" "trigger_paused" "trigger_resumed" "trigger_deleted" "token_created" "token_deleted" "secret_set" "secret_deleted" "kv_put" "kv_deleted"
+    "trigger_created" "trigger_changed" "trigger_paused" "trigger_resumed" "trigger_deleted" "token_created" "token_deleted" "secret_set" "secret_deleted" "kv_put" "kv_deleted" "kv_expired"
     "enqueued" "claimed" "released" "completed" "attempt_failed" "abandoned" "dropped" "depth_exceeded" "alone_ended"
     "dead_lettered" "dead_letter_handler_failed" "dead_letter_redriven" "cron_ticked"
 }

@@ -16,8 +16,18 @@ impl KvOps {
     pub const UPDATE: KvOps = KvOps(2);
     /// A key was deleted.
     pub const DELETE: KvOps = KvOps(4);
+    /// A key's time to live ended; only if named.
+    pub const EXPIRE: KvOps = KvOps(8);
     /// What a trigger that names no ops fires on.
     pub const DEFAULT: KvOps = KvOps(7);
+
+    /// Every operation with its name on the outside.
+    pub const NAMES: [(KvOps, &'static str); 4] = [
+        (KvOps::INSERT, "insert"),
+        (KvOps::UPDATE, "update"),
+        (KvOps::DELETE, "delete"),
+        (KvOps::EXPIRE, "expire"),
+    ];
 
     /// Whether `op` is in the set.
     #[must_use]
@@ -27,10 +37,7 @@ impl KvOps {
 
     /// The names of the operations in the set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        [(KvOps::INSERT, "insert"), (KvOps::UPDATE, "update"), (KvOps::DELETE, "delete")]
-            .into_iter()
-            .filter(move |(op, _)| self.contains(*op))
-            .map(|(_, name)| name)
+        KvOps::NAMES.into_iter().filter(move |(op, _)| self.contains(*op)).map(|(_, name)| name)
     }
 }
 

@@ -15,6 +15,7 @@ use super::{DiskLayer, State, generation};
 use crate::digest::Digest;
 use crate::error::ViewsError;
 use crate::executions::EndedTable;
+use crate::index::IndexTable;
 use crate::kv::{self, Table};
 use crate::run::{Run, RunKind, RunMeta, RunWriter};
 use crate::store::Change;
@@ -26,6 +27,7 @@ pub(crate) struct Sealed {
     pub(crate) last: Lsn,
     pub(crate) kv: Option<Arc<Table>>,
     pub(crate) ended: Option<Arc<EndedTable>>,
+    pub(crate) index: Option<Arc<IndexTable>>,
     pub(crate) rows: Vec<Change>,
 }
 
@@ -40,8 +42,16 @@ impl DiskLayer {
             Some(table) => Some((table, self.write_run(state, RunKind::Ended, |w| table.write_run(w))?)),
             None => None,
         };
+        let index = match &sealed.index {
+            Some(table) => Some((table, self.write_run(state, RunKind::Index, |w| table.write_run(w))?)),
+            None => None,
+        };
         let mut meta = Meta { applied: sealed.last, ..state.meta.clone() };
-        let written = [kv.as_ref().map(|(_, run)| *run.meta()), ended.as_ref().map(|(_, run)| *run.meta())];
+        let written = [
+            kv.as_ref().map(|(_, run)| *run.meta()),
+            ended.as_ref().map(|(_, run)| *run.meta()),
+            index.as_ref().map(|(_, run)| *run.meta()),
+        ];
         meta.runs.splice(0..0, written.into_iter().flatten());
         self.commit(state, meta, &sealed.rows)?;
         if let Some((table, run)) = kv {
@@ -49,6 +59,9 @@ impl DiskLayer {
         }
         if let Some((table, run)) = ended {
             views.executions().ended.written(table, run);
+        }
+        if let Some((table, run)) = index {
+            views.index().layers.written(table, run);
         }
         Ok(())
     }

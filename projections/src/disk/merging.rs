@@ -64,7 +64,14 @@ impl DiskLayer {
         if merged > 0 {
             return Ok(merged);
         }
-        self.merge_kind(state, RunKind::Ended, &views.executions().ended, Collapse::Into(collapse))
+        let merged =
+            self.merge_kind(state, RunKind::Ended, &views.executions().ended, Collapse::Into(collapse))?;
+        if merged > 0 {
+            return Ok(merged);
+        }
+        let index = views.index();
+        let keeps = |key: &[u8]| index.keeps(key);
+        self.merge_kind(state, RunKind::Index, &index.layers, Collapse::Where(&keeps))
     }
 
     fn merge_kind<T: MemoryTable>(
@@ -72,7 +79,7 @@ impl DiskLayer {
         state: &mut State,
         kind: RunKind,
         layers: &LayerSet<T>,
-        collapse: Collapse,
+        collapse: Collapse<'_>,
     ) -> Result<usize, ViewsError> {
         let rows: Vec<u64> = state.meta.of_kind(kind).map(|run| run.rows).collect();
         let Some(group) = due(&rows, &self.limits) else { return Ok(0) };

@@ -36,6 +36,8 @@ pub(crate) struct Opened {
     pub(crate) kv: Vec<Arc<Run>>,
     /// Newest first.
     pub(crate) ended: Vec<Arc<Run>>,
+    /// Newest first.
+    pub(crate) index: Vec<Arc<Run>>,
     /// All rows of the store but `!meta`, by key.
     pub(crate) rows: Rows,
     pub(crate) report: OpenedViews,
@@ -121,11 +123,12 @@ fn try_open<V>(
     let applied = meta.applied;
     let damaged = Arc::new(AtomicBool::new(false));
     let opened_runs = open_runs(options, dir, &meta, &damaged);
-    let (kv, ended) = opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
+    let Runs { kv, ended, index } =
+        opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
     remove_orphans(options, dir, &meta);
     let report = OpenedViews { applied, rebuilt: None, quarantined: None, generation: number };
     let layer = layer(options, number, store, meta, None, damaged);
-    take(Opened { layer, kv, ended, rows, report })
+    take(Opened { layer, kv, ended, index, rows, report })
         .map_err(|error| Failure::Rebuild(RebuildReason::Damaged(error.to_string())))
 }
 
@@ -177,7 +180,13 @@ fn split_meta(rows: Rows) -> Result<(Meta, Rows), StoreError> {
     }
 }
 
-type Runs = Vec<Arc<Run>>;
+/// Runs by kind, each newest first.
+#[derive(Default)]
+struct Runs {
+    kv: Vec<Arc<Run>>,
+    ended: Vec<Arc<Run>>,
+    index: Vec<Arc<Run>>,
+}
 
 /// Opens every run that the list names; small ones are read in full.
 fn open_runs(
@@ -185,8 +194,8 @@ fn open_runs(
     dir: &Path,
     meta: &Meta,
     damaged: &Arc<AtomicBool>,
-) -> Result<(Runs, Runs), ViewsError> {
-    let (mut kv, mut ended) = (Vec::new(), Vec::new());
+) -> Result<Runs, ViewsError> {
+    let mut runs = Runs::default();
     let read_in_full = meta.runs.iter().map(|run| run.bytes).sum::<u64>() <= options.limits.verify_bytes_max;
     for of in &meta.runs {
         let id = crate::run::RunId {
@@ -200,11 +209,12 @@ fn open_runs(
             run.verify()?;
         }
         match of.kind {
-            RunKind::Kv => kv.push(Arc::new(run)),
-            RunKind::Ended => ended.push(Arc::new(run)),
+            RunKind::Kv => runs.kv.push(Arc::new(run)),
+            RunKind::Ended => runs.ended.push(Arc::new(run)),
+            RunKind::Index => runs.index.push(Arc::new(run)),
         }
     }
-    Ok((kv, ended))
+    Ok(runs)
 }
 
 /// Removes runs that no list names: a crash left them, or a merge.
@@ -246,7 +256,8 @@ fn begin(
     if options.last_lsn == Lsn::ZERO {
         layer.announce(&mut layer.state.lock())?;
     }
-    Ok(Opened { layer, kv: Vec::new(), ended: Vec::new(), rows: Vec::new(), report })
+    let (kv, ended, index) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(Opened { layer, kv, ended, index, rows: Vec::new(), report })
 }
 
 fn layer(

@@ -14,7 +14,7 @@ const APP_LEN: usize = 16;
 const ESCAPED: u8 = 0xff;
 
 /// The bytes that every key of this collection starts with.
-pub(super) fn collection_prefix(app: AppId, collection: &str) -> Vec<u8> {
+pub(crate) fn collection_prefix(app: AppId, collection: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(APP_LEN + collection.len() + 2 + 32);
     push_prefix(&mut out, app, collection);
     out
@@ -43,14 +43,14 @@ pub(super) fn encode_into(out: &mut Vec<u8>, app: AppId, collection: &str, key: 
 }
 
 /// The whole key.
-pub(super) fn encode(app: AppId, collection: &str, key: &str) -> Vec<u8> {
+pub(crate) fn encode(app: AppId, collection: &str, key: &str) -> Vec<u8> {
     let mut out = collection_prefix(app, collection);
     out.extend_from_slice(key.as_bytes());
     out
 }
 
 /// Collection and key of encoded bytes; `None` if they are not ours.
-pub(super) fn decode(bytes: &[u8]) -> Option<(String, String)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(String, String)> {
     let rest = bytes.get(APP_LEN..)?;
     let mut collection = Vec::new();
     let mut at = 0;

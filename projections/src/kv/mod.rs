@@ -3,7 +3,7 @@
 //! Owns: the fold of the family `kv`. A written layer says where a value stands in the log, never the value (a
 //! superseded value stands in the log only). Never does: judge who may read what, or whether an LSN is durable.
 
-mod key;
+pub(crate) mod key;
 mod read;
 mod table;
 mod types;
@@ -12,10 +12,10 @@ mod written;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use relive_log::events::{KvDeleted, KvEvent, KvPut};
+use relive_log::events::{KvDeleted, KvEvent, KvExpired, KvPut};
 
 pub(crate) use table::Table;
-pub use types::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
+pub use types::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
 pub(crate) use written::write_run;
 
 use crate::layers::LayerSet;
@@ -44,17 +44,18 @@ impl KvView {
 
     /// Folds one event.
     pub(crate) fn fold(&self, event: &KvEvent, at: At) {
-        let (app, collection, key, value) = match event {
-            KvEvent::Put(KvPut { app, collection, key, value, previous: _, writer: _ }) => {
-                (*app, collection, key, Some(Arc::clone(value)))
+        let (app, collection, key, value, expires_at) = match event {
+            KvEvent::Put(KvPut { app, collection, key, value, expires_at, previous: _, writer: _ }) => {
+                (*app, collection, key, Some(Arc::clone(value)), *expires_at)
             }
-            KvEvent::Deleted(KvDeleted { app, collection, key, previous: _, writer: _ }) => {
-                (*app, collection, key, None)
+            KvEvent::Deleted(KvDeleted { app, collection, key, previous: _, writer: _ })
+            | KvEvent::Expired(KvExpired { app, collection, key, version: _ }) => {
+                (*app, collection, key, None, None)
             }
         };
         let mut scratch = self.scratch.lock();
         key::encode_into(&mut scratch, app, collection, key);
-        self.layers.now().active.put(&scratch, Write { lsn: at.lsn, pos: at.pos, value });
+        self.layers.now().active.put(&scratch, Write { lsn: at.lsn, pos: at.pos, value, expires_at });
     }
 }
 

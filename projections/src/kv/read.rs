@@ -6,7 +6,7 @@ use relive_log::events::{Event, KvEvent, SharedBytes};
 use relive_log::{AppId, FramePos, Lsn};
 
 use super::table::{Table, Write};
-use super::types::{KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
+use super::types::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
 use super::{KvView, key, written};
 use crate::error::ReadError;
 use crate::layers::{Direction, KeyMerge, LayerCursor};
@@ -32,19 +32,36 @@ impl KvView {
     ///
     /// # Errors
     /// The log or a run could not be read.
-    pub fn get(&self, app: AppId, collection: &str, key: &str, at: Lsn) -> Result<KvSlot, ReadError> {
-        let Some(found) = self.find(&key::encode(app, collection, key), at)? else {
+    pub fn get(&self, app: AppId, collection: &str, key: &str, at: AsOf) -> Result<KvSlot, ReadError> {
+        let Some(found) = self.find(&key::encode(app, collection, key), at.lsn)? else {
             return Ok(KvSlot::default());
         };
         let version = found.version();
-        Ok(KvSlot { version: version.lsn, value: self.value(found)?, pos: version.pos })
+        let lapsed = version.is_lapsed_at(at.time);
+        let value = if lapsed { None } else { self.value(found)? };
+        let expires_at = version.expires_at;
+        Ok(KvSlot { version: version.lsn, value, pos: version.pos, expires_at, lapsed })
+    }
+
+    /// The last write of a key at or before `at`, without its value.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn version_at(
+        &self,
+        app: AppId,
+        collection: &str,
+        key: &str,
+        at: Lsn,
+    ) -> Result<Option<KvVersion>, ReadError> {
+        Ok(self.find(&key::encode(app, collection, key), at)?.map(|found| found.version()))
     }
 
     /// One page of a collection as of `at`.
     ///
     /// # Errors
     /// The log or a run could not be read.
-    pub fn list(&self, app: AppId, collection: &str, range: &KvRange, at: Lsn) -> Result<KvPage, ReadError> {
+    pub fn list(&self, app: AppId, collection: &str, range: &KvRange, at: AsOf) -> Result<KvPage, ReadError> {
         let mut bounds = KvBounds { prefix: range.prefix.clone(), ..KvBounds::default() };
         let direction = if range.reverse {
             bounds.before.clone_from(&range.cursor);
@@ -54,24 +71,30 @@ impl KvView {
             Direction::Up
         };
         let layers = self.layers.now();
-        let mut keys = KeyMerge::new(&layers, key::bounds_range(app, collection, &bounds), direction, at)?;
+        let mut keys =
+            KeyMerge::new(&layers, key::bounds_range(app, collection, &bounds), direction, at.lsn)?;
         let mut page = KvPage::default();
         let mut bytes = 0_usize;
-        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at))? {
+        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at.lsn))? {
             let Some(found) = found.filter(|found| !found.version().deleted) else { continue };
+            let KvVersion { lsn: version, expires_at, .. } = found.version();
+            let decoded = || key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version });
+            if found.version().is_lapsed_at(at.time) {
+                page.lapsed.push((decoded()?.1, version));
+                continue;
+            }
             if page.items.len() >= range.limit {
                 page.more = true;
                 break;
             }
-            let version = found.version().lsn;
-            let (_, key) = key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version })?;
+            let (_, key) = decoded()?;
             let Some(value) = self.value(found)? else { continue };
             bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
             if bytes > range.bytes_max && !page.items.is_empty() {
                 page.more = true;
                 break;
             }
-            page.items.push(KvItem { key, version, value });
+            page.items.push(KvItem { key, version, value, expires_at });
         }
         Ok(page)
     }
@@ -112,14 +135,13 @@ impl KvView {
     ///
     /// # Errors
     /// A run could not be read.
-    pub fn collections(&self, app: AppId, at: Lsn) -> Result<Vec<(String, u64)>, ReadError> {
+    pub fn collections(&self, app: AppId, at: AsOf) -> Result<Vec<(String, u64)>, ReadError> {
         let layers = self.layers.now();
-        let mut keys = KeyMerge::new(&layers, key::app_range(app), Direction::Up, at)?;
+        let mut keys = KeyMerge::new(&layers, key::app_range(app), Direction::Up, at.lsn)?;
         let mut out: Vec<(String, u64)> = Vec::new();
-        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at))? {
-            let Some(version) = found.map(|found| found.version()).filter(|version| !version.deleted) else {
-                continue;
-            };
+        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at.lsn))? {
+            let version = found.map(|found| found.version());
+            let Some(version) = version.filter(|version| version.is_present_at(at.time)) else { continue };
             let (collection, _) = key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version.lsn })?;
             match out.last_mut().filter(|(name, _)| *name == collection) {
                 Some((_, count)) => *count += 1,
@@ -129,7 +151,7 @@ impl KvView {
         Ok(out)
     }
 
-    /// The newest write of a key, and whether it left a value. Memory first: what was written lately is there.
+    /// The newest write of a key. Memory first: what was written lately is there.
     ///
     /// # Errors
     /// A run could not be read.
@@ -138,9 +160,8 @@ impl KvView {
         app: AppId,
         collection: &str,
         key: &str,
-    ) -> Result<Option<(Lsn, bool)>, ReadError> {
-        let found = self.find(&key::encode(app, collection, key), Lsn::MAX)?;
-        Ok(found.map(|found| found.version()).map(|version| (version.lsn, !version.deleted)))
+    ) -> Result<Option<KvVersion>, ReadError> {
+        self.version_at(app, collection, key, Lsn::MAX)
     }
 
     /// Whether a key within the bounds was written (or deleted) above `since`.
@@ -230,7 +251,7 @@ impl KvView {
     pub fn read_value(&self, pos: FramePos, lsn: Lsn) -> Result<SharedBytes, ReadError> {
         match self.source.event(pos, lsn).map_err(|source| ReadError::Log { lsn, source })? {
             Event::Kv(KvEvent::Put(put)) => Ok(put.value),
-            Event::Kv(KvEvent::Deleted(_))
+            Event::Kv(KvEvent::Deleted(_) | KvEvent::Expired(_))
             | Event::App(_)
             | Event::Script(_)
             | Event::Route(_)

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use relive_log::events::SharedBytes;
-use relive_log::{FramePos, Lsn};
+use relive_log::{FramePos, Lsn, UnixMicros};
 
 use super::types::KvVersion;
 use crate::layers::MemoryTable;
@@ -25,13 +25,14 @@ const ROW_BYTES: usize = 160;
 pub(super) struct Write {
     pub(super) lsn: Lsn,
     pub(super) pos: FramePos,
-    /// `None`: a deletion.
+    /// `None`: a deletion, or the end of a time to live.
     pub(super) value: Option<SharedBytes>,
+    pub(super) expires_at: Option<UnixMicros>,
 }
 
 impl Write {
     pub(super) fn version(&self) -> KvVersion {
-        KvVersion { lsn: self.lsn, pos: self.pos, deleted: self.value.is_none() }
+        KvVersion { lsn: self.lsn, pos: self.pos, deleted: self.value.is_none(), expires_at: self.expires_at }
     }
 }
 
@@ -46,6 +47,15 @@ struct Versions {
 impl Versions {
     fn newest_first(&self) -> impl Iterator<Item = &Write> {
         std::iter::once(&self.newest).chain(self.older.iter().rev())
+    }
+
+    /// Those at or before `at`, ascending, and whether the newest is one.
+    fn up_to(&self, at: Lsn) -> (&[Write], Option<&Write>) {
+        if self.newest.lsn <= at {
+            return (&self.older, Some(&self.newest));
+        }
+        let end = self.older.partition_point(|write| write.lsn <= at);
+        (self.older.get(..end).unwrap_or_default(), None)
     }
 }
 
@@ -93,16 +103,16 @@ impl Table {
     /// The last write of a key at or before `at`.
     pub(super) fn write_at(&self, key: &[u8], at: Lsn) -> Option<Write> {
         let rows = self.rows.read();
-        rows.by_key.get(key)?.newest_first().find(|write| write.lsn <= at).cloned()
+        let (older, newest) = rows.by_key.get(key)?.up_to(at);
+        newest.or_else(|| older.last()).cloned()
     }
 
     /// Versions of a key at or before `at`, newest first.
     pub(super) fn versions(&self, key: &[u8], at: Lsn, limit: usize, out: &mut Vec<KvVersion>) {
         if let Some(versions) = self.rows.read().by_key.get(key) {
             let room = limit.saturating_sub(out.len());
-            out.extend(
-                versions.newest_first().filter(|write| write.lsn <= at).take(room).map(Write::version),
-            );
+            let (older, newest) = versions.up_to(at);
+            out.extend(newest.into_iter().chain(older.iter().rev()).take(room).map(Write::version));
         }
     }
 

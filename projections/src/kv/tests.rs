@@ -1,6 +1,6 @@
 //! Reads of keys, by hand; `tests/model.rs` compares all of them with a model.
 
-use relive_log::Lsn;
+use relive_log::{Lsn, UnixMicros};
 
 use super::*;
 use crate::tests::generator::{app, delete, put};
@@ -10,6 +10,11 @@ fn views() -> (Arc<MemoryLog>, crate::Views) {
     let log = MemoryLog::new();
     let views = log.rebuilt(Lsn::ZERO);
     (log, views)
+}
+
+/// With every time to live still running.
+fn as_of(lsn: Lsn) -> AsOf {
+    AsOf { lsn, time: UnixMicros(0) }
 }
 
 fn text(slot: &KvSlot) -> Option<&str> {
@@ -24,11 +29,12 @@ fn k3_a_key_as_of_every_lsn() {
     log.commit(&views, vec![put(app(0), "c", "k", "4")]);
     let expected = [(0, None), (1, Some("1")), (2, Some("2")), (3, None), (4, Some("4")), (4, Some("4"))];
     for (at, (version, value)) in expected.into_iter().enumerate() {
-        let slot = views.kv().get(app(0), "c", "k", Lsn(at as u64)).unwrap();
+        let slot = views.kv().get(app(0), "c", "k", as_of(Lsn(at as u64))).unwrap();
         assert_eq!((slot.version, text(&slot)), (Lsn(version), value), "at {at}");
     }
-    assert_eq!(views.kv().get(app(1), "c", "k", Lsn::MAX).unwrap(), KvSlot::default(), "S6");
-    assert_eq!(views.kv().last_write(app(0), "c", "k").unwrap(), Some((Lsn(4), true)));
+    assert_eq!(views.kv().get(app(1), "c", "k", as_of(Lsn::MAX)).unwrap(), KvSlot::default(), "S6");
+    let last = views.kv().last_write(app(0), "c", "k").unwrap().unwrap();
+    assert_eq!((last.lsn, last.deleted), (Lsn(4), false));
     assert_eq!(views.kv().last_write(app(0), "c", "other").unwrap(), None);
 }
 
@@ -38,7 +44,7 @@ fn a_page_ends_by_bytes_after_at_least_one_item() {
     log.commit(&views, (0..5).map(|n| put(app(0), "c", &format!("k{n}"), "12345678")).collect());
     let page = |bytes_max| {
         let range = KvRange { limit: 10, bytes_max, ..KvRange::default() };
-        views.kv().list(app(0), "c", &range, Lsn::MAX).unwrap()
+        views.kv().list(app(0), "c", &range, as_of(Lsn::MAX)).unwrap()
     };
     for (bytes_max, items) in [(0, 1), (10, 1), (19, 1), (20, 2), (49, 4), (50, 5)] {
         let page = page(bytes_max);

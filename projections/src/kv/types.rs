@@ -1,7 +1,16 @@
 //! What reads of the KV view take and give.
 
 use relive_log::events::SharedBytes;
-use relive_log::{FramePos, Lsn};
+use relive_log::{FramePos, Lsn, UnixMicros};
+
+/// The instant that a read is as of: what was written up to an LSN, with times to live as of a time (K1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    /// Everything up to here was written.
+    pub lsn: Lsn,
+    /// A key whose time to live ended at or before this time is absent (K2).
+    pub time: UnixMicros,
+}
 
 /// One key as of an LSN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +21,10 @@ pub struct KvSlot {
     pub value: Option<SharedBytes>,
     /// Where the write stands in the log (meaningless without one).
     pub pos: FramePos,
+    /// When the value's time to live ends.
+    pub expires_at: Option<UnixMicros>,
+    /// The write left a value, and its time to live is over: absent, although the log does not say so yet (K2).
+    pub lapsed: bool,
 }
 
 /// Which part of a collection a listing wants.
@@ -38,6 +51,8 @@ pub struct KvItem {
     pub version: Lsn,
     /// The value, JSON text.
     pub value: SharedBytes,
+    /// When its time to live ends.
+    pub expires_at: Option<UnixMicros>,
 }
 
 /// One page of a listing.
@@ -47,6 +62,8 @@ pub struct KvPage {
     pub items: Vec<KvItem>,
     /// Whether more keys follow; the last item's key is the cursor.
     pub more: bool,
+    /// Keys passed over with the version that is absent only because its time to live is over (K2).
+    pub lapsed: Vec<(String, Lsn)>,
 }
 
 /// One version of a key.
@@ -56,8 +73,24 @@ pub struct KvVersion {
     pub lsn: Lsn,
     /// Where it stands.
     pub pos: FramePos,
-    /// Whether it deleted the key.
+    /// Whether it deleted the key, or ended its time to live.
     pub deleted: bool,
+    /// When the time to live of the value that it wrote ends.
+    pub expires_at: Option<UnixMicros>,
+}
+
+impl KvVersion {
+    /// Whether it left a value that is there at this time.
+    #[must_use]
+    pub fn is_present_at(&self, time: UnixMicros) -> bool {
+        !self.deleted && !self.is_lapsed_at(time)
+    }
+
+    /// Whether it left a value whose time to live is over at this time.
+    #[must_use]
+    pub fn is_lapsed_at(&self, time: UnixMicros) -> bool {
+        !self.deleted && self.expires_at.is_some_and(|end| end <= time)
+    }
 }
 
 /// The keys of a listing, for validation: `prefix` and, within it, the bounds.

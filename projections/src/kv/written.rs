@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! key    see `key.rs`        LSN   that of the write
-//! value  u64 frame position | u8 0 put, 1 deleted
+//! value  u64 frame position | u8 0 put, 1 deleted or expired, 2 put until a time | for 2: u64 that time, µs
 //! ```
 
-use relive_log::{FramePos, Lsn};
+use relive_log::{FramePos, Lsn, UnixMicros};
 
 use super::table::{Table, Write};
 use super::types::KvVersion;
@@ -14,28 +14,38 @@ use crate::run::{RowRef, RunWriter};
 
 const PUT: u8 = 0;
 const DELETED: u8 = 1;
-const VALUE_LEN: usize = 9;
+const PUT_UNTIL: u8 = 2;
 
-fn encode(write: &Write) -> [u8; VALUE_LEN] {
-    let mut out = [if write.value.is_some() { PUT } else { DELETED }; VALUE_LEN];
-    if let Some(pos) = out.first_chunk_mut::<8>() {
-        *pos = write.pos.to_u64().to_le_bytes();
+fn encode(write: &Write, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&write.pos.to_u64().to_le_bytes());
+    match (&write.value, write.expires_at) {
+        (None, _) => out.push(DELETED),
+        (Some(_), None) => out.push(PUT),
+        (Some(_), Some(end)) => {
+            out.push(PUT_UNTIL);
+            out.extend_from_slice(&end.0.to_le_bytes());
+        }
     }
-    out
 }
 
 /// The version that a row stands for; `None` if it is not ours.
 pub(super) fn decode(lsn: Lsn, value: &[u8]) -> Option<KvVersion> {
     let (pos, rest) = value.split_first_chunk::<8>()?;
-    let deleted = match rest {
-        [PUT] => false,
-        [DELETED] => true,
+    let (deleted, expires_at) = match rest {
+        [PUT] => (false, None),
+        [DELETED] => (true, None),
+        [PUT_UNTIL, end @ ..] => (false, Some(UnixMicros(u64::from_le_bytes(end.try_into().ok()?)))),
         _ => return None,
     };
-    Some(KvVersion { lsn, pos: FramePos::from_u64(u64::from_le_bytes(*pos)), deleted })
+    Some(KvVersion { lsn, pos: FramePos::from_u64(u64::from_le_bytes(*pos)), deleted, expires_at })
 }
 
 /// Writes a frozen table.
 pub(crate) fn write_run(table: &Table, writer: &mut RunWriter<'_>) -> Result<(), ViewsError> {
-    table.for_each(|key, write| writer.push(RowRef { key, lsn: write.lsn, value: &encode(write) }))
+    let mut value = Vec::new();
+    table.for_each(|key, write| {
+        encode(write, &mut value);
+        writer.push(RowRef { key, lsn: write.lsn, value: &value })
+    })
 }

@@ -107,7 +107,13 @@ fn s6_a_slug_that_is_used_again_sees_nothing_of_its_predecessor() {
     assert_eq!(registry.app(app(0)), None);
     let shop = registry.app_by_slug("shop").unwrap();
     assert_eq!((shop.id, shop.scripts.len()), (app(1), 0));
-    assert!(views.kv().collections(app(1), Lsn(6)).unwrap().is_empty());
+    assert!(
+        views
+            .kv()
+            .collections(app(1), crate::AsOf { lsn: Lsn(6), time: relive_log::UnixMicros(0) })
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) enum RunKind {
     Kv,
     /// Executions that ended.
     Ended,
+    /// What is found by something else than its key.
+    Index,
 }
 
 impl RunKind {
@@ -25,6 +27,7 @@ impl RunKind {
         match self {
             RunKind::Kv => 1,
             RunKind::Ended => 2,
+            RunKind::Index => 3,
         }
     }
 
@@ -33,6 +36,7 @@ impl RunKind {
         match self {
             RunKind::Kv => "kv",
             RunKind::Ended => "ended",
+            RunKind::Index => "index",
         }
     }
 }

@@ -12,9 +12,11 @@ use crate::error::ViewsError;
 
 /// What becomes of several rows of one key.
 #[derive(Clone, Copy)]
-pub(crate) enum Collapse {
+pub(crate) enum Collapse<'a> {
     /// All stay: every version of a key is history.
     KeepAll,
+    /// Those stay that this says; of none at least the last, since no run is empty.
+    Where(&'a dyn Fn(&[u8]) -> bool),
     /// One row with the newest LSN; its value is made of all, newest first.
     Into(fn(&[Vec<u8>]) -> Vec<u8>),
 }
@@ -23,7 +25,7 @@ pub(crate) enum Collapse {
 pub(crate) fn merge(
     runs: &[Arc<Run>],
     writer: &mut RunWriter<'_>,
-    collapse: Collapse,
+    collapse: Collapse<'_>,
 ) -> Result<(), ViewsError> {
     let mut cursors = Vec::with_capacity(runs.len());
     for run in runs {
@@ -32,10 +34,18 @@ pub(crate) fn merge(
         cursors.push(cursor);
     }
     let mut same = Same::default();
+    let (mut kept, mut dropped) = (false, None);
     while let Some(cursor) = first(&mut cursors) {
         if let Some(row) = cursor.row() {
             match collapse {
                 Collapse::KeepAll => writer.push(row)?,
+                Collapse::Where(keeps) => {
+                    if keeps(row.key) {
+                        writer.push(row)?;
+                        kept = true;
+                    }
+                    dropped = Some((row.key.to_vec(), row.lsn, row.value.to_vec()));
+                }
                 Collapse::Into(make) => {
                     if same.key != row.key {
                         same.flush(writer, make)?;
@@ -48,8 +58,11 @@ pub(crate) fn merge(
         }
         cursor.advance()?;
     }
+    if let Some((key, lsn, value)) = dropped.filter(|_| !kept) {
+        writer.push(RowRef { key: &key, lsn, value: &value })?;
+    }
     match collapse {
-        Collapse::KeepAll => Ok(()),
+        Collapse::KeepAll | Collapse::Where(_) => Ok(()),
         Collapse::Into(make) => same.flush(writer, make),
     }
 }

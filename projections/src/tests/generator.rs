@@ -66,8 +66,22 @@ pub(crate) fn put(app: AppId, collection: &str, key: &str, value: &str) -> Event
         key: key.into(),
         value: Arc::from(value.as_bytes()),
         previous: None,
+        expires_at: None,
         writer: Writer::Principal { id: PrincipalId::from_bytes([9; 16]), name: "someone".into() },
     }))
+}
+
+/// A put with a time to live.
+pub(crate) fn put_until(app: AppId, collection: &str, key: &str, value: &str, end: UnixMicros) -> Event {
+    match put(app, collection, key, value) {
+        Event::Kv(KvEvent::Put(put)) => Event::Kv(KvEvent::Put(KvPut { expires_at: Some(end), ..put })),
+        other => other,
+    }
+}
+
+pub(crate) fn expired(app: AppId, collection: &str, key: &str, version: Lsn) -> Event {
+    let (collection, key) = (collection.into(), key.into());
+    Event::Kv(KvEvent::Expired(KvExpired { app, collection, key, version }))
 }
 
 pub(crate) fn delete(app: AppId, collection: &str, key: &str) -> Event {
@@ -120,6 +134,21 @@ pub(crate) fn completed(app: AppId, execution: ExecutionId, attempt: u32) -> Eve
         attempt,
         output: OutputRecord::default(),
         record: AttemptRecord::default(),
+    })))
+}
+
+pub(crate) fn completed_reading(
+    app: AppId,
+    execution: ExecutionId,
+    reads: Vec<ReadRecord>,
+    snapshot: Lsn,
+) -> Event {
+    Event::Execution(ExecutionEvent::Completed(Box::new(Completed {
+        app,
+        execution,
+        attempt: 1,
+        output: OutputRecord::default(),
+        record: AttemptRecord { reads, snapshot, ..AttemptRecord::default() },
     })))
 }
 
@@ -216,8 +245,14 @@ impl Op {
         let key = format!("k{}", self.who);
         let collection = ["c", "c\0x", "d"][usize::from(self.what % 3)];
         match self.kind {
-            0..=9 => put(id, collection, &key, &format!("\"{}-{lsn}\"", self.what)),
-            10..=13 => delete(id, collection, &key),
+            // Batches are committed at 1,000,000 + LSN: some of these end within the history.
+            0..=2 => {
+                let end = UnixMicros(1_000_000 + lsn.0 + u64::from(self.what) * 4);
+                put_until(id, collection, &key, &format!("\"{}-{lsn}\"", self.what), end)
+            }
+            3..=9 => put(id, collection, &key, &format!("\"{}-{lsn}\"", self.what)),
+            10..=11 => delete(id, collection, &key),
+            12..=13 => expired(id, collection, &key, Lsn(u64::from(self.who))),
             14..=33 => self.work(id),
             34 => app_created(id, ["one", "two"][usize::from(self.flag)]),
             35 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
@@ -240,7 +275,13 @@ impl Op {
         match self.kind {
             14..=17 => enqueued(app, id, source),
             18..=20 => claimed(app, id, attempt),
-            21..=22 => completed(app, id, attempt),
+            21 => {
+                let collection = ["c", "d"][usize::from(self.flag)].to_owned();
+                let (key, version) = (format!("k{}", self.who), Lsn(u64::from(self.what)));
+                let one = ReadRecord::Key { collection, key, version, present: self.flag };
+                completed_reading(app, id, vec![one], version)
+            }
+            22 => completed(app, id, attempt),
             23 => failed(app, id, attempt, kind, AfterFailure::Retry { due_at: UnixMicros(500) }),
             24 => failed(app, id, attempt, kind, AfterFailure::DeadLetter),
             25 => failed(app, id, attempt, kind, AfterFailure::End),

@@ -9,5 +9,5 @@ pub(crate) mod log;
 mod model;
 mod opening;
 mod real_log;
-mod rig;
+pub(crate) mod rig;
 mod speed;

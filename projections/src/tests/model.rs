@@ -1,14 +1,29 @@
-//! The KV view against a map that keeps everything, at every LSN.
+//! The KV view against a map that keeps everything, at every LSN and with times to live as of several times.
 
 use std::collections::BTreeMap;
 
 use relive_log::events::{Event, KvEvent};
-use relive_log::{AppId, Lsn};
+use relive_log::{AppId, Lsn, UnixMicros};
 
 use super::log::Batch;
-use crate::{KvBounds, KvRange, KvSlot, Views};
+use crate::{AsOf, KvBounds, KvRange, KvSlot, Views};
 
-type Versions = Vec<(Lsn, Option<Vec<u8>>)>;
+/// One write: `None` is a deletion or the end of a time to live.
+#[derive(Clone)]
+struct Written {
+    lsn: Lsn,
+    value: Option<Vec<u8>>,
+    expires_at: Option<UnixMicros>,
+}
+
+impl Written {
+    /// The value, if it is there at this time.
+    fn value_at(&self, time: UnixMicros) -> Option<&Vec<u8>> {
+        self.value.as_ref().filter(|_| self.expires_at.is_none_or(|end| end > time))
+    }
+}
+
+type Versions = Vec<Written>;
 
 /// Every version of every key.
 #[derive(Default)]
@@ -23,11 +38,17 @@ impl Model {
         for batch in batches {
             for (i, event) in batch.events.iter().enumerate() {
                 let lsn = batch.first.plus(i as u64);
-                let (key, value) = match event {
+                let (key, value, expires_at) = match event {
                     Event::Kv(KvEvent::Put(e)) => {
-                        ((e.app, e.collection.clone(), e.key.clone()), Some(e.value.to_vec()))
+                        let key = (e.app, e.collection.clone(), e.key.clone());
+                        (key, Some(e.value.to_vec()), e.expires_at)
                     }
-                    Event::Kv(KvEvent::Deleted(e)) => ((e.app, e.collection.clone(), e.key.clone()), None),
+                    Event::Kv(KvEvent::Deleted(e)) => {
+                        ((e.app, e.collection.clone(), e.key.clone()), None, None)
+                    }
+                    Event::Kv(KvEvent::Expired(e)) => {
+                        ((e.app, e.collection.clone(), e.key.clone()), None, None)
+                    }
                     Event::App(_)
                     | Event::Script(_)
                     | Event::Route(_)
@@ -38,44 +59,51 @@ impl Model {
                     | Event::DeadLetter(_)
                     | Event::Cron(_) => continue,
                 };
-                model.keys.entry(key).or_default().push((lsn, value));
+                model.keys.entry(key).or_default().push(Written { lsn, value, expires_at });
             }
             model.last = batch.last();
         }
         model
     }
 
-    fn at(versions: &Versions, at: Lsn) -> Option<&(Lsn, Option<Vec<u8>>)> {
-        versions.iter().rev().find(|(lsn, _)| *lsn <= at)
+    fn at(versions: &Versions, at: Lsn) -> Option<&Written> {
+        versions.iter().rev().find(|written| written.lsn <= at)
     }
 
     /// Compares every read at every LSN.
     pub(crate) fn check(&self, views: &Views) {
         for at in 0..=self.last.0 {
-            self.check_at(views, Lsn(at));
+            // As of its commit (K3), and some while later (the newest state as of now).
+            for later in [0, 13] {
+                self.check_at(views, AsOf { lsn: Lsn(at), time: UnixMicros(1_000_000 + at + later) });
+            }
         }
+        self.check_at(views, AsOf { lsn: Lsn::MAX, time: UnixMicros(u64::MAX) });
         self.check_newest(views);
     }
 
-    fn check_at(&self, views: &Views, at: Lsn) {
+    fn check_at(&self, views: &Views, at: AsOf) {
         let kv = views.kv();
         let mut collections: BTreeMap<AppId, BTreeMap<String, u64>> = BTreeMap::new();
         for ((app, collection, key), versions) in &self.keys {
             let slot = kv.get(*app, collection, key, at).unwrap();
-            match Model::at(versions, at) {
-                None => assert_eq!(slot, KvSlot::default(), "{key} at {at}"),
-                Some((lsn, value)) => {
-                    assert_eq!(slot.version, *lsn, "{key} at {at}");
-                    assert_eq!(slot.value.as_deref(), value.as_deref(), "{key} at {at}");
+            match Model::at(versions, at.lsn) {
+                None => assert_eq!(slot, KvSlot::default(), "{key} at {at:?}"),
+                Some(written) => {
+                    let value = written.value_at(at.time);
+                    assert_eq!(slot.version, written.lsn, "{key} at {at:?}");
+                    assert_eq!(slot.value.as_deref(), value.map(Vec::as_slice), "K2: {key} at {at:?}");
+                    assert_eq!(slot.lapsed, written.value.is_some() && value.is_none(), "{key} at {at:?}");
+                    assert_eq!(slot.expires_at, written.expires_at);
                     if value.is_some() {
                         *collections.entry(*app).or_default().entry(collection.clone()).or_default() += 1;
                     }
                 }
             }
-            let history = kv.history(*app, collection, key, at, 3).unwrap();
+            let history = kv.history(*app, collection, key, at.lsn, 3).unwrap();
             let history: Vec<_> = history.iter().map(|version| (version.lsn, version.deleted)).collect();
-            let past = versions.iter().rev().filter(|(lsn, _)| *lsn <= at).take(3);
-            assert_eq!(history, past.map(|(lsn, value)| (*lsn, value.is_none())).collect::<Vec<_>>());
+            let past = versions.iter().rev().filter(|written| written.lsn <= at.lsn).take(3);
+            assert_eq!(history, past.map(|w| (w.lsn, w.value.is_none())).collect::<Vec<_>>());
         }
         for (app, expected) in &collections {
             assert_eq!(kv.collections(*app, at).unwrap(), expected.clone().into_iter().collect::<Vec<_>>());
@@ -85,14 +113,14 @@ impl Model {
         }
     }
 
-    fn check_pages(&self, views: &Views, app: AppId, collection: &str, at: Lsn) {
+    fn check_pages(&self, views: &Views, app: AppId, collection: &str, at: AsOf) {
         let live: Vec<(String, Lsn, Vec<u8>)> = self
             .keys
             .iter()
             .filter(|((a, c, _), _)| *a == app && c == collection)
             .filter_map(|((_, _, key), versions)| {
-                let (lsn, value) = Model::at(versions, at)?;
-                Some((key.clone(), *lsn, value.clone()?))
+                let written = Model::at(versions, at.lsn)?;
+                Some((key.clone(), written.lsn, written.value_at(at.time)?.clone()))
             })
             .collect();
         for (limit, reverse, prefix) in [(2, false, "k"), (3, true, ""), (100, false, "k1"), (100, true, "k")]
@@ -115,22 +143,26 @@ impl Model {
                     break;
                 }
             }
-            assert_eq!(found, expected, "{collection} at {at}, limit {limit}, reverse {reverse}");
+            assert_eq!(found, expected, "{collection} at {at:?}, limit {limit}, reverse {reverse}");
         }
     }
 
     fn check_newest(&self, views: &Views) {
         let kv = views.kv();
         for ((app, collection, key), versions) in &self.keys {
-            let last = versions.last().map(|(lsn, value)| (*lsn, value.is_some()));
-            assert_eq!(kv.last_write(*app, collection, key).unwrap(), last);
+            let last = versions.last().map(|w| (w.lsn, w.value.is_none(), w.expires_at));
+            let found = kv.last_write(*app, collection, key).unwrap();
+            assert_eq!(found.map(|v| (v.lsn, v.deleted, v.expires_at)), last);
             for since in 0..=self.last.0 {
                 let bounds =
                     KvBounds { from: Some(key.clone()), to: Some(key.clone()), ..KvBounds::default() };
                 let written = kv.range_written_since(*app, collection, &bounds, Lsn(since)).unwrap();
-                assert_eq!(written, last.is_some_and(|(lsn, _)| lsn.0 > since), "{key} since {since}");
+                assert_eq!(written, last.is_some_and(|(lsn, ..)| lsn.0 > since), "{key} since {since}");
                 let expected = self.keys.iter().any(|((a, c, k), v)| {
-                    a == app && c == collection && k > key && v.last().is_some_and(|(lsn, _)| lsn.0 > since)
+                    a == app
+                        && c == collection
+                        && k > key
+                        && v.last().is_some_and(|written| written.lsn.0 > since)
                 });
                 let bounds = KvBounds { after: Some(key.clone()), ..KvBounds::default() };
                 let written = kv.range_written_since(*app, collection, &bounds, Lsn(since)).unwrap();

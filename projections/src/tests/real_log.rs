@@ -13,7 +13,7 @@ use super::generator::{
     app, app_created, claimed, completed, delete, deployed, enqueued, execution, put, secret_set,
 };
 use super::rig::{Rig, settle};
-use crate::{KvRange, RebuildReason, Trust, ValueSource, Views, ViewsOptions};
+use crate::{AsOf, KvRange, RebuildReason, Trust, ValueSource, Views, ViewsOptions};
 
 fn open_log(dir: &Path) -> OpenedLog {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
@@ -83,8 +83,9 @@ fn p12_catching_up_on_the_real_log_and_reading_values_back() {
     assert_eq!(views.digest().unwrap(), memory.digest().unwrap());
     let range = KvRange { limit: 100, bytes_max: 10_000, ..KvRange::default() };
     for at in (0..=last.0).map(Lsn) {
+        let at = AsOf { lsn: at, time: UnixMicros(10) };
         let pages = [&views, &memory].map(|v| v.kv().list(app(0), "c", &range, at).unwrap());
-        assert_eq!(pages[0], pages[1], "at {at}");
+        assert_eq!(pages[0], pages[1], "at {at:?}");
     }
     views.close(last).unwrap();
     drop(views);

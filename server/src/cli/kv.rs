@@ -44,6 +44,9 @@ enum What {
         /// Only if the key is absent
         #[arg(long)]
         if_absent: bool,
+        /// The key expires after so many milliseconds
+        #[arg(long)]
+        ttl_ms: Option<u64>,
     },
     /// Delete a key
     Delete {
@@ -82,8 +85,13 @@ enum What {
 }
 
 const COLLECTIONS: &[render::Column] = &[("collection", "/collection"), ("keys", "/keys")];
-const KEYS: &[render::Column] =
-    &[("key", "/key"), ("value", "/value"), ("lsn", "/lsn"), ("updated", "/updated_at")];
+const KEYS: &[render::Column] = &[
+    ("key", "/key"),
+    ("value", "/value"),
+    ("lsn", "/lsn"),
+    ("updated", "/updated_at"),
+    ("expires", "/expires_at"),
+];
 const VERSIONS: &[render::Column] = &[
     ("lsn", "/lsn"),
     ("at", "/at"),
@@ -128,13 +136,15 @@ pub(crate) fn run(command: &Kv) -> Result<(), Failed> {
                 out::say(&String::from_utf8_lossy(&answer.body));
             }
         }
-        What::Put { collection, key, value, if_version, if_absent } => {
+        What::Put { collection, key, value, if_version, if_absent, ttl_ms } => {
             let headers: Vec<(&str, String)> = match (if_version, if_absent) {
                 (Some(version), _) => vec![("if-match", format!("\"{version}\""))],
                 (None, true) => vec![("if-none-match", "*".to_owned())],
                 (None, false) => Vec::new(),
             };
-            let done = client.put(&path(collection, key)?, json_text(value)?, &headers)?;
+            let ttl = [("ttl_ms", ttl_ms.map(|ttl| ttl.to_string()))];
+            let path = with_query(&path(collection, key)?, &ttl);
+            let done = client.put(&path, json_text(value)?, &headers)?;
             render::done(remote, &done, &format!("{collection}/{key} has version {}", lsn_of(&done)));
         }
         What::Delete { collection, key } => {

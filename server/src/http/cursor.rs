@@ -1,13 +1,13 @@
 //! Cursors: opaque, bound to app and query, pinned to an LSN.
 //!
-//! Owns: the bytes of a cursor: `lsn (8) | position | tag (16)`, base64url; the tag is an HMAC over app, query,
-//! LSN and position, so that a cursor of another app, query or instance is refused. Never does: know what the
+//! Owns: the bytes of a cursor: `lsn (8) | time (8) | position | tag (16)`, base64url; the tag is an HMAC over app,
+//! query, LSN, time and position, so that a cursor of another app, query or instance is refused. Never does: know what the
 //! position means.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
-use relive_log::Lsn;
+use relive_log::{Lsn, UnixMicros};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -22,6 +22,8 @@ pub(crate) struct CursorKey([u8; 32]);
 pub(crate) struct Cursor {
     /// As of which the listing is.
     pub(crate) lsn: Lsn,
+    /// As of which time keys expire, where keys are listed (K1).
+    pub(crate) time: UnixMicros,
     /// The last item that was given.
     pub(crate) position: String,
 }
@@ -37,6 +39,7 @@ impl CursorKey {
     /// The cursor as text; `scope` names app and query.
     pub(crate) fn seal(&self, scope: &str, cursor: &Cursor) -> String {
         let mut bytes = cursor.lsn.0.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&cursor.time.0.to_be_bytes());
         bytes.extend_from_slice(cursor.position.as_bytes());
         let tag = self.tag(scope, &bytes);
         bytes.extend_from_slice(&tag);
@@ -50,9 +53,11 @@ impl CursorKey {
         if !bool::from(self.tag(scope, body).ct_eq(tag)) {
             return None;
         }
-        let (lsn, position) = body.split_first_chunk::<8>()?;
+        let (lsn, rest) = body.split_first_chunk::<8>()?;
+        let (time, position) = rest.split_first_chunk::<8>()?;
         let position = String::from_utf8(position.to_vec()).ok()?;
-        Some(Cursor { lsn: Lsn(u64::from_be_bytes(*lsn)), position })
+        let (lsn, time) = (Lsn(u64::from_be_bytes(*lsn)), UnixMicros(u64::from_be_bytes(*time)));
+        Some(Cursor { lsn, time, position })
     }
 
     fn tag(&self, scope: &str, body: &[u8]) -> [u8; TAG_BYTES] {
@@ -80,7 +85,7 @@ mod tests {
     fn a_cursor_opens_only_in_its_scope_and_instance() {
         let key = CursorKey::derive(b"one");
         for position in ["", "k", "käse/\u{1F9C0}"] {
-            let cursor = Cursor { lsn: Lsn(42), position: position.into() };
+            let cursor = Cursor { lsn: Lsn(42), time: UnixMicros(5), position: position.into() };
             let text = key.seal("app kv?prefix=a", &cursor);
             assert_eq!(key.open("app kv?prefix=a", &text), Some(cursor));
             assert_eq!(key.open("app kv?prefix=b", &text), None);
@@ -91,7 +96,7 @@ mod tests {
     #[test]
     fn no_bit_of_it_can_be_changed() {
         let key = CursorKey::derive(b"one");
-        let text = key.seal("s", &Cursor { lsn: Lsn(7), position: "k".into() });
+        let text = key.seal("s", &Cursor { lsn: Lsn(7), time: UnixMicros(5), position: "k".into() });
         let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();

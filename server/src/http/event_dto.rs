@@ -140,6 +140,7 @@ fn writer(writer: &Writer) -> Value {
     match writer {
         Writer::Execution { id, line } => json!({"execution_id": id, "line": line}),
         Writer::Principal { id, name } => json!({"principal": {"id": id, "name": name}}),
+        Writer::Undo { id, name, of } => json!({"principal": {"id": id, "name": name}, "undo_of": of}),
     }
 }
 
@@ -151,7 +152,14 @@ fn kv(event: &KvEvent) -> Value {
             "key": e.key,
             "value": dto::json_text(&e.value),
             "previous": e.previous,
+            "expires_at": dto::maybe_time(e.expires_at),
             "by": writer(&e.writer),
+        }),
+        KvEvent::Expired(e) => json!({
+            "op": "expire",
+            "collection": e.collection,
+            "key": e.key,
+            "previous": e.version,
         }),
         KvEvent::Deleted(e) => json!({
             "op": "delete",

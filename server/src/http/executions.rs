@@ -199,6 +199,7 @@ impl Ended {
                 Event::Kv(KvEvent::Deleted(gone)) => {
                     ended.write(deleted_shown(&gone), &gone.writer, execution, raw.lsn);
                 }
+                Event::Kv(KvEvent::Expired(_)) => {}
                 Event::Execution(event) if raw.lsn == at.lsn => ended.end(&event),
                 Event::Execution(ExecutionEvent::Enqueued(e)) if e.caused_by == Some(execution) => {
                     ended

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use relive_engine::node::Node;
 use relive_log::{FramePos, Lsn, Reader, UnixMicros};
-use relive_projections::KvRange;
+use relive_projections::{AsOf, KvRange};
 use serde_json::{Value, json};
 
 use super::error::{ApiError, ApiResult};
@@ -19,12 +19,13 @@ use super::{Ctx, dto};
 /// Bytes of keys and values in one page.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// As of which LSN a read goes: the durable one, or the last one of the batch that the instant names (K3).
-pub(crate) async fn as_of(shared: &Shared, at: Option<Instant>) -> ApiResult<Lsn> {
+/// As of what a read goes: what is durable and now; or the last LSN of the batch that the instant names, with times
+/// to live as of its commit, or as of the time that was asked for (K1, K3).
+pub(crate) async fn as_of(shared: &Shared, at: Option<Instant>) -> ApiResult<AsOf> {
     let node = shared.node().await?;
-    let Some(at) = at else { return Ok(node.durable()) };
+    let Some(at) = at else { return Ok(node.now()) };
     if let Instant::Time(time) = at
-        && time > now()
+        && time > node.now().time
     {
         return Err(in_the_future(format!("{} is in the future", dto::rfc3339(time))));
     }
@@ -39,22 +40,22 @@ pub(crate) async fn as_of(shared: &Shared, at: Option<Instant>) -> ApiResult<Lsn
     blocking(move || resolve(node.reader(), at)).await
 }
 
-fn now() -> UnixMicros {
-    crate::clock::now()
-}
-
-fn resolve(reader: &Reader, at: Instant) -> ApiResult<Lsn> {
+fn resolve(reader: &Reader, at: Instant) -> ApiResult<AsOf> {
     let first = reader.first_lsn();
     let start = |asked_start: bool| {
         // Before the first event there was nothing; after a cut, what was there is gone.
-        if asked_start && first <= Lsn::FIRST { Ok(Lsn::ZERO) } else { Err(below_horizon(first)) }
+        let nothing = AsOf { lsn: Lsn::ZERO, time: UnixMicros(0) };
+        if asked_start && first <= Lsn::FIRST { Ok(nothing) } else { Err(below_horizon(first)) }
     };
     match at {
         Instant::Lsn(Lsn::ZERO) => start(true),
         Instant::Lsn(lsn) if lsn < first => start(false),
-        Instant::Lsn(lsn) => reader.frame_of(lsn).map(|frame| frame.last_lsn).map_err(|e| log_error(&e)),
+        Instant::Lsn(lsn) => {
+            let frame = reader.frame_of(lsn).map_err(|e| log_error(&e))?;
+            Ok(AsOf { lsn: frame.last_lsn, time: frame.commit_time })
+        }
         Instant::Time(time) => match reader.frame_at_time(time).map_err(|e| log_error(&e))? {
-            Some(frame) => Ok(frame.last_lsn),
+            Some(frame) => Ok(AsOf { lsn: frame.last_lsn, time }),
             None => start(true),
         },
     }
@@ -86,10 +87,10 @@ impl<'a> CommitTimes<'a> {
     }
 }
 
-/// The LSN that a page is pinned to.
-pub(crate) async fn pin(shared: &Shared, page: &Page, query: &Query) -> ApiResult<Lsn> {
+/// The instant that a page is pinned to.
+pub(crate) async fn pin(shared: &Shared, page: &Page, query: &Query) -> ApiResult<AsOf> {
     match &page.from {
-        Some(cursor) => Ok(cursor.lsn),
+        Some(cursor) => Ok(AsOf { lsn: cursor.lsn, time: cursor.time }),
         None => as_of(shared, query.instant("at")?).await,
     }
 }
@@ -108,7 +109,7 @@ pub(crate) async fn collections(
     let id = app.id;
     let rows = blocking(move || node.views().kv().collections(id, at).map_err(|e| view_error(&e))).await?;
     let show = |(name, count): &(String, u64)| json!({"collection": name, "keys": count});
-    Ok(page.answer_sorted(&shared, rows.into_iter(), |(name, _)| name.clone(), show, at))
+    Ok(page.answer_sorted_at(&shared, rows.into_iter(), |(name, _)| name.clone(), show, at))
 }
 
 /// `GET /apps/{app}/kv/{collection}`
@@ -131,7 +132,7 @@ pub(crate) async fn list(
     let node = Arc::clone(shared.node().await?);
     let id = app.id;
     let (items, next) = blocking(move || read_page(&node, id, &collection, &range, at)).await?;
-    Ok(page.answer(&shared, items, next, at))
+    Ok(page.answer_at(&shared, items, next, at))
 }
 
 fn read_page(
@@ -139,7 +140,7 @@ fn read_page(
     app: relive_log::AppId,
     collection: &str,
     range: &KvRange,
-    at: Lsn,
+    at: AsOf,
 ) -> Result<(Vec<Value>, Option<String>), ApiError> {
     let page = node.views().kv().list(app, collection, range, at).map_err(|e| view_error(&e))?;
     let mut times = CommitTimes::new(node.reader());
@@ -153,6 +154,7 @@ fn read_page(
                 "value": dto::json_text(&item.value),
                 "lsn": item.version,
                 "updated_at": dto::rfc3339(times.of(item.version)?.0),
+                "expires_at": dto::maybe_time(item.expires_at),
             }))
         })
         .collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
-use hyper::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
 use hyper::{HeaderMap, StatusCode};
 use relive_engine::node::Node;
 use relive_log::events::{Event, KvEvent, Writer};
@@ -21,6 +21,9 @@ use super::page::Page;
 use super::query::Query;
 use super::shared::{blocking, log_error, view_error};
 use super::{Ctx, LSN_HEADER, dto};
+
+/// When the value of a key expires.
+const EXPIRES_HEADER: HeaderName = HeaderName::from_static("relive-expires-at");
 
 /// The `ETag` of a version.
 pub(crate) fn etag(version: Lsn) -> String {
@@ -42,11 +45,11 @@ pub(crate) async fn show(
     let slot =
         blocking(move || node.views().kv().get(app.id, &collection, &key, at).map_err(|e| view_error(&e)))
             .await?;
-    let lsn = [(LSN_HEADER, at.to_string())];
+    let lsn = [(LSN_HEADER, at.lsn.to_string())];
     let Some(value) = slot.value else {
         return Err(ApiError::not_found("key", name)
-            .with("as_of_lsn", at.0)
-            .header(LSN_HEADER, &at.to_string()));
+            .with("as_of_lsn", at.lsn.0)
+            .header(LSN_HEADER, &at.lsn.to_string()));
     };
     let tag = etag(slot.version);
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|asked| {
@@ -56,7 +59,14 @@ pub(crate) async fn show(
         return Ok((StatusCode::NOT_MODIFIED, lsn, [(ETAG, tag)]).into_response());
     }
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (ETAG, tag)];
-    Ok((lsn, headers, value.to_vec()).into_response())
+    let expires = slot.expires_at.map(|end| [(EXPIRES_HEADER, dto::rfc3339(end))]);
+    let mut answer = (lsn, headers, value.to_vec()).into_response();
+    if let Some([(name, end)]) = expires
+        && let Ok(end) = end.parse()
+    {
+        answer.headers_mut().insert(name, end);
+    }
+    Ok(answer)
 }
 
 /// `GET /apps/{app}/kv/{collection}/{key}/history`: newest first.
@@ -69,7 +79,7 @@ pub(crate) async fn history(
     let (app, _) = shared.app(&app).await?;
     let page = Page::of(&shared, &query, &format!("history {collection}/{key}"), Some(app.id))?;
     let at = pin(&shared, &page, &query).await?;
-    let from = page.position_as::<u64>().map_or(at, |lsn| Lsn(lsn).prev());
+    let from = page.position_as::<u64>().map_or(at.lsn, |lsn| Lsn(lsn).prev());
     let limit = page.limit;
     let node = Arc::clone(shared.node().await?);
     let (items, next) = blocking(move || {
@@ -84,7 +94,7 @@ pub(crate) async fn history(
         Ok((items?, next))
     })
     .await?;
-    Ok(page.answer(&shared, items, next, at))
+    Ok(page.answer_at(&shared, items, next, at))
 }
 
 /// Looks up who wrote a version.
@@ -101,9 +111,11 @@ impl Writers<'_> {
         let (op, value, writer) = match event {
             Event::Kv(KvEvent::Put(put)) => {
                 let op = if put.previous.is_some() { "update" } else { "insert" };
-                (op, dto::json_text(&put.value), put.writer)
+                (op, dto::json_text(&put.value), Some(put.writer))
             }
-            Event::Kv(KvEvent::Deleted(deleted)) => ("delete", Value::Null, deleted.writer),
+            Event::Kv(KvEvent::Deleted(deleted)) => ("delete", Value::Null, Some(deleted.writer)),
+            // Time ended it: nobody wrote this.
+            Event::Kv(KvEvent::Expired(_)) => ("expire", Value::Null, None),
             Event::App(_)
             | Event::Script(_)
             | Event::Route(_)
@@ -127,9 +139,13 @@ impl Writers<'_> {
             "script": null,
             "version": null,
             "line": null,
+            "expires_at": dto::maybe_time(version.expires_at),
+            "undo_of": null,
         });
         if let Value::Object(fields) = &mut item {
-            fields.extend(self.writer(&writer)?);
+            if let Some(writer) = &writer {
+                fields.extend(self.writer(writer)?);
+            }
         }
         Ok(item)
     }
@@ -138,6 +154,9 @@ impl Writers<'_> {
         let field = |name: &str, value: Value| (name.to_owned(), value);
         match writer {
             Writer::Principal { id, name } => Ok(vec![field("principal", json!({"id": id, "name": name}))]),
+            Writer::Undo { id, name, of } => {
+                Ok(vec![field("principal", json!({"id": id, "name": name})), field("undo_of", json!(of))])
+            }
             Writer::Execution { id, line } => {
                 let mut fields = vec![field("execution_id", json!(id))];
                 if *line != 0 {

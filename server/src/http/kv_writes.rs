@@ -71,14 +71,16 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult {
-    Query::parse(query.as_deref(), &[])?;
+    let query = Query::parse(query.as_deref(), &["ttl_ms"])?;
+    let ttl_ms = query.parsed("ttl_ms", "a whole number of milliseconds")?;
     let condition = condition(&headers)?;
     let max = shared.node().await?.settings().limits.value_bytes_max;
     let bytes = body::read(body, max, "the limit of a KV value").await?;
     // Parsed to be refused if it is no JSON; stored as it was sent.
     let _json = body::parse(&bytes)?;
     let value = bytes.trim_ascii().into();
-    let done = shared.submit(&caller, Command::PutKey { app, collection, key, value, condition }).await?;
+    let done =
+        shared.submit(&caller, Command::PutKey { app, collection, key, value, ttl_ms, condition }).await?;
     Ok(answer(&done))
 }
 

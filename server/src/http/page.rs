@@ -4,7 +4,8 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use relive_log::{AppId, Lsn};
+use relive_log::{AppId, Lsn, UnixMicros};
+use relive_projections::AsOf;
 use serde_json::{Value, json};
 
 use super::LSN_HEADER;
@@ -66,7 +67,22 @@ impl Page {
         next: Option<String>,
         as_of: Lsn,
     ) -> Response {
-        let cursor = next.map(|position| shared.cursors.seal(&self.scope, &Cursor { lsn: as_of, position }));
+        self.answer_at(shared, items, next, AsOf { lsn: as_of, time: UnixMicros(0) })
+    }
+
+    /// The answer of a list of keys, which is as of an instant.
+    pub(crate) fn answer_at(
+        &self,
+        shared: &Shared,
+        items: Vec<Value>,
+        next: Option<String>,
+        at: AsOf,
+    ) -> Response {
+        let AsOf { lsn: as_of, time } = at;
+        let cursor = next.map(|position| {
+            let cursor = Cursor { lsn: as_of, time, position };
+            shared.cursors.seal(&self.scope, &cursor)
+        });
         let body = json!({"items": items, "cursor": cursor, "as_of_lsn": as_of});
         ([(LSN_HEADER, as_of.to_string())], Json(body)).into_response()
     }
@@ -80,11 +96,24 @@ impl Page {
         show: impl Fn(&T) -> Value,
         as_of: Lsn,
     ) -> Response {
+        let at = AsOf { lsn: as_of, time: UnixMicros(0) };
+        self.answer_sorted_at(shared, rows, position, show, at)
+    }
+
+    /// The same, as of an instant.
+    pub(crate) fn answer_sorted_at<T>(
+        &self,
+        shared: &Shared,
+        rows: impl Iterator<Item = T>,
+        position: impl Fn(&T) -> String,
+        show: impl Fn(&T) -> Value,
+        at: AsOf,
+    ) -> Response {
         let after = self.position().map(str::to_owned);
         let mut rows = rows.filter(|row| after.as_ref().is_none_or(|after| position(row) > *after));
         let page: Vec<T> = rows.by_ref().take(self.limit).collect();
         let next = rows.next().and(page.last()).map(&position);
-        self.answer(shared, page.iter().map(show).collect(), next, as_of)
+        self.answer_at(shared, page.iter().map(show).collect(), next, at)
     }
 }
 

@@ -13,9 +13,6 @@ pub(crate) const LIMIT_DEFAULT: usize = 100;
 /// The most items of a page.
 pub(crate) const LIMIT_MAX: usize = 1000;
 
-/// Parameters of the contract that this version does not have yet.
-const NOT_YET: [&str; 1] = ["ttl_ms"];
-
 /// Parameters of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -48,10 +45,6 @@ impl Query {
     pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Query, ApiError> {
         let pairs = pairs(query.unwrap_or(""));
         for (at, (name, _)) in pairs.iter().enumerate() {
-            if NOT_YET.contains(&name.as_str()) {
-                let text = format!("the query parameter `{name}` is not supported yet by this version");
-                return Err(ApiError::new(ErrorCode::NotSupported, text).with("field", name.as_str()));
-            }
             if !allowed.contains(&name.as_str()) {
                 let known = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
                 let text = format!("there is no query parameter `{name}` here; known are: {known}");

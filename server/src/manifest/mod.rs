@@ -269,16 +269,17 @@ fn kv_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {
             "insert" => KvOps::INSERT.0,
             "update" => KvOps::UPDATE.0,
             "delete" => KvOps::DELETE.0,
-            "expire" => return Err(Problem::at(tree, "`expire` is not supported yet by this version")),
+            "expire" => KvOps::EXPIRE.0,
             other => {
-                return Err(Problem::at(tree, format!("`{other}` is not one of insert, update, delete")));
+                let known = "insert, update, delete, expire";
+                return Err(Problem::at(tree, format!("`{other}` is not one of {known}")));
             }
         };
     }
     if fields.tree("ops").is_none() {
         ops = KvOps::DEFAULT;
     } else if ops == KvOps::default() {
-        return Err(fields.problem("ops", "is empty: name at least one of insert, update, delete"));
+        return Err(fields.problem("ops", "is empty: name at least one of insert, update, delete, expire"));
     }
     let key_prefix = fields.text("key_prefix")?.unwrap_or_default();
     Ok(Pattern::Kv { collection, ops, key_prefix })

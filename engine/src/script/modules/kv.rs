@@ -3,6 +3,7 @@
 //! Owns: get, has, set, delete, incr. Never does: commit; the effects are handed back.
 //! Invariants: E43, E44.
 
+use relive_log::UnixMicros;
 use relive_log::events::{ErrorKind, ReadRecord, Scopes, SharedBytes};
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext as Call};
 
@@ -10,7 +11,9 @@ use super::super::convert;
 use super::super::errors::{Answer, place, runtime};
 use super::super::host::{Effects, FullKey, Host};
 use super::super::run::WriteEffect;
+use super::super::types::Lapsed;
 use super::{Family, kv_list};
+use crate::decide::expiry::TTL_MS_MAX;
 
 type Text = ImmutableString;
 
@@ -45,19 +48,33 @@ fn has(call: &Call<'_>, collection: Text, key: Text) -> Answer<bool> {
 }
 
 fn set(call: &Call<'_>, collection: Text, key: Text, value: Dynamic) -> Answer<()> {
+    set_with(call, collection, key, value, Map::new())
+}
+
+fn set_with(call: &Call<'_>, collection: Text, key: Text, value: Dynamic, options: Map) -> Answer<()> {
     let host = Host::of(call)?;
     host.allow(Scopes::SCRIPT_WRITE, "kv::set")?;
     let key = full_key(&host, &collection, &key)?;
+    let expires_at = expires_at(call, &options)?;
     let limit = host.limits.value_bytes_max;
     let json = convert::to_json(&value, limit).map_err(|refused| runtime(format!("kv::set: {refused}")))?;
-    write(&host, call, key, Some(json.into()))
+    write(&host, call, key, Some(json.into()), expires_at)
 }
 
-fn set_with(_: &Call<'_>, _: Text, _: Text, _: Dynamic, options: Map) -> Answer<()> {
-    match options.keys().find(|name| name.as_str() != "ttl_ms") {
-        Some(unknown) => Err(runtime(format!("kv::set knows no option {unknown}"))),
-        None => Err(runtime("kv::set: ttl_ms is not supported yet")),
+/// When a value that is written now expires: the claim time and `ttl_ms` (K1, K2).
+fn expires_at(call: &Call<'_>, options: &Map) -> Answer<Option<UnixMicros>> {
+    let mut end = None;
+    for (name, value) in options.iter().filter(|(_, value)| !value.is_unit()) {
+        if name.as_str() != "ttl_ms" {
+            return Err(runtime(format!("kv::set knows no option {name}; it knows ttl_ms")));
+        }
+        let ttl = value.as_int().ok().and_then(|ttl| u64::try_from(ttl).ok());
+        let ttl = ttl.filter(|ttl| (1..=TTL_MS_MAX).contains(ttl)).ok_or_else(|| {
+            runtime(format!("kv::set: ttl_ms is {value}, not a whole number from 1 to {TTL_MS_MAX}"))
+        })?;
+        end = Some(Host::of(call)?.claim_time.plus_millis(ttl));
     }
+    Ok(end)
 }
 
 fn delete(call: &Call<'_>, collection: Text, key: Text) -> Answer<bool> {
@@ -66,7 +83,7 @@ fn delete(call: &Call<'_>, collection: Text, key: Text) -> Answer<bool> {
     let key = full_key(&host, &collection, &key)?;
     let was_there = read(&host, call, &key)?.is_some();
     if stored(&host, call, &key)?.is_some() {
-        write(&host, call, key, None)?;
+        write(&host, call, key, None, None)?;
     } else {
         // The snapshot lacks it: nothing to delete, and an own write before this one is void.
         let mut effects = host.effects.lock();
@@ -90,7 +107,8 @@ fn incr(call: &Call<'_>, collection: Text, key: Text, by: i64) -> Answer<i64> {
     let after = before.checked_add(by).ok_or_else(|| {
         runtime(format!("kv::incr: {before} + {by} does not fit into a 64-bit integer ({}/{})", key.0, key.1))
     })?;
-    write(&host, call, key, Some(after.to_string().into_bytes().into()))?;
+    let expires_at = expiry(&host, &key);
+    write(&host, call, key, Some(after.to_string().into_bytes().into()), expires_at)?;
     Ok(after)
 }
 
@@ -100,6 +118,15 @@ fn read(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Option<SharedByte
         return Ok(own.value.clone());
     }
     stored(host, call, key)
+}
+
+/// When the value that the run sees expires; it was read before.
+fn expiry(host: &Host, key: &FullKey) -> Option<UnixMicros> {
+    let effects = host.effects.lock();
+    match effects.writes.get(key) {
+        Some(own) => own.expires_at,
+        None => effects.seen.get(key).filter(|seen| seen.value.is_some())?.expires_at,
+    }
 }
 
 /// The value in the snapshot; the first look at a key is the one that is recorded (E44).
@@ -117,13 +144,23 @@ fn stored(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Option<SharedBy
         version: slot.version,
         present: value.is_some(),
     });
+    if slot.lapsed {
+        let (collection, key) = key.clone();
+        effects.lapsed.insert(Lapsed { collection, key, version: slot.version });
+    }
     effects.seen.insert(key.clone(), slot);
     Ok(value)
 }
 
-fn write(host: &Host, call: &Call<'_>, key: FullKey, value: Option<SharedBytes>) -> Answer<()> {
+fn write(
+    host: &Host,
+    call: &Call<'_>,
+    key: FullKey,
+    value: Option<SharedBytes>,
+    expires_at: Option<UnixMicros>,
+) -> Answer<()> {
     let (line, _) = place(call.call_position());
-    let effect = WriteEffect { value, line };
+    let effect = WriteEffect { value, line, expires_at };
     let mut effects = host.effects.lock();
     let Effects { writes, write_bytes, .. } = &mut *effects;
     let weight_before = writes.get(&key).map_or(0, |before| weight(&key, before));

@@ -11,7 +11,7 @@ use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext as Call};
 
 use super::super::errors::{Answer, runtime};
 use super::super::host::Host;
-use super::super::types::{ListItem, ListQuery};
+use super::super::types::{Lapsed, ListItem, ListPage, ListQuery};
 use super::kv::{check_collection, decode};
 
 pub(super) fn list(call: &Call<'_>, collection: ImmutableString) -> Answer<Map> {
@@ -137,7 +137,7 @@ impl<'a, 'c> Merge<'a, 'c> {
     fn fetch(&mut self) -> Answer<()> {
         let Some(query) = self.next.take() else { return Ok(()) };
         let page = self.host.snapshot.list(&query).map_err(|failed| self.host.broken(self.call, &failed))?;
-        self.record(&query, &page.items);
+        self.record(&query, &page);
         if page.more {
             let Some(last) = page.items.last() else {
                 let why = "the store answered an empty page that goes on".to_owned();
@@ -149,9 +149,15 @@ impl<'a, 'c> Merge<'a, 'c> {
         Ok(())
     }
 
-    fn record(&self, query: &ListQuery, items: &[ListItem]) {
+    fn record(&self, query: &ListQuery, page: &ListPage) {
         let mut effects = self.host.effects.lock();
         effects.depends_on = effects.depends_on.max(self.host.context.lsn);
+        let lapsed = page.lapsed.iter().map(|(key, version)| Lapsed {
+            collection: query.collection.clone(),
+            key: key.clone(),
+            version: *version,
+        });
+        effects.lapsed.extend(lapsed);
         if effects.listed.insert(query.clone()) {
             effects.reads.push(ReadRecord::Range {
                 collection: query.collection.clone(),
@@ -159,7 +165,7 @@ impl<'a, 'c> Merge<'a, 'c> {
                 cursor: query.cursor.clone(),
                 reverse: query.reverse,
                 limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
-                items: items.iter().map(|item| (item.key.clone(), item.version)).collect(),
+                items: page.items.iter().map(|item| (item.key.clone(), item.version)).collect(),
             });
         }
     }

@@ -126,12 +126,6 @@ fn functions_that_are_not_built_yet_say_so() {
         check_error(&source, ErrorKind::Runtime, 2, &format!("{full} is not supported yet"));
     }
     check_error(
-        "kv::set(\"c\", \"k\", 1, #{ttl_ms: 5})",
-        ErrorKind::Runtime,
-        1,
-        "ttl_ms is not supported yet",
-    );
-    check_error(
         "queue::send(\"q\", 1, #{delay_ms: 5})",
         ErrorKind::Runtime,
         1,

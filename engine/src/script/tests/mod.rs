@@ -55,6 +55,7 @@ impl Snapshot for Fixed {
         Ok(found.map_or_else(Slot::default, |(version, value)| Slot {
             version: Lsn(*version),
             value: value.as_ref().map(|value| value.as_bytes().into()),
+            ..Slot::default()
         }))
     }
 
@@ -82,7 +83,7 @@ impl Snapshot for Fixed {
         let limit = self.page_max.unwrap_or(query.limit).min(query.limit);
         let more = items.len() > limit;
         items.truncate(limit);
-        Ok(ListPage { items, more })
+        Ok(ListPage { items, more, ..ListPage::default() })
     }
 }
 

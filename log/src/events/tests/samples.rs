@@ -212,13 +212,16 @@ fn trigger_samples() -> Vec<(&'static str, &'static str, Event)> {
 }
 
 fn kv_samples() -> Vec<(&'static str, &'static str, Event)> {
-    let put = |value: &str, previous, writer| {
+    let put_until = |value: &str, previous, expires_at, writer| {
         let value = Arc::from(value.as_bytes());
         let (collection, key) = ("orders".to_owned(), "2026/17 ü".to_owned());
-        Event::Kv(KvEvent::Put(KvPut { app: APP, collection, key, value, previous, writer }))
+        Event::Kv(KvEvent::Put(KvPut { app: APP, collection, key, value, previous, expires_at, writer }))
     };
+    let put = |value: &str, previous, writer| put_until(value, previous, None, writer);
     let by_execution = || Writer::Execution { id: EXECUTION, line: 12 };
     let by_person = || Writer::Principal { id: PRINCIPAL, name: "Änne".into() };
+    let by_undo = || Writer::Undo { id: PRINCIPAL, name: "Änne".into(), of: EXECUTION };
+    let expired = KvExpired { app: APP, collection: "orders".into(), key: "k".into(), version: Lsn(300) };
     let deleted = KvDeleted {
         app: APP,
         collection: "orders".into(),
@@ -229,7 +232,14 @@ fn kv_samples() -> Vec<(&'static str, &'static str, Event)> {
     vec![
         ("kv_put", "insert_by_execution", put("{\"total\":12.5}", None, by_execution())),
         ("kv_put", "update_by_principal", put("null", Some(Lsn(1 << 40)), by_person())),
+        ("kv_put", "by_undo", put("1", Some(Lsn(5)), by_undo())),
+        (
+            "kv_put",
+            "until_a_time",
+            put_until("2", None, Some(UnixMicros(1_800_000_000_000_000)), by_execution()),
+        ),
         ("kv_deleted", "by_execution", Event::Kv(KvEvent::Deleted(deleted))),
+        ("kv_expired", "plain", Event::Kv(KvEvent::Expired(expired))),
     ]
 }
 
