@@ -25,9 +25,9 @@ fn kinds(world: &World, wanted: &[&str]) -> Vec<&'static str> {
 }
 
 fn expired(world: &World) -> Vec<(String, Lsn)> {
-    let ended = |event| match event {
-        Event::Kv(KvEvent::Expired(expired)) => Some((expired.key, expired.version)),
-        _ => None,
+    let ended = |event| {
+        let Event::Kv(KvEvent::Expired(expired)) = event else { return None };
+        Some((expired.key, expired.version))
     };
     world.events().into_iter().filter_map(ended).collect()
 }
@@ -174,14 +174,11 @@ fn k2_a_commit_that_took_a_key_for_expired_carries_its_end_first() {
         assert_eq!(expired(&world).len(), 1, "{name}: the timers end nothing twice");
         assert_eq!(world.get("c", "k").is_none(), gone, "{name}");
         assert_eq!(world.list("seen").len(), 1, "{name}: the trigger fired once, at depth 0");
-        let ops: Vec<bool> = world
-            .events()
-            .into_iter()
-            .filter_map(|event| match event {
-                Event::Kv(KvEvent::Put(put)) if put.collection == "c" => Some(put.previous.is_none()),
-                _ => None,
-            })
-            .collect();
+        let is_insert = |event| {
+            let Event::Kv(KvEvent::Put(put)) = event else { return None };
+            (put.collection == "c").then_some(put.previous.is_none())
+        };
+        let ops: Vec<bool> = world.events().into_iter().filter_map(is_insert).collect();
         assert!(ops.into_iter().all(|insert| insert), "{name}: writing over an expired key is an insert");
     }
 }

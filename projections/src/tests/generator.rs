@@ -60,23 +60,24 @@ pub(crate) fn token_created(app: Option<AppId>, token: PrincipalId, digest: u8) 
 }
 
 pub(crate) fn put(app: AppId, collection: &str, key: &str, value: &str) -> Event {
+    kv_put(app, collection, key, value, None)
+}
+
+/// A put with a time to live.
+pub(crate) fn put_until(app: AppId, collection: &str, key: &str, value: &str, end: UnixMicros) -> Event {
+    kv_put(app, collection, key, value, Some(end))
+}
+
+fn kv_put(app: AppId, collection: &str, key: &str, value: &str, expires_at: Option<UnixMicros>) -> Event {
     Event::Kv(KvEvent::Put(KvPut {
         app,
         collection: collection.into(),
         key: key.into(),
         value: Arc::from(value.as_bytes()),
         previous: None,
-        expires_at: None,
+        expires_at,
         writer: Writer::Principal { id: PrincipalId::from_bytes([9; 16]), name: "someone".into() },
     }))
-}
-
-/// A put with a time to live.
-pub(crate) fn put_until(app: AppId, collection: &str, key: &str, value: &str, end: UnixMicros) -> Event {
-    match put(app, collection, key, value) {
-        Event::Kv(KvEvent::Put(put)) => Event::Kv(KvEvent::Put(KvPut { expires_at: Some(end), ..put })),
-        other => other,
-    }
 }
 
 pub(crate) fn expired(app: AppId, collection: &str, key: &str, version: Lsn) -> Event {

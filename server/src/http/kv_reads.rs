@@ -142,10 +142,8 @@ impl Writers<'_> {
             "expires_at": dto::maybe_time(version.expires_at),
             "undo_of": null,
         });
-        if let Value::Object(fields) = &mut item {
-            if let Some(writer) = &writer {
-                fields.extend(self.writer(writer)?);
-            }
+        if let (Value::Object(fields), Some(writer)) = (&mut item, &writer) {
+            fields.extend(self.writer(writer)?);
         }
         Ok(item)
     }
