@@ -58,8 +58,8 @@ pub(crate) struct Success {
 pub(crate) enum NotCommitted {
     /// Something that it read was written since its snapshot: run it again. What it wanted, for locks.
     Conflict(Box<Success>),
-    /// It would fire too much.
-    FanOut(Refusal),
+    /// It would fire too much; what it read and logged.
+    FanOut(Refusal, Box<AttemptRecord>),
     /// The views could not be read.
     Failed(Failure),
 }
@@ -167,7 +167,9 @@ pub(crate) fn commit(
         }
     }
     let cause = Cause { by: Some((ending.execution, ending.root, ending.depth)) };
-    fire_mutations(scene, app, &cause, out).map_err(NotCommitted::FanOut)?;
+    if let Err(refusal) = fire_mutations(scene, app, &cause, out) {
+        return Err(NotCommitted::FanOut(refusal, Box::new(success.record)));
+    }
     let completed = Completed {
         app: app.id,
         execution: ending.execution,

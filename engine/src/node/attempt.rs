@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use relive_log::events::{
-    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, OutputRecord, Record, Released,
-    SharedBytes, Source,
+    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, Record, Released, Source,
 };
 use relive_log::{Lsn, UnixMicros};
 use relive_projections::{App, AsOf};
-use sha2::{Digest, Sha256};
 
+use super::answer::answer;
 use super::core::{Core, Deferred, Job, NotAppended};
 use super::input::{For, Inputs, NoInput};
 use super::locks::{Scope, Ticket, Touched};
@@ -28,8 +27,8 @@ use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_g
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::refusal::Failure;
 use crate::script::{
-    Compiled, Context, ContextInput, Finished, Returned, Run, STOPWATCH_EVERY_OPERATIONS, StopCause,
-    Stopwatch, run, to_json, to_response,
+    Compiled, Context, ContextInput, Finished, Run, STOPWATCH_EVERY_OPERATIONS, StopCause,
+    Stopwatch, run,
 };
 use crate::seams::Clock;
 
@@ -341,7 +340,8 @@ impl Node {
             Ok(returned) => returned,
             Err(error) => return Ran::Bad { error, record },
         };
-        let (reply, mut output) = match self.answer(&job.ending.source, &returned) {
+        let (reply, mut output) = match answer(&job.ending.source, &returned, self.settings.response_body_max)
+        {
             Ok(answer) => answer,
             Err(error) => return Ran::Bad { error, record },
         };
@@ -354,40 +354,6 @@ impl Node {
         let success =
             Box::new(Success { output, record, writes, unrecorded_reads, snapshot, claimed_at, lapsed });
         Ran::Good { reply, success, depends_on }
-    }
-
-    fn answer(
-        &self,
-        source: &Source,
-        returned: &Returned,
-    ) -> Result<(Option<Reply>, OutputRecord), ErrorRecord> {
-        match source {
-            Source::Route { sync: true, .. } => {
-                let response = to_response(returned)?;
-                let (bytes, limit) = (response.body.len(), self.settings.response_body_max);
-                if bytes > limit {
-                    let message = format!("the response body has {bytes} bytes, the limit is {limit}");
-                    return Err(ErrorRecord::without_place(ErrorKind::BadResponse, message));
-                }
-                let content_type = response.content_type.clone().unwrap_or_default();
-                let output = output(response.status, content_type, &response.body);
-                Ok((Some(Reply::Response(response)), output))
-            }
-            Source::Direct => {
-                let json = to_json(returned)?;
-                let output = output(200, "application/json".to_owned(), &json);
-                Ok((Some(Reply::Value(SharedBytes::from(json))), output))
-            }
-            Source::Route { sync: false, .. }
-            | Source::Kv { .. }
-            | Source::DeadLetter { .. }
-            | Source::Cron { .. }
-            | Source::Queue { .. } => {
-                // Recorded, not checked: nobody waits for it.
-                let json = to_json(returned).unwrap_or_else(|why| why.message.into_bytes());
-                Ok((None, output(0, "application/json".to_owned(), &json)))
-            }
-        }
     }
 
     /// Commits what a run came to and lets the outcome leave when it may (E90, E92).
@@ -499,14 +465,13 @@ impl Node {
                             return Settled::Ended { after, lsn, result };
                         }
                         Err(why) => {
-                            (not_appended(&why), AttemptRecord { snapshot, operations, ..Default::default() })
+                            (not_appended(&why), completed_record(decision.events()).unwrap_or_default())
                         }
                     },
                     Err(NotCommitted::Conflict(success)) => return Settled::Conflict(success),
-                    Err(NotCommitted::FanOut(refusal)) => (
-                        ErrorRecord::without_place(ErrorKind::FanOut, refusal.to_string()),
-                        AttemptRecord { snapshot, operations, ..Default::default() },
-                    ),
+                    Err(NotCommitted::FanOut(refusal, record)) => {
+                        (ErrorRecord::without_place(ErrorKind::FanOut, refusal.to_string()), *record)
+                    }
                     Err(NotCommitted::Failed(failure)) => (
                         ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
                         AttemptRecord { snapshot, operations, ..Default::default() },
@@ -619,9 +584,12 @@ fn not_appended(why: &NotAppended) -> ErrorRecord {
     }
 }
 
-fn output(status: u16, content_type: String, body: &[u8]) -> OutputRecord {
-    let head = body.get(..OutputRecord::HEAD_BYTES_MAX).unwrap_or(body).to_vec();
-    OutputRecord { status, content_type, len: body.len() as u64, sha256: Sha256::digest(body).into(), head }
+/// The record of an attempt whose commit was not appended: what it read and logged is kept with its failure.
+fn completed_record(events: &[Event]) -> Option<AttemptRecord> {
+    events.iter().find_map(|event| {
+        let Event::Execution(ExecutionEvent::Completed(completed)) = event else { return None };
+        Some(completed.record.clone())
+    })
 }
 
 fn records_nothing(job: &Job) -> bool {

@@ -50,6 +50,11 @@ impl Compiled {
     pub(super) fn ast(&self) -> &AST {
         &self.ast
     }
+
+    /// The trees that a run of it walks through.
+    pub(super) fn trees(&self) -> impl Iterator<Item = &AST> {
+        std::iter::once(&*self.ast)
+    }
 }
 
 impl fmt::Debug for Compiled {

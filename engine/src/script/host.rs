@@ -26,6 +26,7 @@ use super::types::{
     Lapsed, Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot,
 };
 use super::types::{STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch};
+use super::watch::EndsAt;
 
 /// One key of one collection.
 pub(super) type FullKey = (String, String);
@@ -63,10 +64,12 @@ pub(super) struct Host {
     next_look: AtomicU64,
     memory_ceiling: i64,
     ctx: OnceLock<Dynamic>,
+    /// Where something outside ended the recorded run that this one replays.
+    ends_at: Option<EndsAt>,
 }
 
 impl Host {
-    pub(super) fn new(run: Run) -> Host {
+    pub(super) fn new(run: Run, ends_at: Option<EndsAt>) -> Host {
         let limits = Limits { operations: run.limits.operations.min(OPERATIONS_UPPER_BOUND), ..run.limits };
         let memory = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
         Host {
@@ -80,9 +83,10 @@ impl Host {
             chance: Mutex::new(None),
             stopwatch: run.stopwatch,
             operations: AtomicU64::new(0),
-            next_look: AtomicU64::new(STOPWATCH_EVERY_OPERATIONS.min(limits.operations + 1)),
+            next_look: AtomicU64::new(next_look(0, limits.operations, ends_at.as_ref())),
             memory_ceiling: held_bytes().saturating_add(memory),
             ctx: OnceLock::new(),
+            ends_at,
         }
     }
 
@@ -121,9 +125,14 @@ impl Host {
 
     #[cold]
     fn look(&self, count: u64) -> Option<Dynamic> {
-        let cause = if self.stopped().is_some() {
+        if self.stopped().is_some() {
             return Some(Dynamic::UNIT);
-        } else if count > self.limits.operations {
+        }
+        if let Some(end) = self.ends_at.as_ref().filter(|end| count >= end.operations) {
+            self.stop(ErrorRecord { line: 0, column: 0, ..end.error.clone() });
+            return Some(Dynamic::UNIT);
+        }
+        let cause = if count > self.limits.operations {
             let message = format!("more than {} operations (RELIVE_MAX_OPERATIONS)", self.limits.operations);
             Some((ErrorKind::Operations, message))
         } else if held_bytes() > self.memory_ceiling {
@@ -141,7 +150,7 @@ impl Host {
                 Some(Dynamic::UNIT)
             }
             None => {
-                let next = (count + STOPWATCH_EVERY_OPERATIONS).min(self.limits.operations + 1);
+                let next = next_look(count, self.limits.operations, self.ends_at.as_ref());
                 self.next_look.store(next, Ordering::Relaxed);
                 None
             }
@@ -203,4 +212,10 @@ impl Host {
         effects.log_bytes = Some(bytes);
         effects.logs.push(LogLine { level, message, line });
     }
+}
+
+/// The next operation before which there is something to look at.
+fn next_look(count: u64, operations_max: u64, ends_at: Option<&EndsAt>) -> u64 {
+    let bounds = (count + STOPWATCH_EVERY_OPERATIONS).min(operations_max + 1);
+    ends_at.map_or(bounds, |end| bounds.min(end.operations))
 }

@@ -24,16 +24,22 @@ mod modules;
 mod pace;
 mod response;
 mod run;
+mod show;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watch;
 
 pub use compile::{CompileCache, CompileError, Compiled, compile};
 pub use context::{Context, ContextInput, CronTick, DeadLetter, KvEvent, QueueMessage, Request, SDK_VERSION};
 pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
-pub use run::{Finished, Run, WriteEffect, run};
+pub use run::{Finished, Run, WriteEffect, run, run_watched};
 pub use types::{
     Lapsed, Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
     STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,
+};
+pub use watch::{
+    EndsAt, HeaderProbe, STEP_EFFECTS_MAX, STEP_FRAMES_MAX, STEPS_BYTES_MAX, Step, Tracer, Walked, Wanted,
+    Watch,
 };

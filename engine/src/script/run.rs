@@ -18,6 +18,7 @@ use super::errors::{classify, place, record};
 use super::host::{Effects, Host};
 use super::response::{Returned, returned};
 use super::types::{Lapsed, Limits, SecretSource, Snapshot, Stopwatch};
+use super::watch::{self, Watch};
 use crate::secrets::Masker;
 
 /// Everything that a run depends on.
@@ -72,9 +73,15 @@ pub struct Finished {
 /// Runs a script. Needs a thread with [`SCRIPT_STACK_BYTES`](super::SCRIPT_STACK_BYTES) of stack; never panics.
 #[must_use]
 pub fn run(run: Run) -> Finished {
+    run_watched(run, &Watch::default())
+}
+
+/// Runs a script as [`run`] does, watched (E124).
+#[must_use]
+pub fn run_watched(run: Run, watch: &Watch) -> Finished {
     let compiled = run.compiled.clone();
-    let host = Arc::new(Host::new(run));
-    let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(&host, &compiled)));
+    let host = Arc::new(Host::new(run, watch.ends_at.clone()));
+    let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(&host, &compiled, watch)));
     let outcome = evaluated.unwrap_or_else(|_| {
         let message = "the interpreter panicked; this is an error of Relive";
         Err(record(ErrorKind::Internal, message, Position::NONE))
@@ -85,8 +92,9 @@ pub fn run(run: Run) -> Finished {
     finish(outcome, effects, operations, snapshot)
 }
 
-fn evaluate(host: &Arc<Host>, compiled: &Compiled) -> Result<Returned, ErrorRecord> {
-    let engine = engine::running(host);
+fn evaluate(host: &Arc<Host>, compiled: &Compiled, watch: &Watch) -> Result<Returned, ErrorRecord> {
+    let mut engine = engine::running(host);
+    watch::attach(&mut engine, host, watch);
     let mut scope = Scope::new();
     let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, compiled.ast());
     let outcome = result

@@ -47,6 +47,15 @@ impl Masker {
         Masker { rules }
     }
 
+    /// This masker with further values, as (value, what is shown instead).
+    #[must_use]
+    pub fn and(mut self, further: impl IntoIterator<Item = (String, String)>) -> Masker {
+        self.rules.extend(further.into_iter().filter(|(value, _)| value.len() >= Masker::VALUE_BYTES_MIN));
+        self.rules.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
+        self.rules.dedup();
+        self
+    }
+
     /// Whether there is nothing to mask.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -31,7 +31,16 @@ fn get(call: &Call<'_>, name: ImmutableString) -> Answer<String> {
             }
             Ok(value)
         }
-        SecretLookup::Absent => Err(runtime(format!("secrets::get: there is no secret {name}"))),
+        SecretLookup::Absent => {
+            // That there was none is part of what the run depended on: version 0 (T1).
+            let mut effects = host.effects.lock();
+            let asked = (name.to_string(), 0);
+            if !effects.secrets.contains(&asked) {
+                effects.secrets.push(asked);
+            }
+            drop(effects);
+            Err(runtime(format!("secrets::get: there is no secret {name}")))
+        }
         SecretLookup::KeyMissing => {
             let why =
                 format!("the secret {name} is sealed with an instance key that is not here; set it again");
