@@ -10,6 +10,7 @@ mod dispatch;
 pub mod names;
 pub mod node;
 pub mod refusal;
+pub mod replay;
 pub mod script;
 pub mod seams;
 pub mod secrets;

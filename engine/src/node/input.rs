@@ -91,7 +91,7 @@ impl Recorder<'_> {
 
 /// Who looks at an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
+pub(crate) enum For {
     /// An attempt: sealed headers are opened.
     Attempt,
     /// People: withheld headers show as `‹header:NAME›`.
@@ -100,7 +100,7 @@ pub(super) enum For {
 
 /// Why an input is not there.
 #[derive(Debug)]
-pub(super) enum NoInput {
+pub(crate) enum NoInput {
     /// It was not recorded.
     NotRecorded,
     /// It is sealed with a key that is not here.
@@ -114,18 +114,69 @@ fn unreadable(error: impl std::fmt::Display) -> NoInput {
 }
 
 /// Reads inputs back from the log.
-pub(super) struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     pub reader: &'a Reader,
     pub vaults: &'a Vaults,
     pub app: &'a App,
     pub who: For,
 }
 
+/// What an input lacks in clear, or must not be shown in clear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Withheld {
+    /// Headers of which only a digest is left.
+    pub digests: Vec<String>,
+    /// Headers that are sealed, with their values where they open.
+    pub sealed: Vec<(String, Option<String>)>,
+    /// Whether a secret's value was masked in it.
+    pub masked: bool,
+}
+
 impl Inputs<'_> {
     /// The input of the `enqueued` event at `lsn`, in the frame at `pos`.
-    pub(super) fn of(&self, pos: FramePos, lsn: Lsn) -> Result<ContextInput, NoInput> {
+    pub(crate) fn of(&self, pos: FramePos, lsn: Lsn) -> Result<ContextInput, NoInput> {
         let (event, sent) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
         self.of_enqueued(enqueued(event, lsn)?, sent, 0)
+    }
+
+    /// What the input of the `enqueued` event at `lsn` lacks in clear.
+    pub(crate) fn withheld(&self, pos: FramePos, lsn: Lsn) -> Result<Withheld, NoInput> {
+        let (event, _) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
+        let mut enqueue = enqueued(event, lsn)?;
+        for _ in 0..REFERENCES_MAX {
+            let lsn = match enqueue.input {
+                Input::SameAs(lsn) => lsn,
+                Input::Letter(lsn) => {
+                    let letter = self.event(lsn)?;
+                    let Event::DeadLetter(DeadLetterEvent::DeadLettered(letter)) = letter else { break };
+                    letter.enqueued
+                }
+                Input::Request(request) => return Ok(self.withheld_of(&request)),
+                Input::Mutation(_)
+                | Input::Payload(_)
+                | Input::NotRecorded
+                | Input::Tick { .. }
+                | Input::Message { .. } => break,
+            };
+            enqueue = enqueued(self.event(lsn)?, lsn)?;
+        }
+        Ok(Withheld::default())
+    }
+
+    fn withheld_of(&self, request: &RequestRecord) -> Withheld {
+        let mut withheld = Withheld { masked: request.masked, ..Withheld::default() };
+        for (name, value) in &request.headers {
+            match value {
+                HeaderRecord::Clear(_) => {}
+                HeaderRecord::Digest(_) => withheld.digests.push(name.clone()),
+                HeaderRecord::Sealed(sealed) => {
+                    let plain = open(self.vaults.key(), HEADER_AAD, sealed).ok();
+                    let plain = plain.map(|plain| String::from_utf8_lossy(&plain).into_owned());
+                    withheld.sealed.push((name.clone(), plain));
+                }
+            }
+        }
+        withheld
     }
 
     fn event(&self, lsn: Lsn) -> Result<Event, NoInput> {

@@ -4,19 +4,20 @@
 //! Owns: admission, the sequencer's lock, attempts, the inbox of sync callers. Never does: start a thread, read
 //! a clock, open a file. Nothing here assumes one node per process.
 
+pub(crate) mod answer;
 mod attempt;
 mod calls;
 mod core;
 mod expiry;
-mod input;
+pub(crate) mod input;
 mod jobs;
 mod locks;
 mod routes;
-mod snapshot;
+pub(crate) mod snapshot;
 mod start;
 mod stop;
 mod timers;
-mod vault;
+pub(crate) mod vault;
 mod waiters;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use self::waiters::Waiters;
 use crate::command::{Command, Committed, DeployMode};
 use crate::decide::{Scene, decide};
 use crate::refusal::{Failure, Refusal, SubmitError};
+use crate::replay::Archive;
 use crate::script::{CompileCache, ContextInput, Request, Response};
 use crate::seams::{Clock, Entropy, Steady};
 use crate::settings::EngineSettings;
@@ -160,8 +162,8 @@ pub struct Node {
     waiters: Arc<Waiters>,
     jobs: Arc<Jobs>,
     routes: RouteCache,
-    vaults: Vaults,
-    compiled: CompileCache,
+    vaults: Arc<Vaults>,
+    compiled: Arc<CompileCache>,
     clock: Arc<dyn Clock>,
     steady: Arc<Steady>,
     entropy: Arc<dyn Entropy>,
@@ -348,6 +350,19 @@ impl Node {
     /// The settings.
     pub fn settings(&self) -> &EngineSettings {
         &self.settings
+    }
+
+    /// What replays read from: this node's views, log and keys.
+    #[must_use]
+    pub fn archive(&self) -> Archive {
+        Archive {
+            views: Arc::clone(&self.views),
+            reader: self.reader.clone(),
+            vaults: Arc::clone(&self.vaults),
+            compiled: Arc::clone(&self.compiled),
+            clock: Arc::clone(&self.clock),
+            settings: self.settings.clone(),
+        }
     }
 
     /// What an execution runs (ran) on, read from the log; withheld headers as placeholders: for people.

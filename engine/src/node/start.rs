@@ -20,7 +20,6 @@ use super::{Node, NodeParts};
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::decide::{Decision, Scene};
 use crate::refusal::Failure;
-use crate::script::CompileCache;
 use crate::seams::Steady;
 
 /// Events of one batch of settlements.
@@ -46,8 +45,8 @@ impl Node {
             waiters,
             jobs: Arc::new(Jobs::default()),
             routes: RouteCache::default(),
-            vaults: Vaults::new(key),
-            compiled: CompileCache::default(),
+            vaults: Arc::new(Vaults::new(key)),
+            compiled: Arc::default(),
             clock,
             steady,
             entropy,

@@ -9,5 +9,6 @@ mod deploys;
 mod dispatch;
 mod expiry;
 mod recording;
+mod replay;
 mod transactions;
 mod world;

@@ -1,0 +1,396 @@
+//! Where replays read from, and how one recorded attempt is put together from it.
+//!
+//! Owns: [`Archive`], [`NotReplayable`]. Never does: run anything, write anything.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "one kind of event is looked for; what else there is does not matter"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use relive_log::events::{
+    AbandonReason, AttemptRecord, Claimed, ErrorKind, ErrorRecord, Event, ExecutionEvent, KvEvent,
+    ScriptEvent, Writer, decode_record,
+};
+use relive_log::{AppId, ExecutionId, Lsn, ReadError as LogError, Reader};
+use relive_projections::{App, AsOf, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
+
+use super::answers::{SecretAnswer, Secrets};
+use super::recording::{Candidate, Recorded, Recording, Sealed};
+use crate::node::input::{For, Inputs, NoInput, Withheld};
+use crate::node::snapshot::ViewSnapshot;
+use crate::node::vault::Vaults;
+use crate::refusal::Failure;
+use crate::script::{CompileCache, CompileError, Compiled, Context, SecretLookup, SecretSource, WriteEffect};
+use crate::seams::Clock;
+use crate::secrets::InstanceKey;
+use crate::settings::EngineSettings;
+
+/// Views, log and keys of one instance, live or opened read-only.
+#[derive(Clone)]
+pub struct Archive {
+    pub(crate) views: Arc<Views>,
+    pub(crate) reader: Reader,
+    pub(crate) vaults: Arc<Vaults>,
+    pub(crate) compiled: Arc<CompileCache>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: EngineSettings,
+}
+
+/// Why an attempt cannot be replayed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReplayable {
+    /// There is no such thing.
+    #[error("there is no {what} `{name}`")]
+    NotFound {
+        /// `app`, `execution`, `script version`.
+        what: &'static str,
+        /// Which.
+        name: String,
+    },
+    /// The execution has no attempt of this number.
+    #[error("attempt: there is no attempt {asked}; the execution has {}", attempts_text(.known))]
+    NoAttempt {
+        /// Which was asked for.
+        asked: u32,
+        /// Those that are recorded.
+        known: Vec<u32>,
+    },
+    /// Nothing was recorded to replay.
+    #[error("{0}")]
+    NotRecorded(String),
+    /// The attempt has not ended.
+    #[error("attempt {0} is still running; a replay needs its end")]
+    StillRunning(u32),
+    /// The source does not compile.
+    #[error("the source does not compile: {0}")]
+    Source(CompileError),
+    /// The record was cut off by retention.
+    #[error("the record is below the horizon; history goes back to LSN {0} only")]
+    BelowHorizon(Lsn),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+fn attempts_text(known: &[u32]) -> String {
+    let all: Vec<String> = known.iter().map(u32::to_string).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+fn log_failed(error: &LogError) -> NotReplayable {
+    match error {
+        LogError::BelowStart { first, .. } => NotReplayable::BelowHorizon(*first),
+        other => NotReplayable::Failed(Failure::Read { message: other.to_string() }),
+    }
+}
+
+fn view_failed(error: impl std::fmt::Display) -> NotReplayable {
+    NotReplayable::Failed(Failure::Read { message: error.to_string() })
+}
+
+fn no_input(why: NoInput) -> NotReplayable {
+    match why {
+        NoInput::NotRecorded => not_recorded("the input was not recorded (record = \"off\")"),
+        NoInput::KeyMissing => not_recorded("the input is sealed with an instance key that is not here"),
+        NoInput::Failed(failure) => NotReplayable::Failed(failure),
+    }
+}
+
+fn not_recorded(why: &str) -> NotReplayable {
+    NotReplayable::NotRecorded(why.to_owned())
+}
+
+impl Archive {
+    /// Of a directory that no node serves: views caught up with a log that is only read.
+    #[must_use]
+    pub fn new(
+        views: Arc<Views>,
+        reader: Reader,
+        key: InstanceKey,
+        clock: Arc<dyn Clock>,
+        settings: EngineSettings,
+    ) -> Archive {
+        let (vaults, compiled) = (Arc::new(Vaults::new(key)), Arc::default());
+        Archive { views, reader, vaults, compiled, clock, settings }
+    }
+
+    /// The views.
+    #[must_use]
+    pub fn views(&self) -> &Arc<Views> {
+        &self.views
+    }
+
+    /// The app with this slug.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn app(&self, slug: &str) -> Result<Arc<App>, NotReplayable> {
+        let registry = self.views.registry();
+        let found = registry.app_by_slug(slug).map(Arc::clone);
+        found.ok_or_else(|| NotReplayable::NotFound { what: "app", name: slug.to_owned() })
+    }
+
+    /// The row of an execution.
+    ///
+    /// # Errors
+    /// When there is none, or it could not be read.
+    pub fn row(&self, app: AppId, execution: ExecutionId) -> Result<ExecutionRow, NotReplayable> {
+        let found = self.views.executions().get(app, execution).map_err(view_failed)?;
+        found.ok_or_else(|| NotReplayable::NotFound { what: "execution", name: execution.to_string() })
+    }
+
+    /// One attempt of an execution (the last if none is named), to be run with `candidate`.
+    ///
+    /// # Errors
+    /// When it was not recorded, has not ended, or could not be read.
+    pub fn recording(
+        &self,
+        app: &App,
+        row: &ExecutionRow,
+        attempt: Option<u32>,
+        candidate: &Candidate,
+        sealed: Sealed,
+    ) -> Result<Recording, NotReplayable> {
+        if !row.recorded {
+            return Err(not_recorded("its route has record = \"off\": neither input nor journal were kept"));
+        }
+        let one = chosen(row, attempt)?;
+        let claimed = self.claimed(one)?;
+        let recorded = self.ended(row, one)?;
+        let record = recorded.as_ref().and_then(|recorded| recorded.record.as_ref());
+        let snapshot = record.map_or(claimed.snapshot, |record| record.snapshot);
+        let who = if sealed == Sealed::Opened { For::Attempt } else { For::Eyes };
+        let (input, withheld) = self.input(app, row, who)?;
+        let script = self.script(app, &row.script, one.version, candidate)?;
+        let context = Context {
+            app: app.slug.clone(),
+            script: row.script.clone(),
+            version: script.version.unwrap_or(one.version),
+            execution: row.execution,
+            root: row.root,
+            depth: row.depth,
+            attempt: one.attempt,
+            principal: row.principal.clone(),
+            lsn: snapshot,
+            input,
+        };
+        let kv = ViewSnapshot {
+            views: Arc::clone(&self.views),
+            app: app.id,
+            at: AsOf { lsn: snapshot, time: claimed.at },
+            list_bytes_max: self.settings.limits.list_bytes_max,
+        };
+        Ok(Recording {
+            context,
+            source: row.source.clone(),
+            recorded_version: one.version,
+            version: script.version,
+            seed: claimed.seed,
+            claim_time: claimed.at,
+            script: script.compiled,
+            source_text: script.text,
+            kv: Arc::new(kv),
+            secrets: self.secrets(app, recorded.as_ref(), candidate, sealed),
+            recorded,
+            withheld,
+            limits: self.settings.limits,
+            response_body_max: self.settings.response_body_max,
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    fn input(
+        &self,
+        app: &App,
+        row: &ExecutionRow,
+        who: For,
+    ) -> Result<(crate::script::ContextInput, Withheld), NotReplayable> {
+        let at = row.enqueued;
+        let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app, who };
+        let mut withheld = inputs.withheld(at.pos, at.lsn).map_err(no_input)?;
+        match inputs.of(at.pos, at.lsn) {
+            Ok(input) => {
+                if who == For::Eyes {
+                    let sealed = std::mem::take(&mut withheld.sealed);
+                    withheld.digests.extend(sealed.into_iter().map(|(name, _)| name));
+                }
+                Ok((input, withheld))
+            }
+            // Sealed with another key: placeholders stand for the values, and the replay says so.
+            Err(NoInput::KeyMissing) if who == For::Attempt => self.input(app, row, For::Eyes),
+            Err(why) => Err(no_input(why)),
+        }
+    }
+
+    fn claimed(&self, one: &AttemptRef) -> Result<Claimed, NotReplayable> {
+        let read = self.reader.read_event(one.claimed.pos, one.claimed.lsn);
+        match read.map_err(|error| log_failed(&error))? {
+            (Event::Execution(ExecutionEvent::Claimed(claimed)), _) => Ok(claimed),
+            _ => Err(view_failed(format!("event {} is no claim", one.claimed.lsn))),
+        }
+    }
+
+    /// What the batch that ended an attempt says.
+    fn ended(&self, row: &ExecutionRow, one: &AttemptRef) -> Result<Option<Recorded>, NotReplayable> {
+        let Some(at) = one.ended else { return Err(NotReplayable::StillRunning(one.attempt)) };
+        let frame = self.reader.read_frame(at.pos).map_err(|error| log_failed(&error))?;
+        let mut writes = BTreeMap::new();
+        let mut ended = None;
+        for raw in frame.records() {
+            let event = decode_record(raw.type_, raw.type_version, raw.body)
+                .map_err(|error| view_failed(format!("event {}: {error}", raw.lsn)))?;
+            match event {
+                Event::Kv(KvEvent::Put(put)) => {
+                    if let Some(line) = line_of(&put.writer, row.execution) {
+                        let effect = WriteEffect { value: Some(put.value), line, expires_at: put.expires_at };
+                        writes.insert((put.collection, put.key), effect);
+                    }
+                }
+                Event::Kv(KvEvent::Deleted(deleted)) => {
+                    if let Some(line) = line_of(&deleted.writer, row.execution) {
+                        writes.insert((deleted.collection, deleted.key), WriteEffect { value: None, line, expires_at: None });
+                    }
+                }
+                Event::Execution(event) if raw.lsn == at.lsn => ended = end(event),
+                _ => {}
+            }
+        }
+        Ok(ended.map(|(result, record)| Recorded { result, record, writes }))
+    }
+
+    fn script(
+        &self,
+        app: &App,
+        name: &str,
+        recorded: u32,
+        candidate: &Candidate,
+    ) -> Result<Chosen, NotReplayable> {
+        let version = match candidate {
+            Candidate::Recorded => recorded,
+            Candidate::Version(version) => *version,
+            Candidate::Source(text) => {
+                let compiled = self.compiled.get_or_compile(name, text).map_err(NotReplayable::Source)?;
+                return Ok(Chosen { compiled: Ok(compiled), text: Some(Arc::clone(text)), version: None });
+            }
+        };
+        let found = app.scripts.get(name).and_then(|script| Some((script, script.version(version)?)));
+        match found {
+            Some((script, found)) => {
+                let text = self.source_of(script, found)?;
+                let compiled = self.compiled.get_or_compile_known(name, found.sha256, &text);
+                let compiled = compiled.map_err(|error| ErrorRecord {
+                    kind: ErrorKind::Parse,
+                    message: error.message,
+                    line: error.line,
+                    column: error.column,
+                });
+                Ok(Chosen { compiled, text: Some(text), version: Some(version) })
+            }
+            None if *candidate == Candidate::Recorded => {
+                let message = format!("there is no script `{name}`");
+                let missing = ErrorRecord::without_place(ErrorKind::ScriptMissing, message);
+                Ok(Chosen { compiled: Err(missing), text: None, version: Some(version) })
+            }
+            None => Err(NotReplayable::NotFound { what: "version", name: format!("{version} of {name}") }),
+        }
+    }
+
+    fn source_of(&self, script: &Script, version: &ScriptVersion) -> Result<Arc<str>, NotReplayable> {
+        if script.current == version.version {
+            return Ok(Arc::clone(&script.source));
+        }
+        match self.reader.read_event(version.pos, version.lsn).map_err(|error| log_failed(&error))? {
+            (Event::Script(ScriptEvent::Deployed(deployed)), _) => Ok(Arc::from(deployed.source)),
+            _ => Err(view_failed(format!("event {} is no deploy", version.lsn))),
+        }
+    }
+
+    /// Each secret that the attempt took as it was then: the value if that version is still to be had.
+    fn secrets(
+        &self,
+        app: &App,
+        recorded: Option<&Recorded>,
+        candidate: &Candidate,
+        sealed: Sealed,
+    ) -> Arc<Secrets> {
+        let vault = self.vaults.of(app);
+        let live = |name: &str| match vault.get(name) {
+            SecretLookup::Found { version, value } if sealed == Sealed::Opened => Some((version, value)),
+            _ => None,
+        };
+        let mut answers = BTreeMap::new();
+        if *candidate != Candidate::Recorded {
+            for name in app.secrets.keys() {
+                let answer =
+                    live(name).map_or(SecretAnswer::Withheld(0), |(v, value)| SecretAnswer::Known(v, value));
+                answers.insert(name.clone(), answer);
+            }
+        }
+        let record = recorded.and_then(|recorded| recorded.record.as_ref());
+        for (name, version) in record.iter().flat_map(|record| &record.secrets) {
+            let answer = match (version, live(name)) {
+                (0, _) => SecretAnswer::Absent,
+                (version, Some((now, value))) if now == *version => SecretAnswer::Known(now, value),
+                (version, _) => SecretAnswer::Withheld(*version),
+            };
+            answers.insert(name.clone(), answer);
+        }
+        let key_missing = recorded
+            .is_some_and(|recorded| recorded.result.as_ref().is_err_and(|e| e.kind == ErrorKind::KeyMissing));
+        let others = match (candidate, key_missing) {
+            (_, true) => SecretAnswer::KeyMissing,
+            (Candidate::Recorded, false) => SecretAnswer::Withheld(0),
+            (Candidate::Version(_) | Candidate::Source(_), false) => SecretAnswer::Absent,
+        };
+        Secrets::new(answers, others)
+    }
+}
+
+struct Chosen {
+    compiled: Result<Compiled, ErrorRecord>,
+    text: Option<Arc<str>>,
+    version: Option<u32>,
+}
+
+fn chosen(row: &ExecutionRow, attempt: Option<u32>) -> Result<&AttemptRef, NotReplayable> {
+    let Some(asked) = attempt else {
+        return row.last_attempt().ok_or_else(|| {
+            not_recorded(match row.status {
+                Status::Dropped => "it was dropped before its first attempt",
+                _ => "it has had no attempt yet",
+            })
+        });
+    };
+    row.attempts.iter().find(|one| one.attempt == asked).ok_or_else(|| NotReplayable::NoAttempt {
+        asked,
+        known: row.attempts.iter().map(|one| one.attempt).collect(),
+    })
+}
+
+/// The line of a write, if this execution made it.
+fn line_of(writer: &Writer, execution: ExecutionId) -> Option<u32> {
+    match writer {
+        Writer::Execution { id, line } if *id == execution => Some(*line),
+        _ => None,
+    }
+}
+
+type End = (Result<relive_log::events::OutputRecord, ErrorRecord>, Option<AttemptRecord>);
+
+/// `None`: nothing that a replay could be compared with.
+fn end(event: ExecutionEvent) -> Option<End> {
+    match event {
+        ExecutionEvent::Completed(completed) => Some((Ok(completed.output), Some(completed.record))),
+        ExecutionEvent::AttemptFailed(failed) => {
+            let record = failed.record?;
+            Some((Err(failed.error), Some(record)))
+        }
+        ExecutionEvent::Abandoned(abandoned) => {
+            debug_assert_eq!(abandoned.reason, AbandonReason::Crash, "a vanished caller ends no attempt");
+            None
+        }
+        _ => None,
+    }
+}

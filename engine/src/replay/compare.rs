@@ -1,0 +1,222 @@
+//! What was recorded beside what a replay came to: the differences, first things first.
+//!
+//! Owns: [`Difference`] and its order: reads, secrets and calls as they were asked for, log lines, the error with its
+//! line, writes, the output, the operations. Never does: judge whether a difference is welcome.
+
+use std::collections::BTreeMap;
+
+use relive_log::events::{ErrorRecord, LogLine, OutputRecord, ReadRecord};
+use serde_json::{Value, json};
+
+use super::recording::Recorded;
+use super::run::{Ended, Got, ended_from_outside};
+use crate::script::WriteEffect;
+use crate::secrets::Masker;
+
+/// One thing that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// `read`, `secret`, `call`, `log`, `error`, `write`, `output`, `operations`.
+    pub what: &'static str,
+    /// Which of them, from 0.
+    pub index: Option<usize>,
+    /// Line in the script, where one is known.
+    pub line: Option<u32>,
+    /// The key, where it is about one.
+    pub key: Option<(String, String)>,
+    /// What was recorded; null: nothing.
+    pub recorded: Value,
+    /// What the replay did; null: nothing.
+    pub replayed: Value,
+}
+
+impl Difference {
+    fn new(what: &'static str, recorded: Value, replayed: Value) -> Difference {
+        Difference { what, index: None, line: None, key: None, recorded, replayed }
+    }
+
+    fn at(mut self, index: usize) -> Difference {
+        self.index = Some(index);
+        self
+    }
+
+    fn on(mut self, line: u32) -> Difference {
+        self.line = Some(line).filter(|line| *line != 0);
+        self
+    }
+
+    pub(super) fn mask(&mut self, masker: &Masker) {
+        mask(&mut self.recorded, masker);
+        mask(&mut self.replayed, masker);
+    }
+}
+
+fn mask(value: &mut Value, masker: &Masker) {
+    match value {
+        Value::String(text) => drop(masker.mask_text(text)),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, masker)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| mask(field, masker)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// All differences; with another script only what the outside can see (log lines included).
+pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> Vec<Difference> {
+    let mut found = Vec::new();
+    // A commit that failed kept nothing of the script's own end before records had it.
+    let kept = recorded.before_the_run().is_none();
+    if let Some(record) = recorded.record.as_ref().filter(|_| kept) {
+        if same_script {
+            found.extend(first(&record.reads, &got.record.reads, "read", read));
+            let secret = |(name, version): &(String, u32)| json!({"name": name, "version": version});
+            found.extend(first(&record.secrets, &got.record.secrets, "secret", secret));
+            found.extend(first(
+                &record.calls,
+                &got.record.calls,
+                "call",
+                |call| json!({"method": call.method, "url": call.url, "line": call.line}),
+            ));
+        }
+        found.extend(first(&record.logs, &got.record.logs, "log", |line| log(line, same_script)));
+    }
+    found.extend(ends(&recorded.result, &got.result, same_script));
+    if got.result.is_ok() && recorded.result.is_ok() {
+        writes(&recorded.writes, &got.writes, same_script, &mut found);
+        if let (Ok(before), Ok(now)) = (&recorded.result, &got.result) {
+            found.extend(output(before, now));
+        }
+    }
+    if let Some(record) = recorded.record.as_ref().filter(|_| kept && same_script)
+        && record.operations != got.record.operations
+    {
+        found.push(Difference::new("operations", record.operations.into(), got.record.operations.into()));
+    }
+    found
+}
+
+/// The first of two lists that differs.
+fn first<T: PartialEq>(
+    recorded: &[T],
+    replayed: &[T],
+    what: &'static str,
+    show: impl Fn(&T) -> Value,
+) -> Option<Difference> {
+    let show = |one: Option<&T>| one.map_or(Value::Null, &show);
+    (0..recorded.len().max(replayed.len()))
+        .map(|at| (at, recorded.get(at), replayed.get(at)))
+        .find(|(_, before, now)| before != now && show(*before) != show(*now))
+        .map(|(at, before, now)| {
+            let difference = Difference::new(what, show(before), show(now)).at(at);
+            let line = [&difference.replayed, &difference.recorded]
+                .into_iter()
+                .find_map(|shown| shown.get("line").and_then(Value::as_u64))
+                .and_then(|line| u32::try_from(line).ok());
+            difference.on(line.unwrap_or(0))
+        })
+}
+
+fn read(read: &ReadRecord) -> Value {
+    match read {
+        ReadRecord::Key { collection, key, version, present } => {
+            json!({"collection": collection, "key": key, "version": version, "present": present})
+        }
+        ReadRecord::Range { collection, prefix, cursor, reverse, limit, items } => json!({
+            "collection": collection, "prefix": prefix, "cursor": cursor, "reverse": reverse, "limit": limit,
+            "items": items,
+        }),
+        ReadRecord::KeyAt { collection, key, at, version, present } => json!({
+            "collection": collection, "key": key, "at_lsn": at, "version": version, "present": present,
+        }),
+        ReadRecord::History { collection, key, limit, versions } => {
+            json!({"collection": collection, "key": key, "limit": limit, "history": versions})
+        }
+    }
+}
+
+fn log(line: &LogLine, with_line: bool) -> Value {
+    let mut shown = json!({"level": line.level.name(), "message": line.message});
+    if with_line && let Some(fields) = shown.as_object_mut() {
+        fields.insert("line".into(), line.line.into());
+    }
+    shown
+}
+
+fn error(error: &ErrorRecord, with_line: bool) -> Value {
+    let mut shown = json!({"kind": error.kind.name(), "message": error.message});
+    if with_line && let Some(fields) = shown.as_object_mut() {
+        fields.insert("line".into(), error.line.into());
+        fields.insert("column".into(), error.column.into());
+    }
+    shown
+}
+
+/// Success against failure, or one failure against another. Lines of another script say nothing; and what ended a
+/// run from outside noticed the line by chance.
+fn ends(
+    recorded: &Result<OutputRecord, ErrorRecord>,
+    replayed: &Result<Ended, ErrorRecord>,
+    same_script: bool,
+) -> Option<Difference> {
+    let before = recorded.as_ref().err();
+    let now = replayed.as_ref().err();
+    let with_line = same_script && !before.is_some_and(|before| ended_from_outside(before.kind));
+    let show = |one: Option<&ErrorRecord>| one.map_or(Value::Null, |one| error(one, with_line));
+    let (shown_before, shown_now) = (show(before), show(now));
+    let line = now.or(before).map_or(0, |error| error.line);
+    (shown_before != shown_now).then(|| Difference::new("error", shown_before, shown_now).on(line))
+}
+
+type Writes = BTreeMap<(String, String), WriteEffect>;
+
+fn writes(recorded: &Writes, replayed: &Writes, same_script: bool, found: &mut Vec<Difference>) {
+    let keys: std::collections::BTreeSet<&(String, String)> =
+        recorded.keys().chain(replayed.keys()).collect();
+    for (index, key) in keys.into_iter().enumerate() {
+        let (before, now) = (recorded.get(key), replayed.get(key));
+        let same = match (before, now) {
+            (Some(before), Some(now)) => {
+                (&before.value, before.expires_at) == (&now.value, now.expires_at)
+                    && (!same_script || before.line == now.line)
+            }
+            // A key that expired between claim and commit was there to be deleted, and then was not.
+            (None, Some(now)) => same_script && now.value.is_none(),
+            (None, None) => true,
+            (Some(_), None) => false,
+        };
+        if !same {
+            let line = now.or(before).map_or(0, |effect| effect.line);
+            let mut difference = Difference::new("write", write(before), write(now)).at(index).on(line);
+            difference.key = Some(key.clone());
+            found.push(difference);
+        }
+    }
+}
+
+fn write(effect: Option<&WriteEffect>) -> Value {
+    effect.map_or(Value::Null, |effect| match &effect.value {
+        None => json!({"op": "delete", "line": effect.line}),
+        Some(value) => json!({
+            "op": "put", "value": json_of(value), "line": effect.line, "expires_at_us": effect.expires_at,
+        }),
+    })
+}
+
+fn output(recorded: &OutputRecord, replayed: &Ended) -> Option<Difference> {
+    let now = &replayed.output;
+    let same = (recorded.status, &recorded.content_type, recorded.len, recorded.sha256)
+        == (now.status, &now.content_type, now.len, now.sha256);
+    let show = |output: &OutputRecord| {
+        json!({
+            "status": if output.status == 0 { Value::Null } else { output.status.into() },
+            "content_type": output.content_type,
+            "bytes": output.len,
+            "body": json_of(&output.head),
+        })
+    };
+    (!same).then(|| Difference::new("output", show(recorded), show(now)))
+}
+
+/// JSON text as a value; what is none as text.
+fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+}
