@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use relive_engine::node::Node;
+use relive_engine::script::SCRIPT_STACK_BYTES;
 use relive_log::{Appender, Durability, OpenedLog, Poisoned, Reader};
 
 use crate::maintenance::Maintenance;
@@ -25,6 +26,14 @@ fn start<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
     builder.spawn(work).map_err(|e| StartError::failed(format!("a thread could not be started: {e}")))
+}
+
+/// Runs work that runs scripts on a thread of its own, with the stack that they need.
+pub(crate) fn scripted<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    start(Builder::new().name(name.to_owned()).stack_size(SCRIPT_STACK_BYTES), work)
 }
 
 /// Waits for a thread; `None` if it did not end in time.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::remote::Remote;
-use super::render;
+use super::{render, replay};
 use crate::client::{Failed, segment};
 
 /// `relive exec`
@@ -24,6 +24,8 @@ enum What {
         /// Its id
         id: String,
     },
+    /// Run a recorded attempt again, without any effect; exit code 6 if it differs from what was recorded
+    Replay(replay::Which),
 }
 
 #[derive(Args)]
@@ -84,6 +86,7 @@ pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
             let path = remote.path(&format!("/executions/{}", segment(id)))?;
             render::object(remote, &client.get(&path)?.json()?);
         }
+        What::Replay(which) => replay::run(remote, which)?,
     }
     Ok(())
 }

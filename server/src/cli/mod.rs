@@ -14,6 +14,7 @@ mod kv;
 mod log;
 mod remote;
 mod render;
+mod replay;
 mod routes;
 mod scripts;
 mod secrets;

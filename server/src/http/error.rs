@@ -33,8 +33,11 @@ pub(crate) enum ErrorCode {
     KeyMissing,
     Memory,
     MethodNotAllowed,
+    NoCode,
     NoSpace,
+    NotEnded,
     NotFound,
+    NotRecorded,
     NotSupported,
     Operations,
     Overloaded,
@@ -48,6 +51,7 @@ pub(crate) enum ErrorCode {
     ScriptMissing,
     ShuttingDown,
     Size,
+    StepOutOfRange,
     Throw,
     Timeout,
     TooLarge,
@@ -58,7 +62,7 @@ pub(crate) enum ErrorCode {
 
 impl ErrorCode {
     /// Every code with its name and status.
-    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 39] = [
+    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 43] = [
         (ErrorCode::BadCursor, "bad_cursor", 422),
         (ErrorCode::BadResponse, "bad_response", 502),
         (ErrorCode::BelowHorizon, "below_horizon", 410),
@@ -77,8 +81,11 @@ impl ErrorCode {
         (ErrorCode::KeyMissing, "key_missing", 422),
         (ErrorCode::Memory, "memory", 507),
         (ErrorCode::MethodNotAllowed, "method_not_allowed", 405),
+        (ErrorCode::NoCode, "no_code", 422),
         (ErrorCode::NoSpace, "no_space", 503),
+        (ErrorCode::NotEnded, "not_ended", 409),
         (ErrorCode::NotFound, "not_found", 404),
+        (ErrorCode::NotRecorded, "not_recorded", 409),
         (ErrorCode::NotSupported, "not_supported", 422),
         (ErrorCode::Operations, "operations", 507),
         (ErrorCode::Overloaded, "overloaded", 503),
@@ -92,6 +99,7 @@ impl ErrorCode {
         (ErrorCode::ScriptMissing, "script_missing", 422),
         (ErrorCode::ShuttingDown, "shutting_down", 503),
         (ErrorCode::Size, "size", 507),
+        (ErrorCode::StepOutOfRange, "step_out_of_range", 422),
         (ErrorCode::Throw, "throw", 422),
         (ErrorCode::Timeout, "timeout", 504),
         (ErrorCode::TooLarge, "too_large", 422),

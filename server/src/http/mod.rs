@@ -25,6 +25,8 @@ mod log;
 mod outbox;
 mod page;
 mod query;
+mod replay;
+pub(crate) mod replay_dto;
 mod routes;
 mod scopes;
 mod scripts;
@@ -116,6 +118,8 @@ fn work_routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/apps/{app}/executions", get(executions::list))
         .route("/apps/{app}/executions/{id}", get(executions::show))
+        .route("/apps/{app}/executions/{id}/replay", post(replay::replay))
+        .route("/apps/{app}/executions/{id}/steps", post(replay::steps))
         .route("/apps/{app}/outbox", get(outbox::list))
         .route("/apps/{app}/abandoned", get(abandoned::list))
         .route("/apps/{app}/dead-letters", get(dead_letters::list))
