@@ -19,6 +19,7 @@ mod faults;
 mod histories;
 mod isolation;
 mod kill;
+mod replays;
 mod retries;
 mod starts;
 mod status;

@@ -27,8 +27,7 @@ use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_g
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::refusal::Failure;
 use crate::script::{
-    Compiled, Context, ContextInput, Finished, Run, STOPWATCH_EVERY_OPERATIONS, StopCause,
-    Stopwatch, run,
+    Compiled, Context, ContextInput, Finished, Run, STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch, run,
 };
 use crate::seams::Clock;
 

@@ -250,7 +250,10 @@ impl Archive {
                 }
                 Event::Kv(KvEvent::Deleted(deleted)) => {
                     if let Some(line) = line_of(&deleted.writer, row.execution) {
-                        writes.insert((deleted.collection, deleted.key), WriteEffect { value: None, line, expires_at: None });
+                        writes.insert(
+                            (deleted.collection, deleted.key),
+                            WriteEffect { value: None, line, expires_at: None },
+                        );
                     }
                 }
                 Event::Execution(event) if raw.lsn == at.lsn => ended = end(event),
