@@ -19,6 +19,7 @@ mod faults;
 mod histories;
 mod isolation;
 mod kill;
+mod log_tools;
 mod replays;
 mod retries;
 mod starts;

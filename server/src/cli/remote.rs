@@ -72,6 +72,11 @@ impl Remote {
             .ok_or_else(|| Failed::usage("which app? --app SLUG, or RELIVE_APP"))
     }
 
+    /// The app's slug where it was said, by flag or environment.
+    pub(crate) fn app_if_given(&self) -> Option<String> {
+        self.app.clone().filter(|app| !app.is_empty())
+    }
+
     /// `/apps/{app}` and the rest.
     pub(crate) fn path(&self, rest: &str) -> Result<String, Failed> {
         Ok(format!("/apps/{}{rest}", segment(&self.app()?)))
