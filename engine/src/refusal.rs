@@ -27,6 +27,15 @@ pub enum Refusal {
         /// The scope's name.
         scope: &'static str,
     },
+    /// Another call came with the same `Idempotency-Key` within a day (D14).
+    #[error(
+        "the Idempotency-Key was used for another call of this route (execution {execution}): take a new key, or send \
+         that call again"
+    )]
+    KeyReused {
+        /// The other call's.
+        execution: relive_log::ExecutionId,
+    },
     /// A state that does not allow it (a letter that is resolved).
     #[error("{message}")]
     Conflict {

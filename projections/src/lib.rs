@@ -28,6 +28,7 @@ mod digest;
 mod disk;
 mod error;
 mod executions;
+mod idempotency;
 mod index;
 mod kv;
 mod layers;
@@ -46,6 +47,7 @@ pub use cron::{CronPosition, CronView};
 pub use dead_letters::{DeadLetters, LetterFilter, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
+pub use idempotency::{Idempotency, KeyedCall};
 pub use index::{Due, Index, KeyReader};
 pub use kv::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
 pub use options::{

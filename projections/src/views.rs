@@ -19,9 +19,10 @@ use relive_log::{Gap, Lsn, Reader};
 use crate::cron::CronView;
 use crate::dead_letters::DeadLetters;
 use crate::digest::Digest;
-use crate::disk::{self, DiskLayer, Sealed, SealedQueue, State};
+use crate::disk::{self, DiskLayer, Runs, Sealed, SealedQueue, State};
 use crate::error::{ReadError, StoreError, ViewsError};
 use crate::executions::Executions;
+use crate::idempotency::Idempotency;
 use crate::index::Index;
 use crate::kv::KvView;
 use crate::layers::MemoryTable;
@@ -35,6 +36,7 @@ pub struct Views {
     kv: KvView,
     executions: Executions,
     index: Index,
+    idempotency: Idempotency,
     dead_letters: DeadLetters,
     registry: RegistryView,
     cron: CronView,
@@ -48,14 +50,6 @@ impl std::fmt::Debug for Views {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Views").field("applied", &self.applied()).finish_non_exhaustive()
     }
-}
-
-/// Runs in force, each kind newest first.
-#[derive(Default)]
-struct Runs {
-    kv: Vec<Arc<crate::run::Run>>,
-    ended: Vec<Arc<crate::run::Run>>,
-    index: Vec<Arc<crate::run::Run>>,
 }
 
 /// Held by whoever applies or cuts: a cut is between two batches (P1).
@@ -77,8 +71,7 @@ impl Views {
     ) -> Result<(Views, OpenedViews), ViewsError> {
         check_limits(&options.limits)?;
         disk::open(&options, |opened| {
-            let disk::Opened { layer, kv, ended, index, rows, report } = opened;
-            let runs = Runs { kv, ended, index };
+            let disk::Opened { layer, runs, rows, report } = opened;
             let views = Views::assemble(Arc::clone(&source), runs, report.applied, Some(layer));
             for (key, value) in rows {
                 views.load(&key, &value, &*source)?;
@@ -98,6 +91,7 @@ impl Views {
             kv: KvView::new(source, runs.kv),
             executions: Executions::new(runs.ended),
             index: Index::new(runs.index),
+            idempotency: Idempotency::new(runs.keyed),
             dead_letters: DeadLetters::default(),
             registry: RegistryView::default(),
             cron: CronView::default(),
@@ -212,6 +206,7 @@ impl Views {
                 self.index.fold_kv(e, at);
             }
             Event::Execution(e) => {
+                self.idempotency.fold(e, at);
                 self.executions.fold(e, at);
                 self.index.fold_execution(e, at);
             }
@@ -232,14 +227,17 @@ impl Views {
     /// What is in memory and not on disk yet, about, in bytes: admissions slow down by it.
     #[must_use]
     pub fn lag_bytes(&self) -> usize {
-        self.kv.layers.lag_bytes() + self.executions.ended.lag_bytes() + self.index.layers.lag_bytes()
+        self.kv.layers.lag_bytes()
+            + self.executions.ended.lag_bytes()
+            + self.index.layers.lag_bytes()
+            + self.idempotency.layers.lag_bytes()
     }
 
     fn is_cut_due(&self, limits: &Limits) -> bool {
         let (kv, ended) = (&self.kv.layers.now().active, &self.executions.ended.now().active);
-        let index = &self.index.layers.now().active;
-        kv.rows() + ended.rows() + index.rows() >= limits.seal_rows
-            || kv.bytes() + ended.bytes() + index.bytes() >= limits.seal_bytes
+        let (index, keyed) = (&self.index.layers.now().active, &self.idempotency.layers.now().active);
+        kv.rows() + ended.rows() + index.rows() + keyed.rows() >= limits.seal_rows
+            || kv.bytes() + ended.bytes() + index.bytes() + keyed.bytes() >= limits.seal_bytes
             || self.executions.dirty() + self.dead_letters.dirty() + self.registry.dirty() + self.cron.dirty()
                 >= limits.round_rows
     }
@@ -259,8 +257,14 @@ impl Views {
         self.executions.cut(&mut rows);
         self.dead_letters.cut(&mut rows);
         self.cron.cut(&mut rows);
-        let (kv, ended) = (self.kv.layers.freeze(), self.executions.ended.freeze());
-        let sealed = Sealed { last, kv, ended, index: self.index.layers.freeze(), rows };
+        let sealed = Sealed {
+            last,
+            kv: self.kv.layers.freeze(),
+            ended: self.executions.ended.freeze(),
+            index: self.index.layers.freeze(),
+            keyed: self.idempotency.layers.freeze(),
+            rows,
+        };
         self.sealed.lock().push_back(Arc::new(sealed));
         applier.last_cut = last;
     }
@@ -346,6 +350,7 @@ impl Views {
         let mut digest = Digest::default();
         self.registry.digest(&mut digest);
         self.executions.digest(&mut digest)?;
+        self.idempotency.digest(&mut digest)?;
         self.dead_letters.digest(&mut digest);
         self.cron.digest(&mut digest);
         self.index.digest(&mut digest)?;
@@ -387,6 +392,12 @@ impl Views {
     #[must_use]
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Calls with an `Idempotency-Key`.
+    #[must_use]
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.idempotency
     }
 
     /// Dead letters.

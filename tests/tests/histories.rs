@@ -183,6 +183,7 @@ impl World {
             redrive_of,
             ordering_key: None,
             pinned_version: None,
+            idempotency: None,
         };
         (execution, Event::Execution(ExecutionEvent::Enqueued(Box::new(event))))
     }
@@ -232,6 +233,7 @@ impl World {
                 attempt,
                 output,
                 record,
+                reply: None,
             }))));
         }
         let error = ErrorRecord { kind: ErrorKind::Throw, message: "no".into(), line: 1, column: 1 };

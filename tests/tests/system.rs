@@ -17,6 +17,7 @@ mod dead_letters;
 mod dev;
 mod faults;
 mod histories;
+mod idempotency;
 mod isolation;
 mod kill;
 mod log_tools;

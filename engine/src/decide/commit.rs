@@ -5,8 +5,8 @@
 //! unchanged since its snapshot; E21 an attempt without writes is serialised at its snapshot and needs no check.
 
 use relive_log::events::{
-    AbandonReason, Abandoned, AttemptRecord, Completed, Event, ExecutionEvent, KvDeleted, KvEvent, KvPut,
-    OutputRecord, ReadRecord, Source, Writer,
+    AbandonReason, Abandoned, AttemptRecord, Completed, Event, ExecutionEvent, KeptReply, KvDeleted, KvEvent,
+    KvPut, OutputRecord, ReadRecord, Source, Writer,
 };
 use relive_log::{AppId, ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, KvBounds, ReadError};
@@ -43,6 +43,8 @@ pub(crate) struct Ending {
 pub(crate) struct Success {
     pub output: OutputRecord,
     pub record: AttemptRecord,
+    /// What it takes to give the answer again (D14).
+    pub reply: Option<Box<KeptReply>>,
     pub writes: Writes,
     /// Reads to validate where recording is off and the record has none.
     pub unrecorded_reads: Vec<ReadRecord>,
@@ -176,6 +178,7 @@ pub(crate) fn commit(
         attempt: ending.attempt,
         output: success.output,
         record: success.record,
+        reply: success.reply,
     };
     out.push(Event::Execution(ExecutionEvent::Completed(Box::new(completed))));
     if ending.caller_gone {

@@ -148,6 +148,7 @@ fn fired_by_mutation(
         principal: Some(trigger.by.clone()),
         redrive_of: None,
         pinned_version: None,
+        idempotency: None,
     })))
 }
 
@@ -176,6 +177,7 @@ pub(crate) fn fire_letter(scene: &Scene<'_>, app: &App, letter: &DeadLettered, l
             principal: Some(trigger.by.clone()),
             redrive_of: None,
             pinned_version: None,
+            idempotency: None,
         }))));
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn redrive(
         principal: row.principal.clone(),
         redrive_of: Some(letter),
         pinned_version,
+        idempotency: None,
     }))));
     Ok(Answer::Execution(execution))
 }

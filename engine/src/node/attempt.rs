@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use relive_log::events::{
-    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, Record, Released, Source,
+    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, LogLine, OutputRecord, Record,
+    Released, Source,
 };
 use relive_log::{Lsn, UnixMicros};
 use relive_projections::{App, AsOf};
@@ -19,6 +20,7 @@ use relive_projections::{App, AsOf};
 use super::answer::answer;
 use super::core::{Core, Deferred, Job, NotAppended};
 use super::input::{For, Inputs, NoInput};
+use super::keyed::Keeper;
 use super::locks::{Scope, Ticket, Touched};
 use super::snapshot::ViewSnapshot;
 use super::waiters::Action;
@@ -27,9 +29,11 @@ use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_g
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::refusal::Failure;
 use crate::script::{
-    Compiled, Context, ContextInput, Finished, Run, STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch, run,
+    Compiled, Context, ContextInput, Finished, Response, Run, STOPWATCH_EVERY_OPERATIONS, StopCause,
+    Stopwatch, run,
 };
 use crate::seams::Clock;
+use crate::secrets::Masker;
 
 /// The wall-clock limit of an attempt, and the switch that cuts it off.
 pub(super) struct RunClock {
@@ -344,15 +348,52 @@ impl Node {
             Ok(answer) => answer,
             Err(error) => return Ran::Bad { error, record },
         };
-        if keeps {
+        let kept = match &reply {
+            Some(Reply::Response(response)) if job.keyed => {
+                Some(self.keep(job, response, &masker, &mut output))
+            }
+            Some(_) | None => None,
+        };
+        let kept = match kept.transpose() {
+            Ok(kept) => kept.map(Box::new),
+            Err(failure) => {
+                let error = ErrorRecord::without_place(ErrorKind::Internal, failure.to_string());
+                return Ran::Bad { error, record };
+            }
+        };
+        if keeps || kept.is_some() {
             masker.mask_bytes(&mut output.head);
         } else {
             output.head.clear();
         }
         let claimed_at = job.claim.at;
-        let success =
-            Box::new(Success { output, record, writes, unrecorded_reads, snapshot, claimed_at, lapsed });
+        let success = Box::new(Success {
+            output,
+            record,
+            reply: kept,
+            writes,
+            unrecorded_reads,
+            snapshot,
+            claimed_at,
+            lapsed,
+        });
         Ran::Good { reply, success, depends_on }
+    }
+
+    /// What it takes to give an answer again (D14): its whole body in the output, and the rest.
+    fn keep(
+        &self,
+        job: &Job,
+        response: &Response,
+        taken: &Masker,
+        output: &mut OutputRecord,
+    ) -> Result<KeptReply, Failure> {
+        let vault = self.vaults.of(&job.app);
+        let maskers = [taken, vault.masker()];
+        let keeper = Keeper { key: self.vaults.key(), entropy: &*self.entropy, maskers };
+        output.head.clone_from(&response.body);
+        vault.masker().mask_bytes(&mut output.head);
+        keeper.keep(job.ending.execution, response, None)
     }
 
     /// Commits what a run came to and lets the outcome leave when it may (E90, E92).
@@ -388,6 +429,7 @@ impl Node {
         };
         let execution = job.ending.execution;
         let Leaving { after, outcome } = leaving;
+        self.tell_followers(&mut core, after, &outcome);
         let delivery = core
             .inbox
             .remove(&execution)
@@ -445,20 +487,27 @@ impl Node {
         let scene = self.scene();
         let (error, record) = match ran {
             Ran::Bad { error, record } => (error, record),
-            Ran::Good { reply, success, depends_on } => {
+            Ran::Good { reply, mut success, depends_on } => {
                 let read_only = success.writes.is_empty();
+                if let Some(kept) = &mut success.reply {
+                    kept.read_only_at = read_only.then_some(success.snapshot);
+                }
                 let (snapshot, operations) = (success.snapshot, success.record.operations);
-                // Nobody waits for the record of a call that only read (S3).
-                let append =
-                    if read_only && ending.source.reply_to() { Core::append_unhurried } else { Core::append };
+                // Nobody waits for the record of a call that only read (S3), unless it has to be given again (E132).
+                let append = if read_only && ending.source.reply_to() && !job.keyed {
+                    Core::append_unhurried
+                } else {
+                    Core::append
+                };
                 let mut decision = core.decision();
                 match commit(&scene, &app, &ending, *success, &mut decision) {
                     Ok(()) => match append(core, &decision, &self.views, &self.durability, scene.now) {
                         Ok(appended) => {
-                            let (after, lsn) = if read_only {
-                                (depends_on, snapshot)
-                            } else {
-                                (appended.last, appended.last)
+                            let (after, lsn) = match (read_only, job.keyed) {
+                                (true, false) => (depends_on, snapshot),
+                                // E132: an answer that is to be given again is on record first.
+                                (true, true) => (appended.last, snapshot),
+                                (false, _) => (appended.last, appended.last),
                             };
                             let result = reply.ok_or_else(error_without_caller);
                             return Settled::Ended { after, lsn, result };

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use relive_log::events::{
-    Claimed, DispatchMode, Enqueued, Event, ExecutionEvent, Input, Principal, Record, RequestRecord, Source,
+    Claimed, DispatchMode, Enqueued, Event, ExecutionEvent, IdempotencyKey, Input, Principal, Record,
+    RequestRecord, Source,
 };
 use relive_log::{ExecutionId, UnixMicros};
-use relive_projections::{App, At, Registry};
+use relive_projections::{App, At, ExecutionRow, Registry};
 
 use super::attempt::RunClock;
 use super::core::{Caller, Core, Job, NotAppended, Running, claim, ending};
 use super::input::{Recorder, Withhold};
-use super::{Accepted, DirectRun, Node, ReplyTo, RouteCall};
+use super::keyed::Known;
+use super::{Accepted, DirectRun, FirstCall, Node, ReplyTo, RouteCall};
 use crate::decide::Decision;
 use crate::decide::commit::Ending;
 use crate::dispatch::{Lane, Start};
@@ -29,11 +31,22 @@ struct Admission {
     principal: Option<Principal>,
     live: Option<ContextInput>,
     timeout_ms: u64,
+    idempotency: Option<IdempotencyKey>,
 }
 
-/// Work with a caller that is in the outbox.
+/// What became of a sync call.
+pub enum Called {
+    /// It runs, or waits for a place: the caller gets its outcome, and says when it goes away.
+    Runs(ExecutionId),
+    /// A call with its `Idempotency-Key` is in flight: the caller gets that one's outcome.
+    Follows(ExecutionId),
+    /// A call with its key ended: [`Node::remembered`] is its outcome, once [`ExecutionRow::ended_at`] is durable.
+    Remembered(Box<ExecutionRow>),
+}
+
+/// A call that was let in.
 struct Admitted {
-    execution: ExecutionId,
+    called: Called,
     /// Its attempt, if that starts at once.
     starts: Option<Box<Job>>,
 }
@@ -42,17 +55,18 @@ struct Admitted {
 pub type AcceptedTo = Box<dyn FnOnce(Result<Accepted, SubmitError>) + Send>;
 
 impl Node {
-    /// A sync call: `reply` is called exactly once, unless this refuses.
+    /// A sync call: `reply` is called exactly once, unless this refuses or the outcome is remembered.
     ///
     /// # Errors
     /// Not admitted ([`Refusal::Overloaded`], [`Refusal::ShuttingDown`]), or the log failed.
-    pub fn call(self: &Arc<Self>, call: RouteCall, reply: ReplyTo) -> Result<ExecutionId, SubmitError> {
+    pub fn call(self: &Arc<Self>, call: RouteCall, reply: ReplyTo) -> Result<Called, SubmitError> {
         let route = call.app.routes.get(&call.route).ok_or_else(|| gone(&call))?;
         let spec = &route.spec;
         let input = match spec.record {
             Record::Full => Input::Request(Box::new(self.record(&call.app, &call.request, Withhold::Digest))),
             Record::Off => Input::NotRecorded,
         };
+        let idempotency = call.idempotency.map(|sent| sent.of(self.vaults.key(), spec, &call.request));
         let admission = Admission {
             script: spec.script.clone(),
             source: Source::Route { route: route.id, sync: true },
@@ -61,12 +75,13 @@ impl Node {
             timeout_ms: spec.timeout_ms.unwrap_or(self.settings.timeout_ms),
             app: Arc::clone(&call.app),
             live: Some(ContextInput::Request(Arc::new(call.request))),
+            idempotency,
         };
         let admitted = self.admit(admission, reply)?;
         if let Some(job) = admitted.starts {
             self.attempt_here(job);
         }
-        Ok(admitted.execution)
+        Ok(admitted.called)
     }
 
     /// A direct run; like a sync call.
@@ -96,12 +111,16 @@ impl Node {
             principal: Some(run.principal),
             live,
             timeout_ms: self.settings.timeout_ms,
+            idempotency: None,
         };
         let admitted = self.admit(admission, reply)?;
         if let Some(job) = admitted.starts {
             self.jobs.push(job);
         }
-        Ok(admitted.execution)
+        match admitted.called {
+            Called::Runs(execution) | Called::Follows(execution) => Ok(execution),
+            Called::Remembered(row) => Ok(row.execution),
+        }
     }
 
     /// An async call; `done` when the enqueue is durable, or refused.
@@ -112,6 +131,7 @@ impl Node {
         };
         debug_assert_eq!(route.spec.mode, DispatchMode::Async, "the caller looked at the mode");
         let record = self.record(&call.app, &call.request, Withhold::Seal);
+        let idempotency = call.idempotency.map(|sent| sent.of(self.vaults.key(), &route.spec, &call.request));
         let now = self.clock.now();
         let admission = Admission {
             app: Arc::clone(&call.app),
@@ -121,6 +141,7 @@ impl Node {
             principal: call.principal,
             live: None,
             timeout_ms: 0,
+            idempotency,
         };
         let execution = ExecutionId(uuid_v7(now, &*self.entropy));
         match self.enqueue_async(admission, execution, now) {
@@ -140,11 +161,31 @@ impl Node {
     ) -> Result<Accepted, SubmitError> {
         let mut core = self.core.lock();
         self.admissible(&core, &admission)?;
+        if let Some(keyed) = &admission.idempotency {
+            match self.known(&admission.app, keyed, now)? {
+                Known::Free => {}
+                // The route was a sync one when the first call came.
+                Known::InFlight(first) => {
+                    return Err(Refusal::Conflict {
+                        code: "idempotency_in_flight",
+                        message: format!(
+                            "the first call with this Idempotency-Key ({first}) has no outcome yet"
+                        ),
+                    }
+                    .into());
+                }
+                Known::First(row) => {
+                    let (execution, at, lsn) = (row.execution, row.enqueued.time, row.enqueued.lsn);
+                    return Ok(Accepted { execution, at, lsn, first: FirstCall::Earlier });
+                }
+            }
+        }
         let mut decision = core.decision();
         decision.push(enqueue(admission, execution, now));
         let appended = core.append(&decision, &self.views, &self.durability, now)?;
         self.pump(&mut core);
-        Ok(Accepted { execution, at: appended.commit_time, lsn: appended.last })
+        let (at, lsn) = (appended.commit_time, appended.last);
+        Ok(Accepted { execution, at, lsn, first: FirstCall::This })
     }
 
     /// What was matched before the lock was taken may be gone by now: work of an app that is not there would wait
@@ -189,6 +230,18 @@ impl Node {
         let deadline = now.plus_millis(admission.timeout_ms);
         let mut core = self.core.lock();
         self.admissible(&core, &admission)?;
+        if let Some(keyed) = &admission.idempotency {
+            match self.known(&admission.app, keyed, now)? {
+                Known::Free => {}
+                Known::InFlight(first) => {
+                    core.followers.entry(first).or_default().push(reply);
+                    return Ok(Admitted { called: Called::Follows(first), starts: None });
+                }
+                Known::First(row) => {
+                    return Ok(Admitted { called: Called::Remembered(row), starts: None });
+                }
+            }
+        }
         let (waiting, limit) = (core.dispatch.sync_waiting(), self.settings.waiting_calls_max);
         if waiting >= limit {
             return Err(Refusal::Overloaded { waiting, limit }.into());
@@ -217,7 +270,7 @@ impl Node {
             self.pump(&mut core);
             self.wake_timers(&core);
         }
-        Ok(Admitted { execution, starts })
+        Ok(Admitted { called: Called::Runs(execution), starts })
     }
 
     /// Appends the enqueue of a call that starts at once together with its claim.
@@ -257,12 +310,13 @@ impl Node {
         let running = Running { ending: ending.clone(), alone_until: None, stop: Arc::clone(&stop) };
         core.running.insert(execution, running);
         let principal = admission.principal.clone();
+        let keyed = admission.idempotency.is_some();
         let mut decision = core.decision();
         decision.push(enqueue(admission, execution, now));
         decision.push(Event::Execution(ExecutionEvent::Claimed(claim.clone())));
         let appended = core.append_unhurried(&decision, &self.views, &self.durability, now)?;
         let enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
-        Ok(Box::new(Job { app, ending, claim, principal, live, enqueued, stop }))
+        Ok(Box::new(Job { app, ending, claim, principal, live, enqueued, keyed, stop }))
     }
 
     /// Claims and starts whatever may start now (D2, D3). Work that may be run again starts when its claim is
@@ -331,8 +385,8 @@ impl Node {
             Running { ending: ending.clone(), alone_until, stop: Arc::clone(&stop) },
         );
         decision.push(Event::Execution(ExecutionEvent::Claimed(claimed.clone())));
-        let (principal, enqueued) = (row.principal, row.enqueued);
-        Some(Box::new(Job { app, ending, claim: claimed, principal, live, enqueued, stop }))
+        let (principal, enqueued, keyed) = (row.principal, row.enqueued, row.keyed);
+        Some(Box::new(Job { app, ending, claim: claimed, principal, live, enqueued, keyed, stop }))
     }
 
     /// Claims that were not appended: the work stays where the log says it is, in the outbox.
@@ -398,5 +452,6 @@ fn enqueue(admission: Admission, execution: ExecutionId, now: UnixMicros) -> Eve
         principal: admission.principal,
         redrive_of: None,
         pinned_version: None,
+        idempotency: admission.idempotency.map(Box::new),
     })))
 }

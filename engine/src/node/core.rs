@@ -56,6 +56,8 @@ pub(super) struct Job {
     /// What a caller that still waits sent; otherwise the input is read at the `enqueued` event.
     pub live: Option<ContextInput>,
     pub enqueued: relive_projections::At,
+    /// Whether its call came with an `Idempotency-Key`: the whole answer is kept.
+    pub keyed: bool,
     pub stop: Arc<super::attempt::RunClock>,
 }
 
@@ -76,6 +78,8 @@ pub(super) struct Core {
     pub dispatch: Dispatch,
     pub running: HashMap<ExecutionId, Running>,
     pub inbox: HashMap<ExecutionId, Caller>,
+    /// Further callers of executions in the inbox: calls with the same `Idempotency-Key`.
+    pub followers: HashMap<ExecutionId, super::keyed::Followers>,
     /// Deadlines of callers whose execution has not started.
     pub waiting: BTreeSet<(UnixMicros, ExecutionId)>,
     /// Locks of executions that met too many conflicts (S2).
@@ -124,6 +128,7 @@ impl Core {
             dispatch: Dispatch::new(gate),
             running: HashMap::default(),
             inbox: HashMap::default(),
+            followers: HashMap::default(),
             waiting: BTreeSet::new(),
             locks: Locks::default(),
             expiries: Expiries::new(),

@@ -11,6 +11,7 @@ mod core;
 mod expiry;
 pub(crate) mod input;
 mod jobs;
+mod keyed;
 mod locks;
 mod routes;
 pub(crate) mod snapshot;
@@ -29,10 +30,11 @@ use relive_log::events::{
 use relive_log::{Durability, ExecutionId, Lsn, Reader, RouteId};
 use relive_projections::{App, AsOf, ExecutionRow, ScriptVersion, Views};
 
-pub use self::calls::AcceptedTo;
+pub use self::calls::{AcceptedTo, Called};
 use self::core::{Core, Deferred};
 use self::input::{For, Inputs, NoInput};
 use self::jobs::Jobs;
+pub use self::keyed::Idempotency;
 use self::routes::RouteCache;
 use self::vault::Vaults;
 pub(crate) use self::vault::secret_aad;
@@ -56,6 +58,8 @@ pub struct RouteCall {
     pub request: Request,
     /// The token's principal, if a live token of this app was presented.
     pub principal: Option<Principal>,
+    /// The `Idempotency-Key`, if it came with one (D14).
+    pub idempotency: Option<Idempotency>,
 }
 
 /// A direct run (`POST …/execute`).
@@ -71,6 +75,7 @@ pub struct DirectRun {
 }
 
 /// What a sync call or a direct run came to. Delivered once, after all that it depends on is durable (S3).
+#[derive(Clone)]
 pub struct Outcome {
     /// The execution.
     pub execution: ExecutionId,
@@ -83,6 +88,7 @@ pub struct Outcome {
 }
 
 /// The answer of an execution that succeeded.
+#[derive(Clone)]
 pub enum Reply {
     /// Of a route.
     Response(Response),
@@ -113,6 +119,17 @@ pub struct Accepted {
     pub at: relive_log::UnixMicros,
     /// Its LSN.
     pub lsn: Lsn,
+    /// Whether this call was accepted, or an earlier one with its `Idempotency-Key`.
+    pub first: FirstCall,
+}
+
+/// Whose acceptance it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstCall {
+    /// This call's.
+    This,
+    /// That of an earlier call with the same key.
+    Earlier,
 }
 
 /// What a method and path match in an app.
@@ -269,6 +286,7 @@ impl Node {
                 let message = dropped.reason.clone();
                 let error = ErrorRecord::without_place(ErrorKind::ScriptMissing, message);
                 let outcome = Outcome { execution, lsn, result: Err(error), logs: Vec::new() };
+                self.tell_followers(core, lsn, &outcome);
                 let then = move |durable: Result<(), Failure>| {
                     if durable.is_ok() {
                         // Its row ended as dropped: whether anybody took this is of no consequence.

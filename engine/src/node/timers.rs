@@ -115,8 +115,9 @@ impl Node {
                 self.views.applied()
             }
         };
+        let outcome = Outcome { execution, lsn, result: Err(error), logs: Vec::new() };
+        self.tell_followers(core, lsn, &outcome);
         if let Some(caller) = core.inbox.remove(&execution) {
-            let outcome = Outcome { execution, lsn, result: Err(error), logs: Vec::new() };
             let delivery = self.delivery(ending, caller.reply, outcome);
             self.waiters.queue_up(lsn, delivery);
         }

@@ -8,6 +8,7 @@ mod dead_letters;
 mod deploys;
 mod dispatch;
 mod expiry;
+mod keyed;
 mod recording;
 mod replay;
 mod transactions;

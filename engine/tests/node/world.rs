@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use relive_engine::command::{Answer, Command, Committed, Condition, DeployPlan, MissingApp};
-use relive_engine::node::{Delivery, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch};
+use relive_engine::node::{
+    Called, Delivery, Idempotency, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch,
+};
 use relive_engine::refusal::SubmitError;
 use relive_engine::script::Request;
 use relive_engine::seams::{Clock, Entropy};
@@ -55,21 +57,26 @@ pub(crate) struct Outcome2 {
     pub(crate) result: Result<String, String>,
 }
 
+impl Outcome2 {
+    fn of(outcome: Outcome) -> Outcome2 {
+        let result = match outcome.result {
+            Ok(Reply::Response(response)) => {
+                Ok(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)))
+            }
+            Ok(Reply::Value(value)) => Ok(String::from_utf8_lossy(&value).into_owned()),
+            Err(error) => Err(format!("{}: {}", error.kind.name(), error.message)),
+        };
+        Outcome2 { execution: outcome.execution, lsn: outcome.lsn, result }
+    }
+}
+
 impl Mailbox {
     /// A mailbox and what delivers into it.
     fn open(delivery: Delivery) -> (Mailbox, ReplyTo) {
         let mailbox = Mailbox::default();
         let into = mailbox.clone();
         let reply: ReplyTo = Box::new(move |outcome: Outcome| {
-            let result = match outcome.result {
-                Ok(Reply::Response(response)) => {
-                    Ok(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)))
-                }
-                Ok(Reply::Value(value)) => Ok(String::from_utf8_lossy(&value).into_owned()),
-                Err(error) => Err(format!("{}: {}", error.kind.name(), error.message)),
-            };
-            let outcome = Outcome2 { execution: outcome.execution, lsn: outcome.lsn, result };
-            into.0.lock().push(outcome);
+            into.0.lock().push(Outcome2::of(outcome));
             delivery
         });
         (mailbox, reply)
@@ -296,7 +303,7 @@ impl World {
             body: body.as_bytes().to_vec(),
             ..Request::default()
         };
-        RouteCall { app, route, request, principal: None }
+        RouteCall { app, route, request, principal: None, idempotency: None }
     }
 
     /// Admits a sync call; the mailbox gets its outcome when it is run.
@@ -312,8 +319,8 @@ impl World {
         delivery: Delivery,
     ) -> Result<(ExecutionId, Mailbox), SubmitError> {
         let (mailbox, reply) = Mailbox::open(delivery);
-        let execution = self.node.call(self.route_call("POST", path, headers, body), reply)?;
-        Ok((execution, mailbox))
+        let called = self.node.call(self.route_call("POST", path, headers, body), reply)?;
+        Ok((runs(called), mailbox))
     }
 
     /// A sync call that was matched now and is admitted by `admit_matched`.
@@ -322,7 +329,7 @@ impl World {
     }
 
     pub(crate) fn admit_matched(&self, call: RouteCall) -> Result<ExecutionId, SubmitError> {
-        self.node.call(call, Mailbox::open(Delivery::Delivered).1)
+        self.node.call(call, Mailbox::open(Delivery::Delivered).1).map(runs)
     }
 
     /// A sync call with a principal, run to its outcome.
@@ -333,6 +340,29 @@ impl World {
         self.node.call(call, reply).unwrap();
         self.settle();
         mailbox.one()
+    }
+
+    /// A sync call with an `Idempotency-Key`, not run yet.
+    pub(crate) fn call_keyed(
+        &self,
+        path: &str,
+        key: &str,
+        body: &str,
+    ) -> Result<(Called, Mailbox), SubmitError> {
+        let mut call = self.route_call("POST", path, &[], body);
+        call.idempotency = Some(Idempotency { key: key.into(), query: String::new(), authorization: None });
+        let (mailbox, reply) = Mailbox::open(Delivery::Delivered);
+        Ok((self.node.call(call, reply)?, mailbox))
+    }
+
+    /// What a call with a key was answered, now or before: its outcome, run if it has to be.
+    pub(crate) fn outcome_keyed(&mut self, path: &str, key: &str, body: &str) -> Outcome2 {
+        let (called, mailbox) = self.call_keyed(path, key, body).unwrap();
+        self.settle();
+        match called {
+            Called::Runs(_) | Called::Follows(_) => mailbox.one(),
+            Called::Remembered(row) => Outcome2::of(self.node.remembered(&row).unwrap()),
+        }
     }
 
     /// A sync call, run to its outcome.
@@ -392,6 +422,15 @@ impl World {
     /// Names of the kinds of events since `from`.
     pub(crate) fn kinds_since(&self, from: Lsn) -> Vec<&'static str> {
         self.events().iter().skip(usize::try_from(from.0).unwrap()).map(|event| event.kind().name).collect()
+    }
+}
+
+/// The execution of a call that runs.
+fn runs(called: Called) -> ExecutionId {
+    match called {
+        Called::Runs(execution) => execution,
+        Called::Follows(first) => panic!("it follows {first}"),
+        Called::Remembered(row) => panic!("{} is remembered", row.execution),
     }
 }
 

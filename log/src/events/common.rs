@@ -464,6 +464,45 @@ pub enum ReadRecord {
     },
 }
 
+/// An `Idempotency-Key` of a call (D14): with it the call runs once a day.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct IdempotencyKey {
+    /// `METHOD pattern` of the route: a route that a deploy makes anew keeps its keys.
+    pub route: String,
+    /// The header's value.
+    pub key: String,
+    /// Digest of method, path, query, body and (keyed) `authorization`: another call under the same key is refused.
+    pub digest: [u8; 32],
+}
+
+/// What an answer under an `Idempotency-Key` needs beside its [`OutputRecord`] to be given again byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeptReply {
+    /// For an attempt that only read: the snapshot that the answer named.
+    pub read_only_at: Option<Lsn>,
+    /// Whether it has a `content-type` (an empty one in the output may be none).
+    pub typed: bool,
+    /// The answer.
+    pub answer: KeptAnswer,
+}
+
+/// See [`KeptReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum KeptAnswer {
+    /// Status, type and whole body stand in the output.
+    Clear {
+        /// Headers in order, `content-type` not among them.
+        headers: Vec<(String, String)>,
+    },
+    /// It holds a secret's value: everything is encrypted with the instance key, and masked in the output.
+    Sealed {
+        /// Headers in order, `content-type` not among them.
+        headers: Vec<(String, SealedBytes)>,
+        /// The body.
+        body: SealedBytes,
+    },
+}
+
 /// What an attempt leaves in its journal beside its effects (T1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct AttemptRecord {

@@ -3,7 +3,9 @@
 
 use bincode::{Decode, Encode};
 
-use super::common::{AttemptRecord, ErrorRecord, Input, OutputRecord, Principal, Source};
+use super::common::{
+    AttemptRecord, ErrorRecord, IdempotencyKey, Input, KeptReply, OutputRecord, Principal, Source,
+};
 use super::script::ImportedVersion;
 use crate::ids::{AppId, ExecutionId, LetterId};
 use crate::types::{Lsn, UnixMicros};
@@ -39,6 +41,8 @@ pub struct Enqueued {
     pub redrive_of: Option<LetterId>,
     /// The script version asked for (a redrive with the original version); the current one if absent.
     pub pinned_version: Option<u32>,
+    /// The key that its call came with (D14).
+    pub idempotency: Option<Box<IdempotencyKey>>,
 }
 
 /// `claimed`: an attempt begins. All that may differ between two runs is in here (T1).
@@ -101,6 +105,8 @@ pub struct Completed {
     pub output: OutputRecord,
     /// What it read and logged; empty under `record = "off"`.
     pub record: AttemptRecord,
+    /// The rest of the answer, where it has to be given again (D14).
+    pub reply: Option<Box<KeptReply>>,
 }
 
 /// What follows a failed attempt.

@@ -24,8 +24,9 @@ mod trigger;
 pub use app::{AppChanged, AppCreated, AppDeleted, AppEvent, AppPaused, AppResumed};
 pub use codec::{DecodeError, EVENT_BYTES_MAX, decode_record, encode_record};
 pub use common::{
-    AttemptRecord, Backoff, ErrorKind, ErrorRecord, HeaderRecord, Input, LogLevel, LogLine, OutputRecord,
-    Principal, ReadRecord, RequestRecord, RetryPolicy, Scopes, SealedBytes, SharedBytes, Source, Writer,
+    AttemptRecord, Backoff, ErrorKind, ErrorRecord, HeaderRecord, IdempotencyKey, Input, KeptAnswer,
+    KeptReply, LogLevel, LogLine, OutputRecord, Principal, ReadRecord, RequestRecord, RetryPolicy, Scopes,
+    SealedBytes, SharedBytes, Source, Writer,
 };
 pub use cron::{CronEvent, CronTicked};
 pub use dead_letter::{DeadLetterEvent, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLettered};

@@ -62,7 +62,7 @@ pub const KINDS: &[Kind] = &[
     written(0x0701, "kv_put", "decide/commit", &["kv", "index"]),
     written(0x0702, "kv_deleted", "decide/commit", &["kv"]),
     written(0x0703, "kv_expired", "decide/expiry", &["kv"]),
-    written(0x0801, "enqueued", "decide/enqueue", &["outbox", "executions", "index"]),
+    written(0x0801, "enqueued", "decide/enqueue", &["outbox", "executions", "idempotency", "index"]),
     written(0x0802, "claimed", "dispatch", &["outbox", "executions"]),
     written(0x0803, "released", "dispatch", &["outbox", "executions"]),
     written(0x0804, "completed", "decide/commit", &["outbox", "executions", "index"]),

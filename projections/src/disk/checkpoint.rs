@@ -15,6 +15,7 @@ use super::{DiskLayer, State, generation};
 use crate::digest::Digest;
 use crate::error::ViewsError;
 use crate::executions::EndedTable;
+use crate::idempotency::KeyedTable;
 use crate::index::IndexTable;
 use crate::kv::{self, Table};
 use crate::run::{Run, RunKind, RunMeta, RunWriter};
@@ -28,6 +29,7 @@ pub(crate) struct Sealed {
     pub(crate) kv: Option<Arc<Table>>,
     pub(crate) ended: Option<Arc<EndedTable>>,
     pub(crate) index: Option<Arc<IndexTable>>,
+    pub(crate) keyed: Option<Arc<KeyedTable>>,
     pub(crate) rows: Vec<Change>,
 }
 
@@ -46,11 +48,16 @@ impl DiskLayer {
             Some(table) => Some((table, self.write_run(state, RunKind::Index, |w| table.write_run(w))?)),
             None => None,
         };
+        let keyed = match &sealed.keyed {
+            Some(table) => Some((table, self.write_run(state, RunKind::Keyed, |w| table.write_run(w))?)),
+            None => None,
+        };
         let mut meta = Meta { applied: sealed.last, ..state.meta.clone() };
         let written = [
             kv.as_ref().map(|(_, run)| *run.meta()),
             ended.as_ref().map(|(_, run)| *run.meta()),
             index.as_ref().map(|(_, run)| *run.meta()),
+            keyed.as_ref().map(|(_, run)| *run.meta()),
         ];
         meta.runs.splice(0..0, written.into_iter().flatten());
         self.commit(state, meta, &sealed.rows)?;
@@ -62,6 +69,9 @@ impl DiskLayer {
         }
         if let Some((table, run)) = index {
             views.index().layers.written(table, run);
+        }
+        if let Some((table, run)) = keyed {
+            views.idempotency().layers.written(table, run);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::meta::Meta;
 use super::{DiskLayer, State};
 use crate::error::ViewsError;
 use crate::executions::collapse;
+use crate::idempotency::newest;
 use crate::layers::{LayerSet, MemoryTable};
 use crate::options::Limits;
 use crate::run::{Collapse, Run, RunKind, merge};
@@ -71,7 +72,11 @@ impl DiskLayer {
         }
         let index = views.index();
         let keeps = |key: &[u8]| index.keeps(key);
-        self.merge_kind(state, RunKind::Index, &index.layers, Collapse::Where(&keeps))
+        let merged = self.merge_kind(state, RunKind::Index, &index.layers, Collapse::Where(&keeps))?;
+        if merged > 0 {
+            return Ok(merged);
+        }
+        self.merge_kind(state, RunKind::Keyed, &views.idempotency().layers, Collapse::Into(newest))
     }
 
     fn merge_kind<T: MemoryTable>(

@@ -18,7 +18,7 @@ use relive_log::disk::Disk;
 
 pub(crate) use checkpoint::{Sealed, SealedQueue};
 use meta::Meta;
-pub(crate) use open::{Opened, open};
+pub(crate) use open::{Opened, Runs, open};
 
 use crate::error::ViewsError;
 use crate::options::Limits;

@@ -29,15 +29,23 @@ use crate::rows::{self, SCHEMA};
 use crate::run::{Run, RunKind};
 use crate::store::{MemoryStore, ProjectionStore, Rows, SledLimits, SledStore};
 
+/// Runs in force by kind, newest first.
+#[derive(Default)]
+pub(crate) struct Runs {
+    /// Versions of keys.
+    pub(crate) kv: Vec<Arc<Run>>,
+    /// Executions that ended.
+    pub(crate) ended: Vec<Arc<Run>>,
+    /// What is found by something else than its key.
+    pub(crate) index: Vec<Arc<Run>>,
+    /// Calls with an `Idempotency-Key`.
+    pub(crate) keyed: Vec<Arc<Run>>,
+}
+
 /// What opening gives to the views.
 pub(crate) struct Opened {
     pub(crate) layer: DiskLayer,
-    /// Newest first.
-    pub(crate) kv: Vec<Arc<Run>>,
-    /// Newest first.
-    pub(crate) ended: Vec<Arc<Run>>,
-    /// Newest first.
-    pub(crate) index: Vec<Arc<Run>>,
+    pub(crate) runs: Runs,
     /// All rows of the store but `!meta`, by key.
     pub(crate) rows: Rows,
     pub(crate) report: OpenedViews,
@@ -123,12 +131,11 @@ fn try_open<V>(
     let applied = meta.applied;
     let damaged = Arc::new(AtomicBool::new(false));
     let opened_runs = open_runs(options, dir, &meta, &damaged);
-    let Runs { kv, ended, index } =
-        opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
+    let runs = opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
     remove_orphans(options, dir, &meta);
     let report = OpenedViews { applied, rebuilt: None, quarantined: None, generation: number };
     let layer = layer(options, number, store, meta, None, damaged);
-    take(Opened { layer, kv, ended, index, rows, report })
+    take(Opened { layer, runs, rows, report })
         .map_err(|error| Failure::Rebuild(RebuildReason::Damaged(error.to_string())))
 }
 
@@ -180,14 +187,6 @@ fn split_meta(rows: Rows) -> Result<(Meta, Rows), StoreError> {
     }
 }
 
-/// Runs by kind, each newest first.
-#[derive(Default)]
-struct Runs {
-    kv: Vec<Arc<Run>>,
-    ended: Vec<Arc<Run>>,
-    index: Vec<Arc<Run>>,
-}
-
 /// Opens every run that the list names; small ones are read in full.
 fn open_runs(
     options: &ViewsOptions,
@@ -212,6 +211,7 @@ fn open_runs(
             RunKind::Kv => runs.kv.push(Arc::new(run)),
             RunKind::Ended => runs.ended.push(Arc::new(run)),
             RunKind::Index => runs.index.push(Arc::new(run)),
+            RunKind::Keyed => runs.keyed.push(Arc::new(run)),
         }
     }
     Ok(runs)
@@ -256,8 +256,7 @@ fn begin(
     if options.last_lsn == Lsn::ZERO {
         layer.announce(&mut layer.state.lock())?;
     }
-    let (kv, ended, index) = (Vec::new(), Vec::new(), Vec::new());
-    Ok(Opened { layer, kv, ended, index, rows: Vec::new(), report })
+    Ok(Opened { layer, runs: Runs::default(), rows: Vec::new(), report })
 }
 
 fn layer(

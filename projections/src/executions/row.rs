@@ -154,6 +154,8 @@ pub struct ExecutionRow {
     pub principal: Option<Principal>,
     /// The dead letter that it redrives.
     pub redrive_of: Option<LetterId>,
+    /// Whether its call came with an `Idempotency-Key`.
+    pub keyed: bool,
     /// The version asked for, if one was.
     pub pinned_version: Option<u32>,
     /// Tries, in order.

@@ -20,6 +20,8 @@ pub(crate) enum RunKind {
     Ended,
     /// What is found by something else than its key.
     Index,
+    /// Calls with an `Idempotency-Key`.
+    Keyed,
 }
 
 impl RunKind {
@@ -28,6 +30,7 @@ impl RunKind {
             RunKind::Kv => 1,
             RunKind::Ended => 2,
             RunKind::Index => 3,
+            RunKind::Keyed => 4,
         }
     }
 
@@ -37,6 +40,7 @@ impl RunKind {
             RunKind::Kv => "kv",
             RunKind::Ended => "ended",
             RunKind::Index => "index",
+            RunKind::Keyed => "keyed",
         }
     }
 }

@@ -111,6 +111,14 @@ pub(crate) fn enqueued(app: AppId, id: ExecutionId, source: Source) -> Event {
         redrive_of: None,
         ordering_key: None,
         pinned_version: None,
+        idempotency: (id.as_bytes()[15] % 2 == 1).then(|| {
+            let key = format!("k{}", id.as_bytes()[15] % 3);
+            Box::new(IdempotencyKey {
+                route: "POST /x".into(),
+                key,
+                digest: *b"digest-digest-digest-digest-dige",
+            })
+        }),
     })))
 }
 
@@ -133,6 +141,7 @@ pub(crate) fn completed(app: AppId, execution: ExecutionId, attempt: u32) -> Eve
         app,
         execution,
         attempt,
+        reply: None,
         output: OutputRecord::default(),
         record: AttemptRecord::default(),
     })))

@@ -8,20 +8,28 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
-use relive_engine::node::{Accepted, Delivery, Node, Outcome, Reply, RouteCall, RouteMatch};
+use relive_engine::node::{
+    Accepted, Called, Delivery, FirstCall, Idempotency, Node, Outcome, Reply, RouteCall, RouteMatch,
+};
 use relive_engine::refusal::SubmitError;
 use relive_engine::script;
 use relive_log::ExecutionId;
-use relive_log::events::DispatchMode;
+use relive_log::events::{DispatchMode, ErrorKind};
+use relive_projections::ExecutionRow;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::auth::{TokenFinder, UserHeaders};
 use super::error::{ApiError, ApiResult, ErrorCode, Plane};
-use super::shared::{Shared, stopped};
+use super::shared::{Shared, blocking, stopped};
 use super::{EXECUTION_HEADER, LSN_HEADER, body, query, rfc3339};
+
+/// Makes a call run once (D14).
+const IDEMPOTENCY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that an answer is that of an earlier call.
+const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Answers calls of user routes.
 #[derive(Clone)]
@@ -97,7 +105,8 @@ impl DataPlane {
             body: bytes.into(),
         };
         let mode = app.routes.get(&route).map_or(DispatchMode::Sync, |route| route.spec.mode);
-        let call = RouteCall { app: Arc::clone(app), route, request, principal };
+        let idempotency = idempotency(&parts.headers, parts.uri.query())?;
+        let call = RouteCall { app: Arc::clone(app), route, request, principal, idempotency };
         match mode {
             DispatchMode::Sync => self.sync(node, call).await,
             DispatchMode::Async => self.later(node, call).await,
@@ -110,12 +119,35 @@ impl DataPlane {
             Ok(()) => Delivery::Delivered,
             Err(_) => Delivery::Gone,
         });
-        let execution = node.call(call, reply).map_err(|error| ApiError::of_submit(error, Plane::Data))?;
-        let guard = CallerGuard::new(Arc::clone(node), execution);
-        let outcome = receive.await;
-        guard.answered();
-        let outcome = outcome.map_err(|_| stopped())?;
-        Ok(self.outcome(outcome))
+        match node.call(call, reply).map_err(|error| ApiError::of_submit(error, Plane::Data))? {
+            Called::Runs(execution) => {
+                let guard = CallerGuard::new(Arc::clone(node), execution);
+                let outcome = receive.await;
+                guard.answered();
+                Ok(self.outcome(outcome.map_err(|_| stopped())?))
+            }
+            Called::Follows(_) => {
+                let outcome = receive.await.map_err(|_| stopped())?;
+                let replayed = was_remembered(&outcome);
+                let answer = self.outcome(outcome);
+                Ok(if replayed { as_replayed(answer) } else { answer })
+            }
+            Called::Remembered(row) => self.remembered(node, row).await,
+        }
+    }
+
+    /// The outcome of an earlier call with the same `Idempotency-Key` (D14).
+    async fn remembered(&self, node: &Arc<Node>, row: Box<ExecutionRow>) -> ApiResult {
+        let Some(ended) = row.ended_at.filter(|_| row.source.reply_to()) else {
+            // The route was an async one when the first call came.
+            self.0.durable(row.enqueued.lsn).await?;
+            let (execution, at, lsn) = (row.execution, row.enqueued.time, row.enqueued.lsn);
+            return Ok(accepted_answer(&Accepted { execution, at, lsn, first: FirstCall::Earlier }));
+        };
+        self.0.durable(ended.lsn).await?;
+        let node = Arc::clone(node);
+        let read = move || node.remembered(&row).map_err(|f| ApiError::of_failure(&f, Plane::Data));
+        Ok(as_replayed(self.outcome(blocking(read).await?)))
     }
 
     fn outcome(&self, outcome: Outcome) -> Response {
@@ -159,15 +191,52 @@ impl DataPlane {
         node.call_async(call, Box::new(move |result| drop(send.send(result))));
         let accepted = receive.await.map_err(|_| stopped())?;
         let accepted = accepted.map_err(|error| ApiError::of_submit(error, Plane::Data))?;
-        let id = accepted.execution.to_string();
-        let body = json!({"accepted_at": rfc3339(accepted.at), "execution_id": id}).to_string();
-        let headers = [
-            (CONTENT_TYPE, "application/json".to_owned()),
-            (EXECUTION_HEADER, id),
-            (LSN_HEADER, accepted.lsn.to_string()),
-        ];
-        Ok((StatusCode::ACCEPTED, headers, body).into_response())
+        Ok(accepted_answer(&accepted))
     }
+}
+
+/// 202, naming the execution.
+fn accepted_answer(accepted: &Accepted) -> Response {
+    let id = accepted.execution.to_string();
+    let body = json!({"accepted_at": rfc3339(accepted.at), "execution_id": id}).to_string();
+    let headers = [
+        (CONTENT_TYPE, "application/json".to_owned()),
+        (EXECUTION_HEADER, id),
+        (LSN_HEADER, accepted.lsn.to_string()),
+    ];
+    let answer = (StatusCode::ACCEPTED, headers, body).into_response();
+    match accepted.first {
+        FirstCall::This => answer,
+        FirstCall::Earlier => as_replayed(answer),
+    }
+}
+
+/// Says that the answer is that of an earlier call.
+fn as_replayed(mut answer: Response) -> Response {
+    answer.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+    answer
+}
+
+/// Whether an outcome counts for later calls with its key; a shutdown frees it.
+fn was_remembered(outcome: &Outcome) -> bool {
+    !matches!(&outcome.result, Err(error) if error.kind == ErrorKind::ShuttingDown)
+}
+
+/// The `Idempotency-Key` of a call, and what else makes two calls the same.
+fn idempotency(headers: &hyper::HeaderMap, query: Option<&str>) -> ApiResult<Option<Idempotency>> {
+    let mut values = headers.get_all(IDEMPOTENCY_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default().trim();
+    let max = Idempotency::KEY_BYTES_MAX;
+    if values.next().is_some() || key.is_empty() || key.len() > max {
+        let text = format!("it is one value of 1 to {max} visible ASCII characters");
+        return Err(ApiError::invalid(IDEMPOTENCY_HEADER.as_str(), text));
+    }
+    let sent: Vec<_> = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
+    let authorization =
+        (!sent.is_empty()).then(|| String::from_utf8_lossy(&sent.join(b"\0".as_slice())).into_owned());
+    let query = query.unwrap_or_default().to_owned();
+    Ok(Some(Idempotency { key: key.to_owned(), query, authorization }))
 }
 
 /// Slug and the rest, which starts with a slash.

@@ -25,6 +25,7 @@ pub(crate) enum ErrorCode {
     Duplicate,
     FanOut,
     Forbidden,
+    IdempotencyKeyReused,
     InTheFuture,
     Internal,
     Invalid,
@@ -62,7 +63,7 @@ pub(crate) enum ErrorCode {
 
 impl ErrorCode {
     /// Every code with its name and status.
-    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 43] = [
+    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 44] = [
         (ErrorCode::BadCursor, "bad_cursor", 422),
         (ErrorCode::BadResponse, "bad_response", 502),
         (ErrorCode::BelowHorizon, "below_horizon", 410),
@@ -73,6 +74,7 @@ impl ErrorCode {
         (ErrorCode::Duplicate, "duplicate", 409),
         (ErrorCode::FanOut, "fan_out", 507),
         (ErrorCode::Forbidden, "forbidden", 403),
+        (ErrorCode::IdempotencyKeyReused, "idempotency_key_reused", 422),
         (ErrorCode::InTheFuture, "in_the_future", 422),
         (ErrorCode::Internal, "internal", 500),
         (ErrorCode::Invalid, "invalid", 422),
@@ -259,6 +261,8 @@ impl ApiError {
             Refusal::NotFound { what, .. } => ApiError::new(ErrorCode::NotFound, text).with("what", what),
             Refusal::Exists { what, .. } => ApiError::new(ErrorCode::Duplicate, text).with("what", what),
             Refusal::Forbidden { scope } => ApiError::new(ErrorCode::Forbidden, text).with("scope", scope),
+            Refusal::KeyReused { execution } => ApiError::new(ErrorCode::IdempotencyKeyReused, text)
+                .with("execution_id", execution.to_string()),
             Refusal::Conflict { code, .. } => {
                 ApiError { name: code, ..ApiError::new(ErrorCode::Conflict, text) }
             }

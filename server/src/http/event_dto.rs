@@ -346,6 +346,7 @@ fn execution(event: &ExecutionEvent) -> Value {
             data.insert("principal".into(), dto::maybe_principal(e.principal.as_ref()));
             data.insert("redrive_of".into(), json!(e.redrive_of));
             data.insert("pinned_version".into(), json!(e.pinned_version));
+            data.insert("idempotency_key".into(), json!(e.idempotency.as_ref().map(|keyed| &keyed.key)));
             data.into()
         }
         ExecutionEvent::Claimed(e) => json!({
@@ -475,6 +476,7 @@ mod tests {
             redrive_of: None,
             ordering_key: None,
             pinned_version: None,
+            idempotency: None,
         })));
         let headers = shown(&enqueued)["data"]["input"]["request"]["headers"].clone();
         let want =

@@ -259,6 +259,7 @@ fn enqueued(source: Source, input: Input) -> Enqueued {
         principal: Some(person()),
         redrive_of: None,
         pinned_version: None,
+        idempotency: None,
     }
 }
 
@@ -382,9 +383,18 @@ fn enqueued_samples() -> Vec<(&'static str, &'static str, Event)> {
         principal: None,
         ..enqueued(route(true), Input::Request(Box::new(request())))
     };
+    let keyed = Enqueued {
+        idempotency: Some(Box::new(IdempotencyKey {
+            route: "POST /orders/{id}".into(),
+            key: "a key".into(),
+            digest: [0xbe; 32],
+        })),
+        ..anonymous.clone()
+    };
     let redrive = Enqueued {
         redrive_of: Some(LETTER),
         pinned_version: Some(4),
+        idempotency: None,
         ..enqueued(kv.clone(), Input::SameAs(Lsn(17)))
     };
     let tick = Input::Tick { scheduled_at: AT, missed: 300 };
@@ -406,6 +416,7 @@ fn enqueued_samples() -> Vec<(&'static str, &'static str, Event)> {
         source: kv.clone(),
     };
     vec![
+        ("enqueued", "keyed", event(keyed)),
         ("enqueued", "sync_route", event(anonymous)),
         ("enqueued", "async_route_not_recorded", event(enqueued(route(false), Input::NotRecorded))),
         ("enqueued", "kv", event(enqueued(kv, Input::Mutation(Lsn(99))))),
@@ -449,9 +460,16 @@ fn attempt_samples() -> Vec<(&'static str, &'static str, Event)> {
         sha256: [0xef; 32],
         head: b"{\"ok\":true".to_vec(),
     };
-    let completed = |output, record| {
-        event(ExecutionEvent::Completed(Box::new(Completed { app, execution, attempt: 2, output, record })))
+    let replied = |output, record, reply| {
+        let completed = Completed { app, execution, attempt: 2, output, record, reply };
+        event(ExecutionEvent::Completed(Box::new(completed)))
     };
+    let completed = |output, record| replied(output, record, None);
+    let kept = |read_only_at, answer| Some(Box::new(KeptReply { read_only_at, typed: true, answer }));
+    let headers = vec![("x-a".to_owned(), "1".to_owned())];
+    let clear = kept(Some(Lsn(300)), KeptAnswer::Clear { headers });
+    let headers = vec![("x-a".to_owned(), sealed())];
+    let hidden = kept(None, KeptAnswer::Sealed { headers, body: sealed() });
     let failed = |counted, kind, record, then| {
         let error = error(kind);
         let failed = AttemptFailed { app, execution, attempt: 2, counted, error, record, then };
@@ -468,6 +486,8 @@ fn attempt_samples() -> Vec<(&'static str, &'static str, Event)> {
         ),
         ("released", "plain", event(ExecutionEvent::Released(Released { app, execution, attempt: 2 }))),
         ("completed", "full", completed(output, record())),
+        ("completed", "kept", replied(OutputRecord::default(), AttemptRecord::default(), clear)),
+        ("completed", "kept_sealed", replied(OutputRecord::default(), AttemptRecord::default(), hidden)),
         ("completed", "empty", completed(OutputRecord::default(), AttemptRecord::default())),
         ("attempt_failed", "retry", failed(true, ErrorKind::Throw, Some(record()), retry)),
         ("attempt_failed", "not_counted", failed(false, ErrorKind::Crashed, None, AfterFailure::DeadLetter)),
