@@ -4,7 +4,8 @@
 //! brings its digest. Invariant: E102.
 
 use relive_log::events::{
-    Event, PauseReason, Principal, Scopes, TokenCreated, TokenDeleted, TokenEvent, TriggerEvent, TriggerPaused,
+    Event, PauseReason, Principal, Scopes, TokenCreated, TokenDeleted, TokenEvent, TriggerEvent,
+    TriggerPaused,
 };
 use relive_log::{PrincipalId, UnixMicros};
 

@@ -110,9 +110,12 @@ impl Node {
         let (event, _) = self.reader.read_event(ended.pos, ended.lsn).map_err(read)?;
         let last = self.reader.frame_of(ended.lsn).map_err(read)?.last_lsn;
         let outcome = |lsn, result| Outcome { execution: row.execution, lsn, result, logs: Vec::new() };
+        let kind = event.kind().name;
+        let no_end = || broken(format!("event {} is a {kind}, not an end", ended.lsn));
+        let Event::Execution(event) = event else { return Err(no_end()) };
         match event {
-            Event::Execution(ExecutionEvent::AttemptFailed(failed)) => Ok(outcome(last, Err(failed.error))),
-            Event::Execution(ExecutionEvent::Completed(completed)) => {
+            ExecutionEvent::AttemptFailed(failed) => Ok(outcome(last, Err(failed.error))),
+            ExecutionEvent::Completed(completed) => {
                 let Completed { output, reply, .. } = *completed;
                 let kept =
                     reply.ok_or_else(|| broken(format!("the answer of {} was not kept", row.execution)))?;
@@ -120,7 +123,13 @@ impl Node {
                 let response = answer(self.vaults.key(), row.execution, output, *kept)?;
                 Ok(outcome(lsn, Ok(Reply::Response(response))))
             }
-            other => Err(broken(format!("event {} is a {}, not an end", ended.lsn, other.kind().name))),
+            ExecutionEvent::Enqueued(_)
+            | ExecutionEvent::Claimed(_)
+            | ExecutionEvent::AloneEnded(_)
+            | ExecutionEvent::Released(_)
+            | ExecutionEvent::Abandoned(_)
+            | ExecutionEvent::Dropped(_)
+            | ExecutionEvent::DepthExceeded(_) => Err(no_end()),
         }
     }
 }
