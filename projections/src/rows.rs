@@ -7,7 +7,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 /// Bump this whenever the shape of anything that is written under `views/` changes.
-pub(crate) const SCHEMA: u64 = 3;
+pub(crate) const SCHEMA: u64 = 4;
 
 /// No row is longer.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;

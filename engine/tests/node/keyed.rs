@@ -25,7 +25,7 @@ fn world() -> World {
 }
 
 #[test]
-fn d14_e111_the_same_call_runs_once_and_is_answered_alike_also_after_a_crash() {
+fn d14_e131_the_same_call_runs_once_and_is_answered_alike_also_after_a_crash() {
     let mut world = world();
     let first = world.outcome_keyed("/count", "k", "a");
     assert_eq!(first.result, Ok("201 a".into()));
@@ -68,7 +68,7 @@ fn d14_another_call_under_the_same_key_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn d14_e112_a_failure_is_remembered_and_so_is_an_answer_that_only_read() {
+fn d14_e132_a_failure_is_remembered_and_so_is_an_answer_that_only_read() {
     let mut world = world();
     let failed = world.outcome_keyed("/fail", "k", "");
     assert_eq!(failed.result, Err("throw: no".into()));

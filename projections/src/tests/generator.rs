@@ -154,6 +154,7 @@ pub(crate) fn completed_reading(
     snapshot: Lsn,
 ) -> Event {
     Event::Execution(ExecutionEvent::Completed(Box::new(Completed {
+        reply: None,
         app,
         execution,
         attempt: 1,
