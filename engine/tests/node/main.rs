@@ -4,6 +4,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "tests look for one kind of event")]
 #![expect(clippy::disallowed_methods, reason = "conflicts need real threads")]
 
+mod brief;
 mod dead_letters;
 mod deploys;
 mod dispatch;

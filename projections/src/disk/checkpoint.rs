@@ -88,7 +88,7 @@ impl DiskLayer {
         let mut writer = RunWriter::create(&*self.disk, &self.dir, id, self.limits.block_bytes)?;
         rows(&mut writer)?;
         let meta: RunMeta = writer.finish()?;
-        Ok(Arc::new(Run::open(&self.disk, &self.dir, id, meta, Arc::clone(&self.damaged))?))
+        Ok(Arc::new(Run::open(&self.disk, &self.dir, id, meta, Arc::clone(&self.common))?))
     }
 
     /// The single point at which anything happens (P7).

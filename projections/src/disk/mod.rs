@@ -10,7 +10,6 @@ mod open;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use relive_log::Lsn;
@@ -22,7 +21,7 @@ pub(crate) use open::{Opened, Runs, open};
 
 use crate::error::ViewsError;
 use crate::options::Limits;
-use crate::run::{RunId, RunKind};
+use crate::run::{Common, RunId, RunKind};
 use crate::store::ProjectionStore;
 
 /// One generation, open for writing.
@@ -35,8 +34,7 @@ pub(crate) struct DiskLayer {
     number: u64,
     store: Box<dyn ProjectionStore>,
     pub(crate) limits: Limits,
-    /// Set by whoever reads damaged bytes.
-    damaged: Arc<AtomicBool>,
+    common: Arc<Common>,
     /// Held by whoever maintains: one at a time.
     pub(crate) state: Mutex<State>,
 }
@@ -76,7 +74,7 @@ impl DiskLayer {
 
     /// Whether these views may still be written.
     pub(crate) fn check(&self, state: &mut State) -> Result<(), ViewsError> {
-        if state.broken.is_none() && self.damaged.load(Ordering::Acquire) {
+        if state.broken.is_none() && self.common.is_damaged() {
             let why: Arc<str> = "a read found a damaged run".into();
             generation::mark_broken(&*self.disk, &self.dir, &why);
             state.broken = Some(why);

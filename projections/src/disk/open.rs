@@ -13,7 +13,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use relive_log::Lsn;
@@ -26,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::{StoreError, ViewsError};
 use crate::options::{IfAhead, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions};
 use crate::rows::{self, SCHEMA};
-use crate::run::{Run, RunKind};
+use crate::run::{Common, Run, RunKind};
 use crate::store::{MemoryStore, ProjectionStore, Rows, SledLimits, SledStore};
 
 /// Runs in force by kind, newest first.
@@ -129,12 +128,12 @@ fn try_open<V>(
     }
     check_not_ahead(options, meta.applied)?;
     let applied = meta.applied;
-    let damaged = Arc::new(AtomicBool::new(false));
-    let opened_runs = open_runs(options, dir, &meta, &damaged);
+    let common = Arc::new(Common::default());
+    let opened_runs = open_runs(options, dir, &meta, &common);
     let runs = opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
     remove_orphans(options, dir, &meta);
     let report = OpenedViews { applied, rebuilt: None, quarantined: None, generation: number };
-    let layer = layer(options, number, store, meta, None, damaged);
+    let layer = layer(options, number, store, meta, None, common);
     take(Opened { layer, runs, rows, report })
         .map_err(|error| Failure::Rebuild(RebuildReason::Damaged(error.to_string())))
 }
@@ -192,7 +191,7 @@ fn open_runs(
     options: &ViewsOptions,
     dir: &Path,
     meta: &Meta,
-    damaged: &Arc<AtomicBool>,
+    common: &Arc<Common>,
 ) -> Result<Runs, ViewsError> {
     let mut runs = Runs::default();
     let read_in_full = meta.runs.iter().map(|run| run.bytes).sum::<u64>() <= options.limits.verify_bytes_max;
@@ -203,7 +202,7 @@ fn open_runs(
             kind: of.kind,
             number: of.number,
         };
-        let run = Run::open(&options.disk, dir, id, *of, Arc::clone(damaged))?;
+        let run = Run::open(&options.disk, dir, id, *of, Arc::clone(common))?;
         if read_in_full {
             run.verify()?;
         }
@@ -251,8 +250,8 @@ fn begin(
     let meta = Meta::new(options.log_id, options.timeline);
     store.apply(&[meta.change()])?;
     let report = OpenedViews { applied: Lsn::ZERO, rebuilt, quarantined, generation: number };
-    let damaged = Arc::new(AtomicBool::new(false));
-    let layer = layer(options, number, store, meta, Some(options.last_lsn), damaged);
+    let common = Arc::new(Common::default());
+    let layer = layer(options, number, store, meta, Some(options.last_lsn), common);
     if options.last_lsn == Lsn::ZERO {
         layer.announce(&mut layer.state.lock())?;
     }
@@ -265,7 +264,7 @@ fn layer(
     store: Box<dyn ProjectionStore>,
     meta: Meta,
     pending: Option<Lsn>,
-    damaged: Arc<AtomicBool>,
+    common: Arc<Common>,
 ) -> DiskLayer {
     let next_number = meta.runs.iter().map(|run| run.number).max().unwrap_or(0) + 1;
     let quiet_at = meta.applied;
@@ -276,7 +275,7 @@ fn layer(
         number,
         store,
         limits: options.limits,
-        damaged,
+        common,
         state: Mutex::new(State { meta, next_number, pending, broken: None, quiet_at }),
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use relive_log::Lsn;
 
-use super::codec::{Bytes, put_varint};
+use super::codec::{Bytes, len64, put_varint};
 
 /// One row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,11 @@ impl Block {
 
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// What it holds in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        len64(self.arena.capacity() + self.rows.capacity() * size_of::<Span>())
     }
 
     pub(super) fn row(&self, at: usize) -> Option<RowRef<'_>> {

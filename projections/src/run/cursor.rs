@@ -5,26 +5,36 @@ use std::sync::Arc;
 use relive_log::Lsn;
 
 use super::block::{Block, RowRef};
-use super::reader::Run;
+use super::reader::{Access, Run};
 use crate::error::RunError;
 
 /// Moves over the rows of a run.
 pub(crate) struct Cursor {
     run: Arc<Run>,
     number: usize,
-    block: Block,
+    block: Arc<Block>,
     at: usize,
+    access: Access,
 }
 
 impl Cursor {
     /// A cursor that stands nowhere yet.
     pub(crate) fn new(run: &Arc<Run>) -> Cursor {
-        Cursor { run: Arc::clone(run), number: usize::MAX, block: Block::default(), at: 0 }
+        Cursor::with(run, Access::Point)
+    }
+
+    /// As [`Cursor::new`], for a reader that goes over the whole run once.
+    pub(crate) fn scanning(run: &Arc<Run>) -> Cursor {
+        Cursor::with(run, Access::Scan)
+    }
+
+    fn with(run: &Arc<Run>, access: Access) -> Cursor {
+        Cursor { run: Arc::clone(run), number: usize::MAX, block: Arc::default(), at: 0, access }
     }
 
     fn load(&mut self, number: usize) -> Result<(), RunError> {
         if self.number != number {
-            self.block = self.run.block(number)?.unwrap_or_default();
+            self.block = self.run.block(number, self.access)?.unwrap_or_default();
             self.number = number;
         }
         Ok(())

@@ -29,7 +29,7 @@ pub(crate) fn merge(
 ) -> Result<(), ViewsError> {
     let mut cursors = Vec::with_capacity(runs.len());
     for run in runs {
-        let mut cursor = Cursor::new(run);
+        let mut cursor = Cursor::scanning(run);
         cursor.seek(&[], Lsn::MAX)?;
         cursors.push(cursor);
     }

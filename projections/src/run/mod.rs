@@ -27,6 +27,7 @@
 
 mod block;
 mod codec;
+mod common;
 mod cursor;
 mod filter;
 mod format;
@@ -36,6 +37,7 @@ mod writer;
 
 pub(crate) use block::RowRef;
 pub(crate) use codec::Bytes;
+pub(crate) use common::Common;
 pub(crate) use cursor::Cursor;
 pub(crate) use format::{RunId, RunKind, RunMeta};
 pub(crate) use merge::{Collapse, merge};

@@ -13,6 +13,7 @@ use relive_log::disk::{Disk, DiskFile, OpenMode};
 
 use super::block::{Block, row_order};
 use super::codec::{Bytes, len64};
+use super::common::Common;
 use super::filter::{self, Filter};
 use super::format::{FOOTER_LEN, Footer, HEADER_LEN, RunId, RunMeta, Salt};
 use crate::error::RunError;
@@ -40,8 +41,18 @@ pub(crate) struct Run {
     fences: Vec<Fence>,
     last_key: Box<[u8]>,
     retired: AtomicBool,
-    /// Shared by all runs of a generation: set when bytes were found that are not those that were written.
-    damaged: Arc<AtomicBool>,
+    common: Arc<Common>,
+    /// Names this run in `common`.
+    serial: u64,
+}
+
+/// What a reader of blocks is after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// A few rows: blocks are taken from the cache, and kept in it.
+    Point,
+    /// All of it: a merge must not push out what readers use.
+    Scan,
 }
 
 impl Run {
@@ -51,7 +62,7 @@ impl Run {
         dir: &Path,
         id: RunId,
         meta: RunMeta,
-        damage: Arc<AtomicBool>,
+        common: Arc<Common>,
     ) -> Result<Run, RunError> {
         let path = Arc::new(dir.join(id.file_name()));
         let file = disk.open(&path, OpenMode::Read).map_err(|e| io_error(&path, 0, e))?;
@@ -81,6 +92,7 @@ impl Run {
             .and_then(|body| decode_index(body, footer.blocks))
             .ok_or_else(|| damaged(&path, footer.index_at, "index"))?;
         let retired = AtomicBool::new(false);
+        let serial = common.next_serial();
         Ok(Run {
             disk: Arc::clone(disk),
             path,
@@ -91,7 +103,8 @@ impl Run {
             fences,
             last_key,
             retired,
-            damaged: damage,
+            common,
+            serial,
         })
     }
 
@@ -121,12 +134,19 @@ impl Run {
         after.saturating_sub(1)
     }
 
-    pub(super) fn block(&self, number: usize) -> Result<Option<Block>, RunError> {
-        let block = self.read_block(number);
-        if block.is_err() {
-            self.damaged.store(true, Ordering::Release);
+    pub(super) fn block(&self, number: usize, access: Access) -> Result<Option<Arc<Block>>, RunError> {
+        if access == Access::Point
+            && let Some(block) = self.common.block(self.serial, number)
+        {
+            return Ok(Some(block));
         }
-        block
+        let block = self.read_block(number).inspect_err(|_| self.common.mark_damaged())?.map(Arc::new);
+        if access == Access::Point
+            && let Some(block) = &block
+        {
+            self.common.keep(self.serial, number, block);
+        }
+        Ok(block)
     }
 
     fn read_block(&self, number: usize) -> Result<Option<Block>, RunError> {
@@ -149,7 +169,7 @@ impl Run {
     pub(crate) fn verify(&self) -> Result<(), RunError> {
         let mut rows = 0;
         for number in 0..self.fences.len() {
-            rows += self.block(number)?.map_or(0, |block| len64(block.len()));
+            rows += self.block(number, Access::Scan)?.map_or(0, |block| len64(block.len()));
         }
         if rows == self.meta.rows { Ok(()) } else { Err(damaged(&self.path, 0, "number of rows")) }
     }

@@ -8,7 +8,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use relive_log::Lsn;
@@ -172,13 +171,31 @@ fn p8_a_run_of_another_number_timeline_or_log_is_an_error() {
 fn damage_found_by_a_read_raises_the_flag() {
     let place = place();
     let meta = place.write(1, &samples());
-    let flag = Arc::new(AtomicBool::new(false));
-    let run = Arc::new(Run::open(&place.disk, place.path(), id(1), meta, Arc::clone(&flag)).unwrap());
+    let common = Arc::new(Common::default());
+    let run = Arc::new(Run::open(&place.disk, place.path(), id(1), meta, Arc::clone(&common)).unwrap());
     let mut bytes = std::fs::read(place.file(1)).unwrap();
     bytes[100] ^= 1;
     std::fs::write(place.file(1), bytes).unwrap();
     assert!(Cursor::new(&run).seek(b"key-000", Lsn::MAX).is_err());
-    assert!(flag.load(Ordering::Acquire));
+    assert!(common.is_damaged());
+}
+
+#[test]
+fn blocks_are_kept_for_readers_of_a_few_rows_only() {
+    let place = place();
+    let meta = place.write(1, &samples());
+    let run = Arc::new(Run::open(&place.disk, place.path(), id(1), meta, Arc::default()).unwrap());
+    assert!(Cursor::scanning(&run).seek(b"key-000", Lsn::MAX).is_ok());
+    let whole = std::fs::read(place.file(1)).unwrap();
+    let mut broken = whole.clone();
+    broken[100] ^= 1;
+    std::fs::write(place.file(1), &broken).unwrap();
+    assert!(Cursor::new(&run).seek(b"key-000", Lsn::MAX).is_err(), "a scan keeps nothing");
+    std::fs::write(place.file(1), whole).unwrap();
+    assert!(Cursor::new(&run).seek(b"key-000", Lsn::MAX).is_ok());
+    std::fs::write(place.file(1), broken).unwrap();
+    assert!(Cursor::new(&run).seek(b"key-000", Lsn::MAX).is_ok(), "verified once, kept");
+    assert!(run.verify().is_err(), "a verification reads the disk");
 }
 
 #[test]
