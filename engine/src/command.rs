@@ -78,6 +78,35 @@ pub enum Command {
         /// The trigger.
         trigger: TriggerId,
     },
+    /// Pause or resume an app (D15).
+    SwitchApp {
+        /// The app.
+        app: String,
+        /// What it shall be.
+        to: Switch,
+    },
+    /// Pause or resume a trigger (D15).
+    SwitchTrigger {
+        /// The app.
+        app: String,
+        /// The trigger.
+        trigger: TriggerId,
+        /// What it shall be.
+        to: Switch,
+    },
+    /// Send a message to a queue (D18).
+    Send {
+        /// The app.
+        app: String,
+        /// The queue.
+        queue: String,
+        /// JSON text.
+        message: SharedBytes,
+        /// Not before so many milliseconds are over.
+        delay_ms: u64,
+        /// The key of its line, where the consumer is ordered by key.
+        key: Option<String>,
+    },
     /// Set a secret.
     SetSecret {
         /// The app.
@@ -169,6 +198,9 @@ impl Command {
             | Command::DeleteRoute { .. }
             | Command::CreateTrigger { .. }
             | Command::DeleteTrigger { .. }
+            | Command::SwitchApp { .. }
+            | Command::SwitchTrigger { .. }
+            | Command::Send { .. }
             | Command::SetSecret { .. }
             | Command::DeleteSecret { .. }
             | Command::CreateToken(_)
@@ -176,6 +208,15 @@ impl Command {
             | Command::Redrive { .. } => None,
         }
     }
+}
+
+/// Whether something works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// It does.
+    Running,
+    /// It does not, for now.
+    Paused,
 }
 
 /// Condition of a KV write.
@@ -288,6 +329,8 @@ pub enum Answer {
 pub struct Committed {
     /// The last LSN of its batch; the durable LSN if nothing had to change.
     pub lsn: Lsn,
+    /// The commit time of its batch; the time of the decision if nothing had to change.
+    pub at: UnixMicros,
     /// What it answers.
     pub answer: Answer,
 }

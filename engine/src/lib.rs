@@ -5,6 +5,7 @@
 //! all of them are handed in ([`seams`]) or lent ([`node`]).
 
 pub mod command;
+pub mod cron;
 mod decide;
 mod dispatch;
 pub mod names;

@@ -92,6 +92,18 @@ pub enum Refusal {
         /// How many may.
         limit: usize,
     },
+    /// A queue that nothing consumes (D18).
+    #[error("no trigger consumes the queue `{queue}`: deploy one with kind = \"queue\" first")]
+    UnknownQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// The app is paused: its sync routes are closed (D15).
+    #[error("app `{app}` is paused")]
+    AppPaused {
+        /// The app.
+        app: String,
+    },
     /// The instance shuts down.
     #[error("the instance is shutting down")]
     ShuttingDown,

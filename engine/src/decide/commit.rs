@@ -5,7 +5,7 @@
 //! unchanged since its snapshot; E21 an attempt without writes is serialised at its snapshot and needs no check.
 
 use relive_log::events::{
-    AbandonReason, Abandoned, AttemptRecord, Completed, Event, ExecutionEvent, KeptReply, KvDeleted, KvEvent,
+    AbandonReason, Abandoned, AttemptRecord, Completed, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, KvDeleted, KvEvent,
     KvPut, OutputRecord, ReadRecord, Source, Writer,
 };
 use relive_log::{AppId, ExecutionId, Lsn, UnixMicros};
@@ -14,9 +14,10 @@ use relive_projections::{App, KvBounds, ReadError};
 use super::expiry::Endings;
 use super::fire::{Cause, fire_mutations};
 use super::kv::read_failed;
+use super::send::{Message, send};
 use super::{Decision, Scene};
 use crate::refusal::{Failure, Refusal};
-use crate::script::{Lapsed, WriteEffect};
+use crate::script::{Lapsed, SendEffect, WriteEffect};
 
 /// Keys of an attempt's writes with what happens to them.
 pub(crate) type Writes = std::collections::BTreeMap<(String, String), WriteEffect>;
@@ -46,6 +47,8 @@ pub(crate) struct Success {
     /// What it takes to give the answer again (D14).
     pub reply: Option<Box<KeptReply>>,
     pub writes: Writes,
+    /// Messages for queues, in order.
+    pub sends: Vec<SendEffect>,
     /// Reads to validate where recording is off and the record has none.
     pub unrecorded_reads: Vec<ReadRecord>,
     pub snapshot: Lsn,
@@ -55,11 +58,20 @@ pub(crate) struct Success {
     pub lapsed: Vec<Lapsed>,
 }
 
+impl Success {
+    /// Whether it leaves anything behind beside its record.
+    pub(crate) fn has_effects(&self) -> bool {
+        !self.writes.is_empty() || !self.sends.is_empty()
+    }
+}
+
 /// Why a successful attempt does not commit.
 #[derive(Debug)]
 pub(crate) enum NotCommitted {
     /// Something that it read was written since its snapshot: run it again. What it wanted, for locks.
     Conflict(Box<Success>),
+    /// It sends where nothing listens, or too far ahead; what it read and logged.
+    Send(ErrorRecord, Box<AttemptRecord>),
     /// It would fire too much; what it read and logged.
     FanOut(Refusal, Box<AttemptRecord>),
     /// The views could not be read.
@@ -123,7 +135,7 @@ pub(crate) fn commit(
     out: &mut Decision,
 ) -> Result<(), NotCommitted> {
     let failed = |e: ReadError| NotCommitted::Failed(read_failed(e));
-    if !success.writes.is_empty() {
+    if success.has_effects() {
         let mut valid = true;
         for reads in [&success.record.reads, &success.unrecorded_reads] {
             valid = valid && still_valid(scene, app.id, reads, success.snapshot).map_err(failed)?;
@@ -169,6 +181,11 @@ pub(crate) fn commit(
         }
     }
     let cause = Cause { by: Some((ending.execution, ending.root, ending.depth)) };
+    for effect in success.sends {
+        if let Err(error) = send_effect(scene, app, effect, &cause, out) {
+            return Err(NotCommitted::Send(error, Box::new(success.record)));
+        }
+    }
     if let Err(refusal) = fire_mutations(scene, app, &cause, out) {
         return Err(NotCommitted::FanOut(refusal, Box::new(success.record)));
     }
@@ -185,6 +202,21 @@ pub(crate) fn commit(
         push_client_gone(ending, out);
     }
     Ok(())
+}
+
+fn send_effect(
+    scene: &Scene<'_>,
+    app: &App,
+    effect: SendEffect,
+    cause: &Cause,
+    out: &mut Decision,
+) -> Result<(), ErrorRecord> {
+    let SendEffect { execution, queue, message, delay_ms, key, line } = effect;
+    let message = Message { execution, queue, message, delay_ms, key };
+    send(scene, app, message, cause, out).map_err(|refusal| {
+        let message = format!("queue::send: {refusal}");
+        ErrorRecord { kind: ErrorKind::Runtime, message, line, column: 0 }
+    })
 }
 
 /// Records that nobody was there to take the outcome (D5).

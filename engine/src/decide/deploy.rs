@@ -4,14 +4,14 @@
 //! name. Deploying the same plan twice changes nothing (idempotent).
 
 use relive_log::events::{
-    AppCreated, AppEvent, Event, Principal, RouteCreated, RouteEvent, RouteSpec, TriggerChanged,
+    AppCreated, AppEvent, Event, Pattern, Principal, RouteCreated, RouteEvent, RouteSpec, TriggerChanged,
     TriggerCreated, TriggerEvent, TriggerSpec,
 };
 use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::App;
 
 use super::registry::{self, Deployed};
-use super::{Decision, Scene};
+use super::{Decision, Scene, pause};
 use crate::command::{Answer, Change, DeployPlan, MissingApp, Others};
 use crate::names;
 use crate::refusal::Refusal;
@@ -84,8 +84,29 @@ fn check_plan(scene: &Scene<'_>, app: Option<&App>, plan: &DeployPlan) -> Result
         if plan.triggers.iter().take(at).any(|other| other.name == spec.name) {
             return Err(duplicate("trigger", &spec.name));
         }
+        if let Pattern::Queue { queue } = &spec.pattern {
+            check_consumer(app, plan, spec, queue)?;
+        }
     }
     Ok(())
+}
+
+/// What consumes a queue after this plan is this trigger alone.
+fn check_consumer(
+    app: Option<&App>,
+    plan: &DeployPlan,
+    spec: &TriggerSpec,
+    queue: &str,
+) -> Result<(), Refusal> {
+    let consumes = |other: &TriggerSpec| {
+        other.name != spec.name && matches!(&other.pattern, Pattern::Queue { queue: q } if q == queue)
+    };
+    let planned = |name: &str| plan.triggers.iter().any(|planned| planned.name == name);
+    let stands = app
+        .filter(|_| plan.others == Others::Keep)
+        .and_then(|app| app.triggers.values().find(|t| consumes(&t.spec) && !planned(&t.spec.name)));
+    let other = plan.triggers.iter().find(|t| consumes(t)).or(stands.map(|t| &t.spec));
+    other.map_or(Ok(()), |other| Err(registry::second_consumer(queue, &other.name)))
 }
 
 /// A script that a route or trigger names is in the plan, or stands and is not pruned.
@@ -151,8 +172,12 @@ impl Deploying<'_> {
             self.note("create", "trigger", &name);
             return;
         };
-        if trigger.spec == spec && trigger.by == *self.by {
-            self.note("unchanged", "trigger", &name);
+        let resumed = pause::lost_its_registrant(trigger);
+        if let Some(app) = self.app.filter(|_| resumed) {
+            pause::resume(app, trigger, self.by, self.out);
+        }
+        if trigger.spec == spec && (trigger.by == *self.by || resumed) {
+            self.note(if resumed { "update" } else { "unchanged" }, "trigger", &name);
             return;
         }
         let event = TriggerChanged { app: self.id, trigger: trigger.id, spec, by: self.by.clone() };

@@ -24,6 +24,14 @@ impl Cause {
     pub(crate) const fn nothing() -> Cause {
         Cause { by: None }
     }
+
+    /// What caused `execution`, its root and its depth.
+    pub(crate) fn of(&self, execution: ExecutionId) -> (Option<ExecutionId>, ExecutionId, u16) {
+        match self.by {
+            Some((by, root, depth)) => (Some(by), root, depth.saturating_add(1)),
+            None => (None, execution, 0),
+        }
+    }
 }
 
 /// One mutation of the batch, as triggers see it.
@@ -85,24 +93,17 @@ pub(crate) fn fire_mutations(
     out: &mut Decision,
 ) -> Result<(), Refusal> {
     if !app.triggers.values().any(|t| matches!(t.spec.pattern, Pattern::Kv { .. })) {
-        return Ok(());
+        return check_fan_out(scene, out.events().iter().filter(|event| is_fired(event)).count());
     }
     let first = out.first();
     let mutations: Vec<Mutation> =
         out.events().iter().zip(0_u64..).filter_map(|(event, at)| mutation(event, first.plus(at))).collect();
-    let mut fired = 0_usize;
+    let mut fired = out.events().iter().filter(|event| is_fired(event)).count();
+    check_fan_out(scene, fired)?;
     for mutation in &mutations {
         for trigger in app.triggers.values().filter(|trigger| matches(trigger, mutation)) {
             fired += 1;
-            if fired > scene.settings.fan_out_max {
-                return Err(Refusal::TooLarge {
-                    what: "this commit".to_owned(),
-                    actual: fired as u64,
-                    limit: scene.settings.fan_out_max as u64,
-                    unit: "executions fired",
-                    setting: "fan_out limit",
-                });
-            }
+            check_fan_out(scene, fired)?;
             // Time ended it, whoever noticed.
             let cause = if mutation.op == KvOps::EXPIRE { &Cause::nothing() } else { cause };
             let event = fired_by_mutation(scene, app, trigger, mutation, cause);
@@ -110,6 +111,24 @@ pub(crate) fn fire_mutations(
         }
     }
     Ok(())
+}
+
+/// Work that this batch causes: messages sent stand in it before triggers fire.
+fn is_fired(event: &Event) -> bool {
+    matches!(event, Event::Execution(ExecutionEvent::Enqueued(_) | ExecutionEvent::DepthExceeded(_)))
+}
+
+fn check_fan_out(scene: &Scene<'_>, fired: usize) -> Result<(), Refusal> {
+    if fired <= scene.settings.fan_out_max {
+        return Ok(());
+    }
+    Err(Refusal::TooLarge {
+        what: "this commit".to_owned(),
+        actual: fired as u64,
+        limit: scene.settings.fan_out_max as u64,
+        unit: "executions fired",
+        setting: "fan_out limit",
+    })
 }
 
 fn fired_by_mutation(
@@ -122,10 +141,7 @@ fn fired_by_mutation(
     let lsn = mutation.lsn;
     let ordering_key = (trigger.spec.ordering == Ordering::Key).then(|| mutation.key.clone());
     let execution = ExecutionId(scene.mint());
-    let (caused_by, root, depth) = match cause.by {
-        Some((by, root, depth)) => (Some(by), root, depth + 1),
-        None => (None, execution, 0),
-    };
+    let (caused_by, root, depth) = cause.of(execution);
     let source = Source::Kv { trigger: trigger.id };
     let script = trigger.spec.script.clone();
     if depth > scene.settings.depth_max {

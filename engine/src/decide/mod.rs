@@ -7,19 +7,22 @@
 //! E3 `Decision` knows the LSN of each event that it pushes (causes and inputs refer to events of the same batch).
 
 pub(crate) mod commit;
+pub(crate) mod cron;
 pub(crate) mod deploy;
 pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod fire;
 pub(crate) mod kv;
+pub(crate) mod pause;
 pub(crate) mod redrive;
 pub(crate) mod registry;
+pub(crate) mod send;
 pub(crate) mod tokens;
 
 use std::sync::Arc;
 
 use relive_log::events::{Event, Principal};
-use relive_log::{Lsn, UnixMicros};
+use relive_log::{ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, Registry, Views};
 use uuid::Uuid;
 
@@ -121,6 +124,15 @@ pub(crate) fn decide(
         Command::CreateTrigger { app, spec } => Ok(registry::create_trigger(scene, &app, spec, by, out)?),
         Command::DeleteTrigger { app, trigger } => {
             Ok(registry::delete_trigger(scene, &app, trigger, by, out)?)
+        }
+        Command::SwitchApp { app, to } => Ok(pause::app(scene, &app, to, by, out)?),
+        Command::SwitchTrigger { app, trigger, to } => Ok(pause::trigger(scene, &app, trigger, to, by, out)?),
+        Command::Send { app, queue, message, delay_ms, key } => {
+            let app = scene.app(&app)?;
+            let execution = ExecutionId(scene.mint());
+            let message = send::Message { execution, queue, message, delay_ms, key };
+            send::send(scene, &app, message, &fire::Cause::nothing(), out)?;
+            Ok(Answer::Execution(execution))
         }
         Command::SetSecret { app, name, value } => {
             Ok(registry::set_secret(scene, &app, &name, &value, by, out)?)

@@ -3,17 +3,19 @@
 //! Owns: uniqueness of slugs, routes and trigger names; version numbers; what a deletion drops (D17, S6).
 
 use relive_log::events::{
-    AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Pattern,
-    Principal, Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent, RouteSpec, ScriptDeleted,
-    ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source, TriggerCreated,
-    TriggerDeleted, TriggerEvent, TriggerSpec,
+    AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Ordering,
+    Pattern, Principal, Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent, RouteSpec,
+    ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source,
+    TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,
 };
 use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::{App, ExecutionRow, Status};
 use sha2::{Digest, Sha256};
 
+use super::send::consumer;
 use super::{Decision, Scene};
 use crate::command::Answer;
+use crate::cron::Schedule;
 use crate::names;
 use crate::node::secret_aad;
 use crate::refusal::Refusal;
@@ -307,14 +309,32 @@ pub(super) fn remove_route(
 pub(super) fn check_trigger(spec: &TriggerSpec, scene: &Scene<'_>) -> Result<(), Refusal> {
     names::name("name", &spec.name)?;
     names::name("script", &spec.script)?;
-    if let Pattern::Kv { collection, ops, .. } = &spec.pattern {
-        names::collection(collection, &scene.settings.limits)?;
-        if ops.0 == 0 {
-            return Err(Refusal::Invalid {
-                field: "ops".to_owned(),
-                problem: "it names no operation; allowed: insert, update, delete".to_owned(),
-            });
+    let orderable = match &spec.pattern {
+        Pattern::Kv { collection, ops, .. } => {
+            names::collection(collection, &scene.settings.limits)?;
+            if ops.0 == 0 {
+                return Err(Refusal::Invalid {
+                    field: "ops".to_owned(),
+                    problem: "it names no operation; allowed: insert, update, delete".to_owned(),
+                });
+            }
+            true
         }
+        Pattern::Queue { queue } => {
+            names::name("queue", queue)?;
+            true
+        }
+        Pattern::Cron { schedule, timezone } => {
+            Schedule::parse(schedule, timezone.as_deref())?;
+            false
+        }
+        Pattern::DeadLetter { .. } => false,
+    };
+    if spec.ordering == Ordering::Key && !orderable {
+        return Err(Refusal::Invalid {
+            field: "ordering".to_owned(),
+            problem: "`key` is for triggers of kinds kv and queue: others have no key".to_owned(),
+        });
     }
     spec.retry.as_ref().map_or(Ok(()), check_retry)
 }
@@ -332,6 +352,11 @@ pub(super) fn create_trigger(
     if app.triggers.values().any(|t| t.spec.name == spec.name) {
         return Err(Refusal::Exists { what: "trigger", name: spec.name });
     }
+    if let Pattern::Queue { queue } = &spec.pattern
+        && let Some(other) = consumer(&app, queue)
+    {
+        return Err(second_consumer(queue, &other.spec.name));
+    }
     let trigger = TriggerId(scene.mint());
     out.push(Event::Trigger(TriggerEvent::Created(TriggerCreated {
         app: app.id,
@@ -340,6 +365,16 @@ pub(super) fn create_trigger(
         by: by.clone(),
     })));
     Ok(Answer::Trigger(trigger))
+}
+
+/// A queue has exactly one consumer (D18).
+pub(super) fn second_consumer(queue: &str, first: &str) -> Refusal {
+    Refusal::Conflict {
+        code: "duplicate",
+        message: format!(
+            "queue `{queue}` has a consumer already, the trigger `{first}`; a queue has exactly one"
+        ),
+    }
 }
 
 pub(super) fn delete_trigger(

@@ -9,7 +9,7 @@ use relive_log::events::{
 };
 use relive_log::{PrincipalId, UnixMicros};
 
-use super::{Decision, Scene};
+use super::{Decision, Scene, pause};
 use crate::command::{Answer, NewToken};
 use crate::names;
 use crate::refusal::Refusal;
@@ -73,6 +73,7 @@ pub(super) fn delete(
     let not_found = || Refusal::NotFound { what: "token", name: token.to_string() };
     let row = scene.registry.tokens.get(&token).ok_or_else(not_found)?;
     require(by, if row.app.is_some() { Scopes::APP_ADMIN } else { Scopes::INSTANCE_ADMIN })?;
+    pause::triggers_of(scene, token, by, out);
     let event = TokenDeleted { app: row.app, token, by: by.clone() };
     out.push(Event::Token(TokenEvent::Deleted(event)));
     pause_registered(scene, token, by, out);

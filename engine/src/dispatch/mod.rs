@@ -1,19 +1,27 @@
-//! The dispatcher's order: what is due, whose turn it is, how much may run at once (D2, D3).
+//! The dispatcher's order: what is due, whose turn it is, how much may run at once (D2, D3, D13, D15).
 //!
-//! Owns: the ready lines, the due times, the gate and the time alone. A pure data structure: it is told what
-//! happened and answers what to start. Never does: append, apply, read a clock, start anything.
+//! Owns: the ready lines, the due times, the ordered lines, what is held, the gate and the time alone. A pure data
+//! structure: it is told what happened and answers what to start. Never does: append, apply, read a clock, start
+//! anything, or hold more of waiting work than an id and a place.
 //!
-//! Invariants: E50 never more than `gate` executions run; E51 sync work goes first, background work keeps a
-//! quarter of the gate (at least 1 from a gate of 2 on; in a gate of 1 they take turns); E52 apps take turns;
-//! E53 while an execution runs alone nothing else starts.
+//! Invariants: E50 never more than `gate` executions hold a place, and never more than `threads_max` have begun; E51
+//! sync work goes first, background work keeps a quarter of the gate (at least 1 from a gate of 2 on; in a gate of
+//! 1 they take turns); E52 apps take turns; E53 while an execution runs alone nothing else starts; E54 pausing and
+//! resuming cost the same however much waits; E55 to E57 the order within a line.
+//!
+//! Work that was dropped one by one is not searched for: it is found gone when its turn comes.
 
-mod fair;
+mod lines;
+mod turns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use relive_log::{AppId, ExecutionId, UnixMicros};
+use relive_log::events::Source;
+use relive_log::{AppId, ExecutionId, Lsn, RouteId, TriggerId, UnixMicros};
 
-use self::fair::FairQueue;
+pub(crate) use self::lines::Join;
+use self::lines::{Joined, Lines, Place};
+use self::turns::{Holds, Stream, Turns};
 
 /// Which line an execution waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +34,44 @@ pub(crate) enum Lane {
     Alone,
 }
 
+/// Where work comes from, as far as turns and pauses go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// What a trigger fired.
+    Trigger(TriggerId),
+    /// Calls of a route.
+    Route(RouteId),
+    /// Direct runs.
+    Direct,
+}
+
+impl Origin {
+    /// The origin of work with this source.
+    pub(crate) const fn of(source: &Source) -> Origin {
+        match source {
+            Source::Route { route, .. } => Origin::Route(*route),
+            Source::Kv { trigger }
+            | Source::DeadLetter { trigger, .. }
+            | Source::Cron { trigger }
+            | Source::Queue { trigger } => Origin::Trigger(*trigger),
+            Source::Direct => Origin::Direct,
+        }
+    }
+}
+
+/// Work that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) app: AppId,
+    pub(crate) origin: Origin,
+    pub(crate) execution: ExecutionId,
+    /// Not before.
+    pub(crate) due_at: UnixMicros,
+    pub(crate) lane: Lane,
+    /// The key of its line, the LSN of its enqueue, and how it joins.
+    pub(crate) ordered: Option<(&'a str, Lsn, Join)>,
+}
+
 /// What to start next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -34,16 +80,61 @@ pub(crate) struct Start {
     pub lane: Lane,
 }
 
+/// What work that may not start waits for; pauses are the registry's to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Another execution of its line.
+    Line(ExecutionId),
+    /// The end of one that runs alone.
+    Alone(ExecutionId),
+    /// That everything else ended: it has to run alone.
+    Others,
+    /// A place.
+    Place,
+}
+
+/// One stream: an app's work with one origin.
+#[derive(Clone, Copy, Debug)]
+struct StreamOf {
+    app: AppId,
+    origin: Origin,
+}
+
+/// Work that waits for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at: UnixMicros,
+    execution: ExecutionId,
+    stream: Stream,
+    alone: bool,
+}
+
+/// An execution that began.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    lane: Lane,
+    /// It waits for something outside and gave its place back.
+    away: bool,
+}
+
 /// The dispatcher's state.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     gate: usize,
-    sync: FairQueue,
-    background: FairQueue,
-    alone: FairQueue,
-    running: HashMap<ExecutionId, Lane>,
+    threads_max: usize,
+    streams: Vec<StreamOf>,
+    stream_of: HashMap<(AppId, Origin), Stream>,
+    holds: Holds,
+    sync: Turns,
+    background: Turns,
+    alone: Turns,
+    lines: Lines,
+    running: HashMap<ExecutionId, Begun>,
     running_background: usize,
-    due: BTreeSet<(UnixMicros, ExecutionId, AppId, bool)>,
+    away: usize,
+    /// Executions that were away and want a place again.
+    returning: VecDeque<ExecutionId>,
+    due: BTreeSet<Due>,
     /// The execution that runs alone now.
     only: Option<ExecutionId>,
     last_was_sync: bool,
@@ -51,15 +142,22 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// With room for `gate` executions, at least one.
-    pub(crate) fn new(gate: usize) -> Dispatch {
+    /// With room for `gate` executions, at least one, and for `threads_max` with those that gave their place back.
+    pub(crate) fn new(gate: usize, threads_max: usize) -> Dispatch {
         Dispatch {
             gate: gate.max(1),
-            sync: FairQueue::default(),
-            background: FairQueue::default(),
-            alone: FairQueue::default(),
+            threads_max: threads_max.max(gate).max(1),
+            streams: Vec::new(),
+            stream_of: HashMap::default(),
+            holds: Holds::default(),
+            sync: Turns::default(),
+            background: Turns::default(),
+            alone: Turns::default(),
+            lines: Lines::default(),
             running: HashMap::default(),
             running_background: 0,
+            away: 0,
+            returning: VecDeque::new(),
             due: BTreeSet::new(),
             only: None,
             last_was_sync: false,
@@ -67,38 +165,185 @@ impl Dispatch {
         }
     }
 
-    /// Work that may start as soon as there is room.
-    pub(crate) fn ready(&mut self, app: AppId, execution: ExecutionId, lane: Lane) {
-        self.lane_mut(lane).push(app, execution);
+    fn stream(&mut self, app: AppId, origin: Origin) -> Stream {
+        // One for each route and trigger that ever had work: a process does not see four thousand million of them.
+        let next = Stream::try_from(self.streams.len()).unwrap_or(Stream::MAX);
+        let stream = *self.stream_of.entry((app, origin)).or_insert(next);
+        if stream == next {
+            self.streams.push(StreamOf { app, origin });
+        }
+        stream
     }
 
-    /// Background work that may start from `due_at` on.
-    pub(crate) fn later(&mut self, app: AppId, execution: ExecutionId, due_at: UnixMicros, lane: Lane) {
-        self.due.insert((due_at, execution, app, lane == Lane::Alone));
+    fn app_of(&self, stream: Stream) -> AppId {
+        usize::try_from(stream)
+            .ok()
+            .and_then(|at| self.streams.get(at))
+            .map_or_else(AppId::default, |s| s.app)
+    }
+
+    /// Work that was accepted, now or before the process began.
+    pub(crate) fn arrive(&mut self, work: Arrival<'_>, now: UnixMicros) {
+        let stream = self.stream(work.app, work.origin);
+        let due = |at, execution| Due { at, execution, stream, alone: work.lane == Lane::Alone };
+        let Some((key, lsn, join)) = work.ordered else {
+            self.line_up(due(work.due_at, work.execution), work.lane, now);
+            return;
+        };
+        match self.lines.join(lines::line(stream, key), work.due_at, lsn, work.execution, join) {
+            Joined::Waits => {}
+            Joined::Head(_) if join == Join::Begun => {
+                self.line_up(due(work.due_at, work.execution), work.lane, now)
+            }
+            Joined::Head(head) => self.line_up(due(head.at, head.execution), work.lane, now),
+            Joined::Before { head, displaced } => {
+                self.due.remove(&due(displaced.at, displaced.execution));
+                let at = if join == Join::Begun { work.due_at } else { head.at };
+                self.line_up(due(at, head.execution), work.lane, now);
+            }
+        }
+    }
+
+    /// An execution that had begun when the process did, and whose attempt is about to be settled: it holds its line.
+    pub(crate) fn holds_line(
+        &mut self,
+        app: AppId,
+        origin: Origin,
+        key: &str,
+        lsn: Lsn,
+        execution: ExecutionId,
+    ) {
+        let stream = self.stream(app, origin);
+        self.lines.join(lines::line(stream, key), UnixMicros(0), lsn, execution, Join::Begun);
+    }
+
+    fn line_up(&mut self, due: Due, lane: Lane, now: UnixMicros) {
+        if lane != Lane::Sync && due.at > now {
+            self.due.insert(due);
+        } else {
+            self.ready(due.stream, due.execution, lane);
+        }
+    }
+
+    fn ready(&mut self, stream: Stream, execution: ExecutionId, lane: Lane) {
+        self.lines.fix(execution);
+        let app = self.app_of(stream);
+        let turns = match lane {
+            Lane::Sync => &mut self.sync,
+            Lane::Background => &mut self.background,
+            Lane::Alone => &mut self.alone,
+        };
+        turns.push(app, stream, execution, &self.holds);
+    }
+
+    /// Work that began waits for its next attempt.
+    pub(crate) fn again(
+        &mut self,
+        app: AppId,
+        origin: Origin,
+        execution: ExecutionId,
+        due_at: UnixMicros,
+        lane: Lane,
+    ) {
+        let stream = self.stream(app, origin);
+        self.due.insert(Due { at: due_at, execution, stream, alone: lane == Lane::Alone });
+    }
+
+    /// Work whose claim could not be recorded waits for its turn again.
+    pub(crate) fn ready_again(&mut self, app: AppId, origin: Origin, execution: ExecutionId, lane: Lane) {
+        let stream = self.stream(app, origin);
+        self.ready(stream, execution, lane);
     }
 
     /// Moves what is due by `now` to its line.
     pub(crate) fn advance(&mut self, now: UnixMicros) {
-        while let Some(&(due_at, execution, app, alone)) = self.due.first() {
-            if due_at > now {
+        while let Some(&Due { at, execution, stream, alone }) = self.due.first() {
+            if at > now {
                 return;
             }
             self.due.pop_first();
-            self.ready(app, execution, if alone { Lane::Alone } else { Lane::Background });
+            self.ready(stream, execution, if alone { Lane::Alone } else { Lane::Background });
         }
     }
 
     /// When the next execution is due.
     pub(crate) fn next_due(&self) -> Option<UnixMicros> {
-        self.due.first().map(|(due_at, ..)| *due_at)
+        self.due.first().map(|due| due.at)
     }
 
-    /// Forgets work that will not run any more; no-op if it waits nowhere.
-    pub(crate) fn forget(&mut self, app: AppId, execution: ExecutionId) {
-        for lane in [Lane::Sync, Lane::Background, Lane::Alone] {
-            self.lane_mut(lane).remove(app, execution);
+    /// The execution ended for good: the next of its line may go.
+    pub(crate) fn closed(&mut self, execution: ExecutionId, now: UnixMicros) {
+        let Some(next) = self.lines.leave(execution) else { return };
+        let stream = next.stream();
+        self.line_up(
+            Due { at: next.at, execution: next.execution, stream, alone: false },
+            Lane::Background,
+            now,
+        );
+    }
+
+    /// Forgets all that waits with this origin.
+    pub(crate) fn drop_origin(&mut self, app: AppId, origin: Origin) {
+        if let Some(stream) = self.stream_of.get(&(app, origin)).copied() {
+            self.drop_stream(app, stream);
+            self.due.retain(|due| due.stream != stream);
         }
-        self.due.retain(|(_, other, ..)| *other != execution);
+    }
+
+    fn drop_stream(&mut self, app: AppId, stream: Stream) {
+        for turns in [&mut self.sync, &mut self.background, &mut self.alone] {
+            turns.drop_stream(app, stream);
+        }
+        self.holds.streams.remove(&stream);
+        self.lines.drop_stream(stream);
+    }
+
+    /// Forgets all that waits in an app.
+    pub(crate) fn drop_app(&mut self, app: AppId) {
+        let origins: Vec<Origin> = self.streams.iter().filter(|s| s.app == app).map(|s| s.origin).collect();
+        let mut gone = BTreeSet::new();
+        for origin in origins {
+            if let Some(stream) = self.stream_of.get(&(app, origin)).copied() {
+                self.drop_stream(app, stream);
+                gone.insert(stream);
+            }
+        }
+        self.due.retain(|due| !gone.contains(&due.stream));
+        self.holds.apps.remove(&app);
+    }
+
+    /// Background work of the app does not start from here on (D15).
+    pub(crate) fn pause_app(&mut self, app: AppId) {
+        if self.holds.apps.insert(app) {
+            self.background.hold_app(app);
+            self.alone.hold_app(app);
+        }
+    }
+
+    /// It does again.
+    pub(crate) fn resume_app(&mut self, app: AppId) {
+        if self.holds.apps.remove(&app) {
+            self.background.release_app(app);
+            self.alone.release_app(app);
+        }
+    }
+
+    /// Work of the trigger does not start from here on (D15).
+    pub(crate) fn pause_trigger(&mut self, app: AppId, trigger: TriggerId) {
+        let stream = self.stream(app, Origin::Trigger(trigger));
+        if self.holds.streams.insert(stream) {
+            self.background.hold_stream(app, stream);
+            self.alone.hold_stream(app, stream);
+        }
+    }
+
+    /// It does again.
+    pub(crate) fn resume_trigger(&mut self, app: AppId, trigger: TriggerId) {
+        let stream = self.stream(app, Origin::Trigger(trigger));
+        if self.holds.streams.remove(&stream) {
+            self.background.release_stream(app, stream, &self.holds);
+            self.alone.release_stream(app, stream, &self.holds);
+        }
     }
 
     /// From now on only sync work that waits already starts (an orderly shutdown).
@@ -112,16 +357,18 @@ impl Dispatch {
             && self.peek_lane() != Some(Lane::Alone)
             && self.free()
             && self.only.is_none()
-            && {
-                let reserved = self.reserved_for_background();
-                self.background.is_empty() || self.running_background >= reserved
-            }
+            && (self.background.is_empty() || self.running_background >= self.reserved_for_background())
     }
 
     /// Takes the next execution to start, if there is room for one (E50 to E53).
     pub(crate) fn next(&mut self) -> Option<Start> {
         let lane = self.peek_lane()?;
-        let (app, execution) = self.lane_mut(lane).pop()?;
+        let turns = match lane {
+            Lane::Sync => &mut self.sync,
+            Lane::Background => &mut self.background,
+            Lane::Alone => &mut self.alone,
+        };
+        let (app, execution) = turns.pop()?;
         self.last_was_sync = lane == Lane::Sync;
         self.started(execution, lane);
         Some(Start { app, execution, lane })
@@ -129,7 +376,7 @@ impl Dispatch {
 
     /// Counts an execution as running (one that `next` gave is counted already).
     pub(crate) fn started(&mut self, execution: ExecutionId, lane: Lane) {
-        if self.running.insert(execution, lane).is_none() && lane != Lane::Sync {
+        if self.running.insert(execution, Begun { lane, away: false }).is_none() && lane != Lane::Sync {
             self.running_background += 1;
         }
         if lane == Lane::Alone {
@@ -139,12 +386,56 @@ impl Dispatch {
 
     /// The execution does not run any more.
     pub(crate) fn ended(&mut self, execution: ExecutionId) {
-        if let Some(lane) = self.running.remove(&execution)
-            && lane != Lane::Sync
-        {
-            self.running_background -= 1;
+        match self.running.remove(&execution) {
+            Some(Begun { away: true, .. }) => {
+                self.away -= 1;
+                self.returning.retain(|other| *other != execution);
+            }
+            Some(Begun { lane, away: false }) if lane != Lane::Sync => self.running_background -= 1,
+            Some(Begun { .. }) | None => {}
         }
         self.alone_ended(execution);
+    }
+
+    /// The execution waits for something outside: its place is free (D2).
+    pub(crate) fn leave_place(&mut self, execution: ExecutionId) {
+        let Some(begun) = self.running.get_mut(&execution).filter(|begun| !begun.away) else { return };
+        begun.away = true;
+        self.away += 1;
+        self.running_background -= usize::from(begun.lane != Lane::Sync);
+    }
+
+    /// The execution goes on as soon as there is a place: [`Dispatch::give_places`] says when.
+    pub(crate) fn want_place(&mut self, execution: ExecutionId) {
+        self.returning.push_back(execution);
+    }
+
+    /// Whether the execution has no place.
+    pub(crate) fn is_away(&self, execution: ExecutionId) -> bool {
+        self.running.get(&execution).is_some_and(|begun| begun.away)
+    }
+
+    /// How many executions gave their place back.
+    pub(crate) const fn away(&self) -> usize {
+        self.away
+    }
+
+    /// Gives places to those that come back, before anything else starts. Answers whether one got one.
+    pub(crate) fn give_places(&mut self) -> bool {
+        let mut given = false;
+        while self.running.len() - self.away < self.gate {
+            let Some(at) = self.returning.iter().position(|e| self.only.is_none_or(|only| only == *e)) else {
+                break;
+            };
+            let Some(execution) = self.returning.remove(at) else { break };
+            if let Some(begun) = self.running.get_mut(&execution).filter(|begun| begun.away) {
+                begun.away = false;
+                self.away -= 1;
+                self.running_background += usize::from(begun.lane != Lane::Sync);
+                given = true;
+            }
+        }
+        given
     }
 
     /// The execution outlived its time alone, or ended: others may join.
@@ -159,13 +450,29 @@ impl Dispatch {
         self.only
     }
 
-    /// How many sync calls wait.
-    pub(crate) fn sync_waiting(&self) -> usize {
-        self.sync.len()
+    /// What due work that does not run waits for.
+    pub(crate) fn waits_for(
+        &self,
+        app: AppId,
+        origin: Origin,
+        execution: ExecutionId,
+        key: Option<&str>,
+        lane: Lane,
+    ) -> WaitsFor {
+        let stream = self.stream_of.get(&(app, origin)).copied();
+        let head = stream.zip(key).and_then(|(stream, key)| self.lines.head(lines::line(stream, key)));
+        match (head.filter(|head| *head != execution), self.only) {
+            (Some(head), _) => WaitsFor::Line(head),
+            (None, Some(only)) => WaitsFor::Alone(only),
+            (None, None) if lane == Lane::Alone => WaitsFor::Others,
+            (None, None) => WaitsFor::Place,
+        }
     }
 
     fn free(&self) -> bool {
-        self.running.len() < self.gate
+        self.returning.is_empty()
+            && self.running.len() - self.away < self.gate
+            && self.running.len() < self.threads_max
     }
 
     const fn reserved_for_background(&self) -> usize {
@@ -199,13 +506,11 @@ impl Dispatch {
             (true, true) => Some(Lane::Sync),
         }
     }
+}
 
-    fn lane_mut(&mut self, lane: Lane) -> &mut FairQueue {
-        match lane {
-            Lane::Sync => &mut self.sync,
-            Lane::Background => &mut self.background,
-            Lane::Alone => &mut self.alone,
-        }
+impl Place {
+    const fn stream(&self) -> Stream {
+        self.line.0
     }
 }
 

@@ -155,7 +155,21 @@ impl Node {
     /// Runs executions until shutdown; to be called on `settings.gate` threads with
     /// [`SCRIPT_STACK_BYTES`](crate::script::SCRIPT_STACK_BYTES) of stack.
     pub fn run_scripts(self: &Arc<Self>) {
+        self.jobs.join();
         while let Some(job) = self.jobs.pop() {
+            self.attempt(*job);
+        }
+    }
+
+    /// Waits until executions that gave their place back need another script thread (D2): the caller lends one to
+    /// [`Node::run_spare_scripts`]. `false` at shutdown.
+    pub fn needs_script_thread(&self) -> bool {
+        self.jobs.wanted()
+    }
+
+    /// As [`Node::run_scripts`], until there was nothing to do for a while.
+    pub fn run_spare_scripts(self: &Arc<Self>) {
+        while let Some(job) = self.jobs.pop_or_leave() {
             self.attempt(*job);
         }
     }
@@ -329,7 +343,7 @@ impl Node {
 
     /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.
     fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
-        let Finished { outcome, writes, mut record, lapsed, depends_on, masker } = finished;
+        let Finished { outcome, writes, sends, mut record, lapsed, depends_on, masker } = finished;
         record.conflicts = conflicts;
         let keeps = !records_nothing(job);
         let mut unrecorded_reads = Vec::new();
@@ -372,6 +386,7 @@ impl Node {
             record,
             reply: kept,
             writes,
+            sends,
             unrecorded_reads,
             snapshot,
             claimed_at,
@@ -488,7 +503,7 @@ impl Node {
         let (error, record) = match ran {
             Ran::Bad { error, record } => (error, record),
             Ran::Good { reply, mut success, depends_on } => {
-                let read_only = success.writes.is_empty();
+                let read_only = !success.has_effects();
                 if let Some(kept) = &mut success.reply {
                     kept.read_only_at = read_only.then_some(success.snapshot);
                 }
@@ -517,6 +532,7 @@ impl Node {
                         }
                     },
                     Err(NotCommitted::Conflict(success)) => return Settled::Conflict(success),
+                    Err(NotCommitted::Send(error, record)) => (error, *record),
                     Err(NotCommitted::FanOut(refusal, record)) => {
                         (ErrorRecord::without_place(ErrorKind::FanOut, refusal.to_string()), *record)
                     }

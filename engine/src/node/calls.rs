@@ -16,7 +16,7 @@ use super::keyed::Known;
 use super::{Accepted, DirectRun, FirstCall, Node, ReplyTo, RouteCall};
 use crate::decide::Decision;
 use crate::decide::commit::Ending;
-use crate::dispatch::{Lane, Start};
+use crate::dispatch::{Lane, Origin, Start};
 use crate::refusal::{Refusal, SubmitError};
 use crate::script::{ContextInput, Request};
 use crate::seams::uuid_v7;
@@ -199,6 +199,9 @@ impl Node {
         let app =
             registry.app(admission.app.id).ok_or_else(|| not_found("app", admission.app.slug.clone()))?;
         match &admission.source {
+            Source::Route { sync: true, .. } if app.paused.is_some() => {
+                Err(Refusal::AppPaused { app: app.slug.clone() })
+            }
             Source::Route { route, .. } if !app.routes.contains_key(route) => {
                 Err(not_found("route", route.to_string()))
             }
@@ -242,7 +245,7 @@ impl Node {
                 }
             }
         }
-        let (waiting, limit) = (core.dispatch.sync_waiting(), self.settings.waiting_calls_max);
+        let (waiting, limit) = (core.waiting.len(), self.settings.waiting_calls_max);
         if waiting >= limit {
             return Err(Refusal::Overloaded { waiting, limit }.into());
         }
@@ -324,6 +327,9 @@ impl Node {
     pub(super) fn pump(self: &Arc<Self>, core: &mut Core) {
         let now = self.clock.now();
         core.dispatch.advance(now);
+        if core.dispatch.give_places() {
+            self.places.notify_all();
+        }
         self.claim_ready(core, now);
         self.wake_timers(core);
     }
@@ -335,7 +341,10 @@ impl Node {
         while let Some(start) = core.dispatch.next() {
             match self.prepare(core, start, &registry, now, &mut decision) {
                 Some(job) => jobs.push((start.lane, job)),
-                None => core.dispatch.ended(start.execution),
+                None => {
+                    core.dispatch.ended(start.execution);
+                    core.dispatch.closed(start.execution, now);
+                }
             }
         }
         if decision.is_empty() {
@@ -397,14 +406,15 @@ impl Node {
             core.running.remove(&execution);
             core.dispatch.ended(execution);
             let again = self.clock.now().plus_millis(RETRY_CLAIM_MS);
+            let origin = Origin::of(&job.ending.source);
             if lane == Lane::Sync {
                 if let Some(caller) = core.inbox.get_mut(&execution) {
                     caller.live = job.live;
                     core.waiting.insert((caller.deadline, execution));
                 }
-                core.dispatch.ready(job.ending.app, execution, lane);
+                core.dispatch.ready_again(job.ending.app, origin, execution, lane);
             } else {
-                core.dispatch.later(job.ending.app, execution, again, lane);
+                core.dispatch.again(job.ending.app, origin, execution, again, lane);
             }
         }
     }

@@ -10,23 +10,28 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use relive_log::events::{AfterFailure, Claimed, ErrorKind, Event, ExecutionEvent, Principal, Source};
+use relive_log::events::{
+    AfterFailure, AppEvent, Claimed, ErrorKind, Event, ExecutionEvent, Principal, Source, TriggerEvent,
+};
 use relive_log::{AppId, Appended, Appender, Batch, Durability, ExecutionId, Lsn, UnixMicros};
-use relive_projections::{App, ExecutionRow, FoldedBatch, Registry, Status, Views};
+use relive_projections::{App, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
 
 use super::expiry::Expiries;
 use super::locks::Locks;
 use super::{Done, ReplyTo};
 use crate::command::Command;
+use crate::cron::CronTable;
 use crate::decide::Decision;
 use crate::decide::commit::Ending;
-use crate::dispatch::{Dispatch, Lane, Start};
+use crate::dispatch::{Arrival, Dispatch, Join, Lane, Origin, Start};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::script::ContextInput;
 use crate::seams::Steady;
 
 /// The time alone after the first crash, milliseconds (D3); twice as long after each further one.
 pub(crate) const ALONE_MS_FIRST: u64 = 1000;
+/// Script threads at most, those that wait for the world included (D2).
+pub(crate) const SCRIPT_THREADS_MAX: usize = 256;
 /// The longest time alone.
 pub(crate) const ALONE_MS_MAX: u64 = 64_000;
 
@@ -76,6 +81,7 @@ pub(super) struct Core {
     appender: Appender,
     batch: Batch,
     pub dispatch: Dispatch,
+    pub cron: CronTable,
     pub running: HashMap<ExecutionId, Running>,
     pub inbox: HashMap<ExecutionId, Caller>,
     /// Further callers of executions in the inbox: calls with the same `Idempotency-Key`.
@@ -125,7 +131,8 @@ impl Core {
         Core {
             appender,
             batch: Batch::new(),
-            dispatch: Dispatch::new(gate),
+            dispatch: Dispatch::new(gate, SCRIPT_THREADS_MAX),
+            cron: CronTable::default(),
             running: HashMap::default(),
             inbox: HashMap::default(),
             followers: HashMap::default(),
@@ -192,7 +199,7 @@ impl Core {
             events: decision.events(),
         });
         self.expiries.observe(decision.events(), appended.first);
-        self.observe(decision.events(), now);
+        self.observe(decision, views, now);
         Ok(appended)
     }
 
@@ -224,48 +231,116 @@ impl Core {
     }
 
     /// What the dispatcher has to know of a batch.
-    fn observe(&mut self, events: &[Event], now: UnixMicros) {
-        for event in events {
-            let Event::Execution(event) = event else { continue };
+    fn observe(&mut self, decision: &Decision, views: &Views, now: UnixMicros) {
+        let mut configured = BTreeSet::new();
+        for (event, at) in decision.events().iter().zip(0_u64..) {
             match event {
-                ExecutionEvent::Enqueued(e) => {
-                    let lane = if e.source.reply_to() { Lane::Sync } else { Lane::Background };
-                    // The sync path claims in the same batch and never waits in a line.
-                    if !self.running.contains_key(&e.execution) {
-                        self.line_up(e.app, e.execution, e.due_at, lane, now);
-                    }
+                Event::Execution(event) => {
+                    self.observe_execution(event, decision.first().plus(at), views, now);
                 }
-                ExecutionEvent::AttemptFailed(e) => {
-                    if let AfterFailure::Retry { due_at } = e.then {
-                        let crashed = e.error.kind == ErrorKind::Crashed;
-                        let lane = if crashed { Lane::Alone } else { Lane::Background };
-                        self.dispatch.later(e.app, e.execution, due_at, lane);
-                    }
+                Event::App(AppEvent::Paused(e)) => self.dispatch.pause_app(e.app),
+                Event::App(AppEvent::Resumed(e)) => self.dispatch.resume_app(e.app),
+                Event::App(AppEvent::Deleted(e)) => self.dispatch.drop_app(e.app),
+                Event::Trigger(TriggerEvent::Paused(e)) => self.dispatch.pause_trigger(e.app, e.trigger),
+                Event::Trigger(TriggerEvent::Resumed(e)) => self.dispatch.resume_trigger(e.app, e.trigger),
+                Event::Trigger(TriggerEvent::Deleted(e)) => {
+                    self.dispatch.drop_origin(e.app, Origin::Trigger(e.trigger));
                 }
-                ExecutionEvent::Dropped(e) => self.dispatch.forget(e.app, e.execution),
-                ExecutionEvent::Claimed(_)
-                | ExecutionEvent::AloneEnded(_)
-                | ExecutionEvent::Released(_)
-                | ExecutionEvent::Completed(_)
-                | ExecutionEvent::Abandoned(_)
-                | ExecutionEvent::DepthExceeded(_) => {}
+                Event::App(AppEvent::Created(_) | AppEvent::Changed(_))
+                | Event::Trigger(TriggerEvent::Created(_) | TriggerEvent::Changed(_))
+                | Event::Route(_)
+                | Event::Script(_)
+                | Event::Token(_)
+                | Event::Secret(_)
+                | Event::Kv(_)
+                | Event::DeadLetter(_)
+                | Event::Cron(_) => {}
             }
+            if let Event::App(_) | Event::Trigger(_) = event {
+                configured.insert(event.app());
+            }
+        }
+        for app in configured {
+            self.cron.refresh(app, views.registry().app(app).map(|app| &**app), views.cron());
         }
     }
 
-    /// Puts open work where it waits.
-    pub(super) fn line_up(
-        &mut self,
-        app: AppId,
-        execution: ExecutionId,
-        due_at: UnixMicros,
-        lane: Lane,
-        now: UnixMicros,
-    ) {
-        if lane != Lane::Sync && due_at > now {
-            self.dispatch.later(app, execution, due_at, lane);
-        } else {
-            self.dispatch.ready(app, execution, lane);
+    fn observe_execution(&mut self, event: &ExecutionEvent, lsn: Lsn, views: &Views, now: UnixMicros) {
+        match event {
+            ExecutionEvent::Enqueued(e) => {
+                // The sync path claims in the same batch and never waits in a line.
+                if self.running.contains_key(&e.execution) {
+                    return;
+                }
+                let join = if e.redrive_of.is_some() { Join::AtEnd } else { Join::ByDue };
+                let arrival = Arrival {
+                    app: e.app,
+                    origin: Origin::of(&e.source),
+                    execution: e.execution,
+                    due_at: e.due_at,
+                    lane: if e.source.reply_to() { Lane::Sync } else { Lane::Background },
+                    ordered: e.ordering_key.as_deref().map(|key| (key, lsn, join)),
+                };
+                self.dispatch.arrive(arrival, now);
+            }
+            ExecutionEvent::AttemptFailed(e) => match e.then {
+                AfterFailure::Retry { due_at } => {
+                    let crashed = e.error.kind == ErrorKind::Crashed;
+                    let lane = if crashed { Lane::Alone } else { Lane::Background };
+                    let origin = views.executions().with_open(e.execution, |row| Origin::of(&row.source));
+                    if let Some(origin) = origin {
+                        self.dispatch.again(e.app, origin, e.execution, due_at, lane);
+                    }
+                }
+                AfterFailure::DeadLetter | AfterFailure::End => self.dispatch.closed(e.execution, now),
+            },
+            ExecutionEvent::Completed(e) => self.dispatch.closed(e.execution, now),
+            ExecutionEvent::Dropped(e) => self.dispatch.closed(e.execution, now),
+            ExecutionEvent::Abandoned(_)
+            | ExecutionEvent::Claimed(_)
+            | ExecutionEvent::AloneEnded(_)
+            | ExecutionEvent::Released(_)
+            | ExecutionEvent::DepthExceeded(_) => {}
+        }
+    }
+
+    /// Lines up an execution that was open when the process began.
+    pub(super) fn line_up(&mut self, row: &ExecutionRow, stood: Stood, now: UnixMicros) {
+        let origin = Origin::of(&row.source);
+        let key = row.ordering_key.as_deref();
+        if stood == Stood::CutOff {
+            if let Some(key) = key {
+                self.dispatch.holds_line(row.app, origin, key, row.enqueued.lsn, row.execution);
+            }
+            return;
+        }
+        let alone = if runs_alone(row) { Alone::Yes } else { Alone::No };
+        let join = match (row.attempts.is_empty(), row.redrive_of) {
+            (false, _) => Join::Begun,
+            (true, Some(_)) => Join::AtEnd,
+            (true, None) => Join::ByDue,
+        };
+        let arrival = Arrival {
+            app: row.app,
+            origin,
+            execution: row.execution,
+            due_at: row.due_at,
+            lane: lane_of(&row.source, alone),
+            ordered: key.map(|key| (key, row.enqueued.lsn, join)),
+        };
+        self.dispatch.arrive(arrival, now);
+    }
+
+    /// Holds what was paused when the process began, and follows the schedules of the rest.
+    pub(super) fn hold(&mut self, registry: &Registry, positions: &CronView) {
+        for app in registry.apps.values() {
+            self.cron.refresh(app.id, Some(app), positions);
+            if app.paused.is_some() {
+                self.dispatch.pause_app(app.id);
+            }
+            for trigger in app.triggers.values().filter(|trigger| trigger.paused.is_some()) {
+                self.dispatch.pause_trigger(app.id, trigger.id);
+            }
         }
     }
 
@@ -273,7 +348,7 @@ impl Core {
     pub(super) fn next_time(&self) -> Option<UnixMicros> {
         let alone = self.dispatch.only().and_then(|e| self.running.get(&e)).and_then(|r| r.alone_until);
         let waiting = self.waiting.first().map(|(deadline, _)| *deadline);
-        [self.dispatch.next_due(), waiting, alone, self.expiries.next()].into_iter().flatten().min()
+        [self.dispatch.next_due(), self.cron.next(), waiting, alone, self.expiries.next()].into_iter().flatten().min()
     }
 }
 
@@ -343,6 +418,15 @@ pub(super) fn lane_of(source: &Source, alone: Alone) -> Lane {
         (false, Alone::Yes) => Lane::Alone,
         (false, Alone::No) => Lane::Background,
     }
+}
+
+/// How an execution stood when the process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stood {
+    /// It waits.
+    Waiting,
+    /// An attempt was cut off: it is about to be settled.
+    CutOff,
 }
 
 /// Whether work has to run alone.

@@ -146,6 +146,14 @@ impl Locks {
         keys.into_iter().any(|key| self.held(app, key).is_some_and(|holder| holder != execution))
     }
 
+    /// Whom an execution waits for whose request is not granted.
+    pub(super) fn blocker(&self, execution: ExecutionId) -> Option<ExecutionId> {
+        let (ticket, own) = self.requests.iter().find(|(_, request)| request.execution == execution)?;
+        let mut earlier = self.requests.range(..ticket).map(|(_, earlier)| earlier);
+        let before = earlier.find(|earlier| earlier.app == own.app && earlier.scope.overlaps(&own.scope))?;
+        Some(before.execution)
+    }
+
     /// Whether nobody asks for anything.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()

@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use relive_log::events::{AbandonReason, Abandoned, ErrorKind, ErrorRecord, Event, ExecutionEvent};
-use relive_log::{Gap, Reader};
+use relive_log::{Gap, Reader, UnixMicros};
 use relive_projections::{ExecutionRow, Status};
 
-use super::core::{Alone, Core, NotAppended, crashed, lane_of, runs_alone};
+use super::core::{Core, NotAppended, Stood, crashed};
 use super::jobs::Jobs;
 use super::routes::RouteCache;
 use super::vault::Vaults;
 use super::waiters::Waiters;
 use super::{Node, NodeParts};
+use crate::command::Switch;
 use crate::decide::failure::{FailedAttempt, fail};
+use crate::decide::pause::all_apps;
 use crate::decide::{Decision, Scene};
 use crate::refusal::Failure;
 use crate::seams::Steady;
@@ -32,7 +34,7 @@ impl Node {
     /// # Errors
     /// When the log fails.
     pub fn start(parts: NodeParts) -> Result<Arc<Node>, Failure> {
-        let NodeParts { appender, reader, durability, views, clock, entropy, key, settings } = parts;
+        let NodeParts { appender, reader, durability, views, clock, entropy, key, settings, begin } = parts;
         let waiters = Arc::new(Waiters::new(durability.clone()));
         let wake = Arc::clone(&waiters);
         durability.on_change(Box::new(move |_| wake.wake()));
@@ -54,36 +56,35 @@ impl Node {
             timers: Condvar::new(),
             unlocked: Condvar::new(),
             idle: Condvar::new(),
+            places: Condvar::new(),
         });
         node.settle_crash()?;
+        if begin == Switch::Paused {
+            node.pause_all()?;
+        }
         Ok(node)
     }
 
     fn settle_crash(self: &Arc<Self>) -> Result<(), Failure> {
         let mut core = self.core.lock();
-        let (cut_off, waiting): (Vec<ExecutionRow>, Vec<ExecutionRow>) =
-            self.views.executions().open(None).into_iter().partition(|row| {
-                row.status == Status::Running || row.source.reply_to() || lost_by(&self.reader, row).is_some()
-            });
+        core.hold(&self.views.registry(), self.views.cron());
+        let mut open = self.views.executions().open(None);
+        open.sort_by_key(|row| row.enqueued.lsn);
         let now = self.clock.now();
-        for row in &waiting {
-            let alone = if runs_alone(row) { Alone::Yes } else { Alone::No };
-            core.line_up(row.app, row.execution, row.due_at, lane_of(&row.source, alone), now);
+        // What lost events left open is settled as if it had run: it holds its line until then.
+        let is_cut_off = |row: &ExecutionRow| row.status == Status::Running || lost_by(&self.reader, row).is_some();
+        for row in open.iter().filter(|row| !row.source.reply_to()) {
+            core.line_up(row, if is_cut_off(row) { Stood::CutOff } else { Stood::Waiting }, now);
         }
+        open.retain(|row| row.source.reply_to() || is_cut_off(row));
+        let cut_off = open;
         for rows in cut_off.chunks(SETTLE_EVENTS_MAX / 4) {
             let scene = self.scene();
             let mut decision = core.decision();
             for row in rows {
                 settle(&scene, row, lost_by(&self.reader, row), &mut decision);
             }
-            core.append(&decision, &self.views, &self.durability, scene.now).map_err(
-                |error| match error {
-                    NotAppended::Failed(failure) => failure,
-                    NotAppended::TooLarge { bytes, limit } => Failure::Log {
-                        message: format!("a settlement of {bytes} bytes is over the limit of {limit}"),
-                    },
-                },
-            )?;
+            self.append_at_start(&mut core, &decision, scene.now)?;
         }
         if !cut_off.is_empty() {
             tracing::warn!(
@@ -98,6 +99,30 @@ impl Node {
 /// The first gap in the log that may hold events of this open execution.
 fn lost_by(reader: &Reader, row: &ExecutionRow) -> Option<Gap> {
     reader.gaps().iter().find(|gap| row.enqueued.lsn < gap.from).copied()
+}
+
+impl Node {
+    /// Starts paused (D15): every app that runs is paused, in the log, until somebody resumes it.
+    fn pause_all(&self) -> Result<(), Failure> {
+        let mut core = self.core.lock();
+        let scene = self.scene();
+        let mut decision = core.decision();
+        all_apps(&scene, &mut decision);
+        if decision.is_empty() {
+            return Ok(());
+        }
+        self.append_at_start(&mut core, &decision, scene.now)
+    }
+
+    fn append_at_start(&self, core: &mut Core, decision: &Decision, now: UnixMicros) -> Result<(), Failure> {
+        match core.append(decision, &self.views, &self.durability, now) {
+            Ok(_) => Ok(()),
+            Err(NotAppended::Failed(failure)) => Err(failure),
+            Err(NotAppended::TooLarge { bytes, limit }) => Err(Failure::Log {
+                message: format!("a batch of the start of {bytes} bytes is over the limit of {limit}"),
+            }),
+        }
+    }
 }
 
 /// What a crash, or lost events, mean for one execution that they cut off.

@@ -56,6 +56,7 @@ impl Node {
 
     fn tick_locked(self: &Arc<Self>, core: &mut Core, now: UnixMicros) {
         self.end_time_alone(core, now);
+        self.tick_schedules(core, now);
         while let Some(&(deadline, execution)) = core.waiting.first() {
             if deadline > now {
                 break;
@@ -99,7 +100,6 @@ impl Node {
             core.inbox.remove(&execution);
             return;
         };
-        core.dispatch.forget(row.app, execution);
         let scene = self.scene();
         let Some(app) = scene.registry.app(row.app).map(Arc::clone) else { return };
         let mut ending = super::core::waiting(&row);

@@ -14,14 +14,15 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use rand_chacha::ChaCha20Rng;
 use relive_log::events::{ErrorKind, ErrorRecord, LogLevel, LogLine, ReadRecord, Scopes};
-use relive_log::{Lsn, UnixMicros};
+use relive_log::{ExecutionId, Lsn, UnixMicros};
 use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
+use sha2::{Digest, Sha256};
 
 use super::context::Context;
 use super::errors::{self, Answer};
 use super::memory::held_bytes;
 use super::modules::chance;
-use super::run::{Run, WriteEffect};
+use super::run::{Run, SendEffect, WriteEffect};
 use super::types::{
     Lapsed, Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot,
 };
@@ -36,6 +37,7 @@ pub(super) type FullKey = (String, String);
 pub(super) struct Effects {
     pub(super) writes: BTreeMap<FullKey, WriteEffect>,
     pub(super) write_bytes: usize,
+    pub(super) sends: Vec<SendEffect>,
     pub(super) seen: BTreeMap<FullKey, Slot>,
     pub(super) listed: BTreeSet<ListQuery>,
     pub(super) reads: Vec<ReadRecord>,
@@ -107,6 +109,19 @@ impl Host {
         MutexGuard::map(self.chance.lock(), |chance| {
             chance.get_or_insert_with(|| chance::generator(self.seed))
         })
+    }
+
+    /// The id of the n-th execution that the run causes: made of its seed, so that a run that is repeated names the
+    /// same ones, and apart from the stream of chance, so that it does not move what the script draws.
+    pub(super) fn caused_id(&self, n: usize) -> ExecutionId {
+        let mut hash = Sha256::new();
+        hash.update(b"relive caused execution 1");
+        hash.update(self.seed);
+        hash.update((n as u64).to_le_bytes());
+        let digest = hash.finalize();
+        let mut tail = [0; 10];
+        tail.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        ExecutionId(uuid::Builder::from_unix_timestamp_millis(self.claim_time.as_millis(), &tail).into_uuid())
     }
 
     pub(super) fn operations(&self) -> u64 {

@@ -34,7 +34,7 @@ pub use compile::{CompileCache, CompileError, Compiled, compile};
 pub use context::{Context, ContextInput, CronTick, DeadLetter, KvEvent, QueueMessage, Request, SDK_VERSION};
 pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
-pub use run::{Finished, Run, WriteEffect, run, run_watched};
+pub use run::{Finished, Run, SendEffect, WriteEffect, run, run_watched};
 pub use types::{
     Lapsed, Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
     STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, SharedBytes};
-use relive_log::{Lsn, UnixMicros};
+use relive_log::{ExecutionId, Lsn, UnixMicros};
 use rhai::{Dynamic, EvalAltResult, Position, Scope};
 
 use super::compile::Compiled;
@@ -53,6 +53,23 @@ pub struct WriteEffect {
     pub expires_at: Option<UnixMicros>,
 }
 
+/// A message for a queue (D18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendEffect {
+    /// The execution that it becomes: the script was told its id.
+    pub execution: ExecutionId,
+    /// The queue.
+    pub queue: String,
+    /// JSON text.
+    pub message: SharedBytes,
+    /// Not before so many milliseconds after the commit.
+    pub delay_ms: u64,
+    /// The key of its line, where the consumer is ordered by key.
+    pub key: Option<String>,
+    /// Line of the send, 0 when unknown.
+    pub line: u32,
+}
+
 /// What a run leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
@@ -60,6 +77,8 @@ pub struct Finished {
     pub outcome: Result<Returned, ErrorRecord>,
     /// The last write per (collection, key); to be committed only if the outcome is good.
     pub writes: BTreeMap<(String, String), WriteEffect>,
+    /// Messages for queues, in order; as the writes.
+    pub sends: Vec<SendEffect>,
     /// The journal.
     pub record: AttemptRecord,
     /// What it took for expired although the log may not say so yet.
@@ -159,6 +178,7 @@ fn finish(
     Finished {
         outcome,
         writes: effects.writes,
+        sends: effects.sends,
         record,
         lapsed: effects.lapsed.into_iter().collect(),
         depends_on: effects.depends_on,

@@ -169,14 +169,14 @@ pub struct TriggerPaused {
     pub by: Principal,
 }
 
-/// `trigger_resumed`: who resumes it becomes its registrant (D9).
+/// `trigger_resumed`: if its registrant was deleted, who resumes it is its registrant from now on (D9).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct TriggerResumed {
     /// The app.
     pub app: AppId,
     /// The trigger.
     pub trigger: TriggerId,
-    /// The registrant from now on.
+    /// Who did it.
     pub by: Principal,
 }
 

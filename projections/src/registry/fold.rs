@@ -99,8 +99,10 @@ impl RegistryView {
             }),
             TriggerEvent::Resumed(e) => self.change(e.app, at.lsn, |found| {
                 let row = found.triggers.get_mut(&e.trigger)?;
-                row.paused = None;
-                row.by.clone_from(&e.by);
+                let pause = row.paused.take()?;
+                if pause.reason == PauseReason::RegistrantDeleted {
+                    row.by.clone_from(&e.by);
+                }
                 row.lsn = at.lsn;
                 Some(RowKey::Trigger(e.app, e.trigger))
             }),

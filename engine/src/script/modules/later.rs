@@ -8,7 +8,7 @@ use super::super::errors::{Answer, runtime};
 use super::Family;
 
 /// Module, function, full name.
-pub(super) const NOT_YET: [(&str, &str, &str); 17] = [
+pub(super) const NOT_YET: [(&str, &str, &str); 16] = [
     ("dead_letters", "redrive", "dead_letters::redrive"),
     ("dead_letters", "replay", "dead_letters::replay"),
     ("dead_letters", "resolve", "dead_letters::resolve"),
@@ -17,7 +17,6 @@ pub(super) const NOT_YET: [(&str, &str, &str); 17] = [
     ("http", "request", "http::request"),
     ("kv", "get_at", "kv::get_at"),
     ("kv", "history", "kv::history"),
-    ("queue", "send", "queue::send"),
     ("regex", "captures", "regex::captures"),
     ("regex", "find", "regex::find"),
     ("regex", "is_match", "regex::is_match"),

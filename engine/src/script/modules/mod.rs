@@ -10,6 +10,7 @@ mod kv_list;
 pub(super) mod language;
 mod later;
 mod logs;
+mod queue;
 mod secrets;
 pub(super) mod text;
 pub(super) mod time;
@@ -113,6 +114,7 @@ fn families() -> Vec<Family> {
         text::json(),
         kv::module(),
         logs::module(),
+        queue::module(),
         chance::random(),
         secrets::module(),
         time::module(),
