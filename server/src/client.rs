@@ -177,6 +177,12 @@ impl Client {
         self.send(Call { method: Method::POST, path, body, headers: &[] })?.json()
     }
 
+    /// PATCH of JSON.
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value, Failed> {
+        let body = body.to_string().into_bytes();
+        self.send(Call { method: Method::PATCH, path, body, headers: &[] })?.json()
+    }
+
     /// PUT.
     pub(crate) fn put(&self, path: &str, body: Vec<u8>, headers: &[(&str, String)]) -> Result<Value, Failed> {
         self.send(Call { method: Method::PUT, path, body, headers })?.json()

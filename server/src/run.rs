@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use relive_engine::command::Switch;
 use relive_engine::node::{Node, NodeParts};
 use relive_engine::script::SCRIPT_STACK_BYTES;
 use relive_engine::secrets::InstanceKey;
@@ -80,8 +81,8 @@ impl Signals {
 }
 
 /// Serves until a signal; the exit code.
-pub(crate) fn run(settings: Settings) -> u8 {
-    match Instance::start(settings, Internals::Hidden) {
+pub(crate) fn run(settings: Settings, begin: Switch) -> u8 {
+    match Instance::start(settings, Internals::Hidden, begin) {
         Ok(instance) => {
             instance.announce();
             instance.wait_and_stop()
@@ -104,7 +105,11 @@ fn log_options(settings: &Settings) -> LogOptions {
 
 impl Instance {
     /// Opens everything; both listeners answer when this returns, the views may still be folding.
-    pub(crate) fn start(settings: Settings, internals: Internals) -> Result<Instance, StartError> {
+    pub(crate) fn start(
+        settings: Settings,
+        internals: Internals,
+        begin: Switch,
+    ) -> Result<Instance, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("http")
@@ -149,6 +154,7 @@ impl Instance {
             shared: Arc::clone(&shared),
             views: Arc::clone(&views),
             key,
+            begin,
         };
         let starting = threads::spawn("start", move || starting.run(rest))?;
         Ok(Instance {
@@ -319,6 +325,7 @@ struct Starting {
     shared: Arc<Shared>,
     views: Arc<Views>,
     key: Option<InstanceKey>,
+    begin: Switch,
 }
 
 impl Starting {
@@ -347,6 +354,7 @@ impl Starting {
             entropy: Arc::new(SystemEntropy),
             key,
             settings: self.settings.engine.clone(),
+            begin: self.begin,
         })
         .map_err(|failure| StartError::failed(failure.to_string()))?;
         let mut lent = Lent::new();
@@ -355,9 +363,23 @@ impl Starting {
         for _ in 0..self.settings.engine.gate {
             lent.with_stack("script", SCRIPT_STACK_BYTES, &node, |node| node.run_scripts())?;
         }
+        lent.one("script-lender", &node, lend_spare_threads)?;
         lent.maintenance(maintenance::start(Arc::clone(&self.views), &durability)?);
         self.shared.open(node);
         Ok(lent)
+    }
+}
+
+/// Lends a further script thread whenever executions that wait for the world gave their places back (D2).
+fn lend_spare_threads(node: &Arc<Node>) {
+    while node.needs_script_thread() {
+        let lent = Arc::clone(node);
+        let spawned =
+            threads::spawn_with_stack("script", SCRIPT_STACK_BYTES, move || lent.run_spare_scripts());
+        if let Err(error) = spawned {
+            tracing::error!(error = %error.message, "no further script thread; work waits for one");
+            node.script_thread_failed();
+        }
     }
 }
 

@@ -21,6 +21,15 @@ pub(crate) fn spawn<T: Send + 'static>(
     start(Builder::new().name(name.to_owned()), work)
 }
 
+/// Starts a thread with a stack of its own size.
+pub(crate) fn spawn_with_stack<T: Send + 'static>(
+    name: &str,
+    stack_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    start(Builder::new().name(name.to_owned()).stack_size(stack_bytes), work)
+}
+
 fn start<T: Send + 'static>(
     builder: Builder,
     work: impl FnOnce() -> T + Send + 'static,

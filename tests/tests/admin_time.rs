@@ -92,7 +92,6 @@ async fn host_functions_that_are_not_built_yet_say_so_to_the_owner() {
     let rows = [
         ("get_at", "kv::get_at(\"c\", \"k\", 1)"),
         ("history", "kv::history(\"c\", \"k\", 1)"),
-        ("send", "queue::send(\"q\", 1)"),
         ("http", "http::get(\"http://127.0.0.1:1/\")"),
         ("redrive", "dead_letters::redrive(\"x\")"),
     ];

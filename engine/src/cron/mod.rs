@@ -5,7 +5,7 @@
 //!
 //! A schedule names civil times. Each means one moment: the first at which the zone's clock shows it, or, if the clock
 //! skips it, the first after the gap. So what is skipped runs once right after the gap, what repeats runs once, and the
-//! moments never go back: invariant E62 is that every moment after a time is found, once.
+//! moments never go back: invariant E64 is that every moment after a time is found, once.
 
 mod table;
 

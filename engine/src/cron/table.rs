@@ -69,6 +69,11 @@ impl CronTable {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// The next moment of a trigger; `None` if it has none or is paused.
+    pub(crate) fn next_of(&self, app: AppId, trigger: TriggerId) -> Option<UnixMicros> {
+        self.entries.get(&(app, trigger))?.next
+    }
+
     /// A trigger that is due by `now`; it stays due until its tick moved its position.
     pub(crate) fn due(&self, now: UnixMicros) -> Option<(AppId, TriggerId, Arc<Schedule>)> {
         let (at, key) = self.due.first()?;

@@ -179,7 +179,7 @@ fn list(of: &[u8]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// E62: every moment is found, once, whichever way one walks.
+    /// E64: every moment is found, once, whichever way one walks.
     #[test]
     fn d16_moments_are_those_of_a_clock_on_the_wall(
         change in 0..CHANGES.len(),

@@ -1,6 +1,6 @@
 //! Decision on a cron trigger that is due (D16): one run for all of its ticks, or none while the last run is unfinished.
 //!
-//! Invariant: E61 the run and the event that accounts for its ticks are one batch, so that no tick runs twice.
+//! Invariant: E63 the run and the event that accounts for its ticks are one batch, so that no tick runs twice.
 
 use relive_log::ExecutionId;
 use relive_log::events::{CronEvent, CronTicked, Enqueued, Event, ExecutionEvent, Input, Source};

@@ -14,7 +14,7 @@ use super::{Decision, Scene};
 use crate::refusal::Refusal;
 
 /// Longest delay of a message: 30 days, milliseconds.
-pub const DELAY_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+pub(crate) const DELAY_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,10 +3,7 @@
 //! Owns: the rule that nobody hands out what he does not hold. Never does: see the text of a token; the command
 //! brings its digest. Invariant: E102.
 
-use relive_log::events::{
-    Event, PauseReason, Principal, Scopes, TokenCreated, TokenDeleted, TokenEvent, TriggerEvent,
-    TriggerPaused,
-};
+use relive_log::events::{Event, Principal, Scopes, TokenCreated, TokenDeleted, TokenEvent};
 use relive_log::{PrincipalId, UnixMicros};
 
 use super::{Decision, Scene, pause};
@@ -76,20 +73,5 @@ pub(super) fn delete(
     pause::triggers_of(scene, token, by, out);
     let event = TokenDeleted { app: row.app, token, by: by.clone() };
     out.push(Event::Token(TokenEvent::Deleted(event)));
-    pause_registered(scene, token, by, out);
     Ok(Answer::Done)
-}
-
-/// Triggers that the token registered have nobody left to run for (D9). Those that are paused already stay as they are.
-fn pause_registered(scene: &Scene<'_>, token: PrincipalId, by: &Principal, out: &mut Decision) {
-    for app in scene.registry.apps.values() {
-        for trigger in app.triggers.values().filter(|t| t.by.id == token && t.paused.is_none()) {
-            out.push(Event::Trigger(TriggerEvent::Paused(TriggerPaused {
-                app: app.id,
-                trigger: trigger.id,
-                reason: PauseReason::RegistrantDeleted,
-                by: by.clone(),
-            })));
-        }
-    }
 }

@@ -167,6 +167,12 @@ impl Node {
         self.jobs.wanted()
     }
 
+    /// The thread that [`Node::needs_script_thread`] asked for could not be had: what is away goes on when there is a
+    /// place among those that are lent.
+    pub fn script_thread_failed(&self) {
+        self.jobs.forgo();
+    }
+
     /// As [`Node::run_scripts`], until there was nothing to do for a while.
     pub fn run_spare_scripts(self: &Arc<Self>) {
         while let Some(job) = self.jobs.pop_or_leave() {

@@ -69,6 +69,13 @@ impl Jobs {
         }
     }
 
+    /// The thread that was wanted does not come: no other is asked for until more are needed.
+    pub(super) fn forgo(&self) {
+        let mut line = self.line.lock();
+        line.threads -= 1;
+        line.wanted = line.threads;
+    }
+
     /// The next job; waits for one. `None` once closed and empty.
     pub(super) fn pop(&self) -> Option<Box<Job>> {
         let mut line = self.line.lock();

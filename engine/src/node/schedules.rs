@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relive_log::UnixMicros;
+use relive_log::{AppId, TriggerId, UnixMicros};
 
 use super::Node;
 use super::core::Core;
@@ -12,6 +12,11 @@ use crate::decide::cron::tick;
 const RETRY_TICK_MS: u64 = 500;
 
 impl Node {
+    /// When a cron trigger runs next; `None` if it is paused, or no cron trigger.
+    pub fn next_tick(&self, app: AppId, trigger: TriggerId) -> Option<UnixMicros> {
+        self.core.lock().cron.next_of(app, trigger)
+    }
+
     /// Runs, or skips, what is due by now.
     pub(super) fn tick_schedules(self: &Arc<Self>, core: &mut Core, now: UnixMicros) {
         while core.admitting

@@ -72,7 +72,8 @@ impl Node {
         open.sort_by_key(|row| row.enqueued.lsn);
         let now = self.clock.now();
         // What lost events left open is settled as if it had run: it holds its line until then.
-        let is_cut_off = |row: &ExecutionRow| row.status == Status::Running || lost_by(&self.reader, row).is_some();
+        let is_cut_off =
+            |row: &ExecutionRow| row.status == Status::Running || lost_by(&self.reader, row).is_some();
         for row in open.iter().filter(|row| !row.source.reply_to()) {
             core.line_up(row, if is_cut_off(row) { Stood::CutOff } else { Stood::Waiting }, now);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use relive_engine::command::{Answer, Command, Committed, Condition, DeployPlan, MissingApp};
+use relive_engine::command::{Answer, Command, Committed, Condition, DeployPlan, MissingApp, Switch};
 use relive_engine::node::{
     Called, Delivery, Idempotency, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch,
 };
@@ -115,6 +115,7 @@ fn boot(
     dice: &Arc<Dice>,
     settings: &EngineSettings,
     key: &str,
+    begin: Switch,
 ) -> (Arc<Node>, Arc<Views>, Reader, Committer, Preparer) {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = LogOptions { segment_bytes: 1 << 20, software: "test".into(), ..LogOptions::default() };
@@ -131,6 +132,7 @@ fn boot(
         entropy: Arc::clone(dice) as Arc<dyn Entropy>,
         key: InstanceKey::from_text(&key.repeat(32)).unwrap(),
         settings: settings.clone(),
+        begin,
     })
     .unwrap();
     (node, views, opened.reader, opened.committer, opened.preparer)
@@ -145,7 +147,8 @@ impl World {
         let disk = SimDisk::new(SimOptions::new(1));
         let clock = Arc::new(HandClock(AtomicU64::new(START)));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
-        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings, KEY);
+        let (node, views, reader, committer, preparer) =
+            boot(&disk, &clock, &dice, &settings, KEY, Switch::Running);
         World { disk, clock, dice, settings, node, views, reader, committer, preparer }
     }
 
@@ -159,11 +162,20 @@ impl World {
         self.crash_and_start_with("08")
     }
 
+    /// As `crash`, but the next process starts paused.
+    pub(crate) fn crash_and_start_paused(self) -> World {
+        self.restart(KEY, Switch::Paused)
+    }
+
     fn crash_and_start_with(self, key: &str) -> World {
+        self.restart(key, Switch::Running)
+    }
+
+    fn restart(self, key: &str, begin: Switch) -> World {
         let World { disk, clock, dice, settings, node, views, reader, committer, preparer } = self;
         disk.kill();
         drop((node, views, reader, committer, preparer));
-        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings, key);
+        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings, key, begin);
         World { disk, clock, dice, settings, node, views, reader, committer, preparer }
     }
 
@@ -205,11 +217,20 @@ impl World {
         self.settle();
     }
 
+    /// The clock is set back.
+    pub(crate) fn step_back_ms(&self, ms: u64) {
+        self.clock.0.fetch_sub(ms * 1000, Ordering::Relaxed);
+    }
+
     pub(crate) fn submit(&mut self, command: Command) -> Result<Committed, SubmitError> {
+        self.submit_as(command, &Principal::instance())
+    }
+
+    pub(crate) fn submit_as(&mut self, command: Command, by: &Principal) -> Result<Committed, SubmitError> {
         let slot = Arc::new(Mutex::new(None));
         let into = Arc::clone(&slot);
         let done = Box::new(move |result| *into.lock() = Some(result));
-        self.node.submit(command, &Principal::instance(), done);
+        self.node.submit(command, by, done);
         self.sync();
         let result = slot.lock().take();
         result.expect("a command is answered when it is durable")

@@ -33,6 +33,16 @@ enum What {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Pause an app: sync routes answer 503, other work is accepted and waits, what runs finishes
+    Pause {
+        /// Its slug; --app if absent
+        slug: Option<String>,
+    },
+    /// Resume an app
+    Resume {
+        /// Its slug; --app if absent
+        slug: Option<String>,
+    },
     /// Delete an app, its keys and its work
     Delete {
         /// Its slug
@@ -47,6 +57,7 @@ const COLUMNS: &[render::Column] = &[
     ("routes", "/routes"),
     ("triggers", "/triggers"),
     ("open dead letters", "/open_dead_letters"),
+    ("paused", "/paused"),
     ("created", "/created_at"),
 ];
 
@@ -66,6 +77,16 @@ pub(crate) fn run(command: &Apps) -> Result<(), Failed> {
         What::Create { slug, name } => {
             let made = client.post("/apps", &json!({"slug": slug, "name": name}))?;
             render::done(remote, &made, &format!("app `{slug}` made"));
+        }
+        What::Pause { slug } => {
+            let slug = slug.clone().map_or_else(|| remote.app(), Ok)?;
+            let app = client.patch(&format!("/apps/{}", segment(&slug)), &json!({"paused": true}))?;
+            render::done(remote, &app, &format!("app `{slug}` paused"));
+        }
+        What::Resume { slug } => {
+            let slug = slug.clone().map_or_else(|| remote.app(), Ok)?;
+            let app = client.patch(&format!("/apps/{}", segment(&slug)), &json!({"paused": false}))?;
+            render::done(remote, &app, &format!("app `{slug}` resumed"));
         }
         What::Delete { slug } => {
             client.delete(&format!("/apps/{}", segment(slug)))?;

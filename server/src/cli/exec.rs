@@ -19,6 +19,8 @@ pub(crate) struct Exec {
 enum What {
     /// Executions, newest first
     List(Filter),
+    /// What runs or waits, by due time, and what it waits for
+    Outbox,
     /// One execution with its input, outcome and every attempt
     Show {
         /// Its id
@@ -65,6 +67,17 @@ const COLUMNS: &[render::Column] = &[
     ("last error", "/last_error/message"),
 ];
 
+const OUTBOX: &[render::Column] = &[
+    ("execution", "/execution_id"),
+    ("status", "/status"),
+    ("script", "/script"),
+    ("trigger", "/trigger"),
+    ("due", "/due_at"),
+    ("waiting for", "/waiting_for"),
+    ("blocked by", "/blocked_by"),
+    ("because", "/waiting_reason"),
+];
+
 /// Runs it.
 pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
     let remote = &command.remote;
@@ -81,6 +94,10 @@ pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
             ];
             let (items, more) = client.list(&remote.path("/executions")?, &query, filter.limit)?;
             render::list(remote, &items, COLUMNS, more);
+        }
+        What::Outbox => {
+            let (items, more) = client.list(&remote.path("/outbox")?, &[], usize::MAX)?;
+            render::list(remote, &items, OUTBOX, more);
         }
         What::Show { id } => {
             let path = remote.path(&format!("/executions/{}", segment(id)))?;

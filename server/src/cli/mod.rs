@@ -12,6 +12,7 @@ mod instance;
 mod invoke;
 mod kv;
 mod log;
+mod queues;
 mod remote;
 mod render;
 mod replay;
@@ -57,6 +58,8 @@ enum Command {
     Secret(secrets::Secrets),
     /// Tokens and what they allow
     Token(tokens::Tokens),
+    /// Queues
+    Queue(queues::Queues),
     /// Run a script directly
     Invoke(invoke::Invoke),
     /// Keys and values, now or as of any moment
@@ -94,6 +97,7 @@ pub(crate) fn run() -> u8 {
         Command::Trigger(command) => (command.remote.json, triggers::run(&command)),
         Command::Secret(command) => (command.remote.json, secrets::run(&command)),
         Command::Token(command) => (command.remote.json, tokens::run(&command)),
+        Command::Queue(command) => (command.remote.json, queues::run(&command)),
         Command::Invoke(command) => (command.remote.json, invoke::run(&command)),
         Command::Kv(command) => (command.remote.json, kv::run(&command)),
         Command::Exec(command) => (command.remote.json, exec::run(&command)),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
+use relive_engine::command::Switch;
+
 use crate::settings::{BadSetting, DEFS, LogFormat, Overrides, Resolved, Settings, env_name, flag_name};
 use crate::{dev, out, run};
 
@@ -101,6 +103,9 @@ fn start_logs(settings: &Settings) -> Result<(), BadSetting> {
 /// `relive serve`
 #[derive(clap::Args)]
 pub(crate) struct Serve {
+    /// Pause every app before anything starts; each stays paused until it is resumed
+    #[arg(long)]
+    start_paused: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -118,7 +123,10 @@ pub(crate) struct Dev {
 /// Runs `serve`; the exit code.
 pub(crate) fn serve(command: &Serve) -> u8 {
     match command.flags.settings(&Overrides::default()) {
-        Ok(settings) => run::run(settings),
+        Ok(settings) => {
+            let begin = if command.start_paused { Switch::Paused } else { Switch::Running };
+            run::run(settings, begin)
+        }
         Err(bad) => complain(&bad),
     }
 }

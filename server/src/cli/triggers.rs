@@ -31,6 +31,16 @@ enum What {
         #[arg(long)]
         data: String,
     },
+    /// Pause a trigger: what it fires waits, a schedule enqueues nothing
+    Pause {
+        /// Its name or id
+        id: String,
+    },
+    /// Resume a trigger; if its registrant's token was deleted, it runs in your name from then on
+    Resume {
+        /// Its name or id
+        id: String,
+    },
     /// Delete a trigger
     Delete {
         /// Its name or id
@@ -44,6 +54,10 @@ const COLUMNS: &[render::Column] = &[
     ("collection", "/collection"),
     ("ops", "/ops"),
     ("prefix", "/key_prefix"),
+    ("queue", "/queue"),
+    ("schedule", "/schedule"),
+    ("next", "/next_at"),
+    ("paused", "/paused"),
     ("script", "/script"),
     ("id", "/id"),
 ];
@@ -65,6 +79,19 @@ pub(crate) fn run(command: &Triggers) -> Result<(), Failed> {
         }
         What::Create { data } => {
             render::object(remote, &client.post(&remote.path("/triggers")?, &json_of(data)?)?);
+        }
+        What::Pause { id } => {
+            let path = remote.path(&format!("/triggers/{}", segment(id)))?;
+            render::done(
+                remote,
+                &client.patch(&path, &json!({"paused": true}))?,
+                &format!("trigger {id} paused"),
+            );
+        }
+        What::Resume { id } => {
+            let path = remote.path(&format!("/triggers/{}", segment(id)))?;
+            let resumed = client.patch(&path, &json!({"paused": false}))?;
+            render::done(remote, &resumed, &format!("trigger {id} resumed"));
         }
         What::Delete { id } => {
             client.delete(&remote.path(&format!("/triggers/{}", segment(id)))?)?;

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use relive_engine::command::Switch;
 use relive_engine::node::Node;
 
 use crate::cli::ClientFile;
@@ -31,7 +32,7 @@ pub(crate) fn run(settings: Settings, dir: &Path) -> u8 {
         return 2;
     }
     let retry = settings.engine.retry;
-    let instance = match Instance::start(settings, Internals::Shown) {
+    let instance = match Instance::start(settings, Internals::Shown, Switch::Running) {
         Ok(instance) => instance,
         Err(error) => {
             out::complain(&error.message);

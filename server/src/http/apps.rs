@@ -8,13 +8,13 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::LOCATION;
-use relive_engine::command::Command;
+use relive_engine::command::{Command, Switch};
 use relive_projections::{App, Views};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::error::{ApiError, ApiResult, ErrorCode};
+use super::error::ApiResult;
 use super::page::{PAGING, Page};
 use super::query::Query;
 use super::{Ctx, body, dto};
@@ -31,7 +31,7 @@ pub(crate) struct NewApp {
 pub(crate) struct ChangedApp {
     #[serde(default, deserialize_with = "present")]
     name: Option<Option<String>>,
-    paused: Option<Value>,
+    paused: Option<bool>,
 }
 
 /// Tells `null` from absent.
@@ -45,7 +45,8 @@ fn shown(app: &App, views: &Views) -> Value {
         "name": app.name,
         "id": app.id,
         "created_at": dto::rfc3339(app.created_at),
-        "paused": false,
+        "paused": app.paused.is_some(),
+        "pause": app.paused.as_ref().map_or(Value::Null, dto::pause),
         "scripts": app.scripts.values().filter(|script| script.current != 0).count(),
         "routes": app.routes.len(),
         "triggers": app.triggers.len(),
@@ -100,6 +101,11 @@ pub(crate) async fn show(
     Ok(Json(shown(&app, shared.node().await?.views())).into_response())
 }
 
+/// What `paused` asks for.
+pub(crate) const fn switch(paused: bool) -> Switch {
+    if paused { Switch::Paused } else { Switch::Running }
+}
+
 /// `PATCH /apps/{app}`
 pub(crate) async fn change(
     State(shared): Ctx,
@@ -110,15 +116,11 @@ pub(crate) async fn change(
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let change: ChangedApp = body::object(body).await?;
-    if change.paused.is_some() {
-        return Err(ApiError::new(
-            ErrorCode::NotSupported,
-            "paused: pausing is not supported yet by this version",
-        )
-        .with("field", "paused"));
-    }
     if let Some(name) = change.name {
         shared.submit(&caller, Command::ChangeApp { slug: slug.clone(), name }).await?;
+    }
+    if let Some(paused) = change.paused {
+        shared.submit(&caller, Command::SwitchApp { app: slug.clone(), to: switch(paused) }).await?;
     }
     let (app, _) = shared.app(&slug).await?;
     Ok(Json(shown(&app, shared.node().await?.views())).into_response())

@@ -15,6 +15,7 @@ use crate::manifest::ManifestError;
 /// Stable codes of problem documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ErrorCode {
+    AppPaused,
     BadCursor,
     BadResponse,
     BelowHorizon,
@@ -58,12 +59,14 @@ pub(crate) enum ErrorCode {
     TooLarge,
     Unauthorized,
     UnknownParameter,
+    UnknownQueue,
     Writes,
 }
 
 impl ErrorCode {
     /// Every code with its name and status.
-    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 44] = [
+    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 46] = [
+        (ErrorCode::AppPaused, "app_paused", 503),
         (ErrorCode::BadCursor, "bad_cursor", 422),
         (ErrorCode::BadResponse, "bad_response", 502),
         (ErrorCode::BelowHorizon, "below_horizon", 410),
@@ -107,6 +110,7 @@ impl ErrorCode {
         (ErrorCode::TooLarge, "too_large", 422),
         (ErrorCode::Unauthorized, "unauthorized", 401),
         (ErrorCode::UnknownParameter, "unknown_parameter", 422),
+        (ErrorCode::UnknownQueue, "unknown_queue", 404),
         (ErrorCode::Writes, "writes", 507),
     ];
 
@@ -185,7 +189,9 @@ impl ApiError {
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> ApiError {
         let mut headers = Vec::new();
         if code.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
+            // A pause lasts until a person ends it.
+            let seconds = if code == ErrorCode::AppPaused { "30" } else { "1" };
+            headers.push((header::RETRY_AFTER, HeaderValue::from_static(seconds)));
         }
         if code == ErrorCode::Unauthorized {
             headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
@@ -282,6 +288,10 @@ impl ApiError {
                 .with("line", line)
                 .with("column", column),
             Refusal::Overloaded { .. } => ApiError::new(ErrorCode::Overloaded, text),
+            Refusal::UnknownQueue { .. } => ApiError::new(ErrorCode::UnknownQueue, text),
+            Refusal::AppPaused { .. } => {
+                ApiError::new(ErrorCode::AppPaused, text).with("kind", ErrorCode::AppPaused.name())
+            }
             Refusal::ShuttingDown => ApiError::new(ErrorCode::ShuttingDown, text),
         }
     }

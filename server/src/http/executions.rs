@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
-use relive_engine::node::Node;
+use relive_engine::node::{Node, WaitingFor};
 use relive_log::events::{Event, ExecutionEvent, KvDeleted, KvEvent, KvPut, Writer, decode_record};
 use relive_log::{ExecutionId, Frame};
 use relive_projections::{App, At, AttemptRef, ExecutionFilter, ExecutionRow, Status};
@@ -19,24 +19,8 @@ use super::query::Query;
 use super::shared::{blocking, log_error, view_error};
 use super::{Ctx, dto, event_dto, triggers};
 
-/// What an execution that does not run waits for.
-pub(crate) fn waiting_for(row: &ExecutionRow) -> Value {
-    let due = row.due_at > crate::clock::now();
-    match row.status {
-        Status::Retrying if due => "retry".into(),
-        Status::Pending if due => "due_time".into(),
-        Status::Pending | Status::Retrying => "place".into(),
-        Status::Running
-        | Status::Completed
-        | Status::Failed
-        | Status::DeadLettered
-        | Status::Abandoned
-        | Status::Dropped => Value::Null,
-    }
-}
-
 /// One execution as lists show it.
-pub(crate) fn summary(app: &App, row: &ExecutionRow) -> Map<String, Value> {
+pub(crate) fn summary(app: &App, row: &ExecutionRow, waiting: Option<WaitingFor>) -> Map<String, Value> {
     let mut shown = dto::source_ids(&row.source);
     let mut put = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
     put("id", json!(row.execution));
@@ -62,7 +46,10 @@ pub(crate) fn summary(app: &App, row: &ExecutionRow) -> Map<String, Value> {
     put("drop_reason", json!(row.drop_reason));
     put("dead_letter_id", json!(row.letter));
     put("redrive_of", json!(row.redrive_of));
-    put("waiting_for", waiting_for(row));
+    put("ordering_key", json!(row.ordering_key));
+    put("waiting_for", json!(waiting.map(WaitingFor::name)));
+    put("waiting_reason", json!(waiting.map(WaitingFor::explain)));
+    put("blocked_by", json!(waiting.and_then(WaitingFor::blocked_by)));
     shown
 }
 
@@ -96,7 +83,9 @@ pub(crate) async fn list(
     rows.truncate(page.limit);
     let next = rows.last().filter(|_| more).map(|row| row.execution.to_string());
     // What was enqueued after the first page was asked for is not in this list.
-    let items = rows.iter().filter(|row| row.enqueued.lsn <= pinned).map(|row| summary(&app, row).into());
+    let shown: Vec<&ExecutionRow> = rows.iter().filter(|row| row.enqueued.lsn <= pinned).collect();
+    let waiting = shared.node().await?.waiting_for(&shown);
+    let items = shown.iter().zip(waiting).map(|(row, waiting)| summary(&app, row, waiting).into());
     Ok(page.answer(&shared, items.collect(), next, pinned))
 }
 
@@ -130,7 +119,8 @@ pub(crate) async fn show(
 }
 
 fn detail(node: &Node, app: &App, row: &ExecutionRow) -> ApiResult<Value> {
-    let mut shown = summary(app, row);
+    let waiting = node.waiting_for(&[row]).pop().flatten();
+    let mut shown = summary(app, row, waiting);
     let input = node
         .shown_input(row)
         .map_err(|failure| ApiError::of_failure(&failure, super::error::Plane::Control))?;

@@ -25,6 +25,7 @@ mod log;
 mod outbox;
 mod page;
 mod query;
+mod queues;
 mod replay;
 pub(crate) mod replay_dto;
 mod routes;
@@ -125,6 +126,7 @@ fn work_routes() -> Router<Arc<Shared>> {
         .route("/apps/{app}/dead-letters", get(dead_letters::list))
         .route("/apps/{app}/dead-letters/{id}", get(dead_letters::show))
         .route("/apps/{app}/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .route("/apps/{app}/queues/{queue}", post(queues::send))
         .route("/apps/{app}/log", get(log::list))
 }
 

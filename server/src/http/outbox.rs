@@ -28,11 +28,12 @@ pub(crate) async fn list(
     let pinned = page.pinned(shared.seen().await?);
     rows.retain(|row| row.enqueued.lsn <= pinned);
     rows.sort_by_key(|row| (row.due_at, row.enqueued.lsn));
+    let node = shared.node().await?;
     Ok(page.answer_sorted(
         &shared,
         rows.iter(),
         |row| position(row),
-        |row| executions::summary(&app, row).into(),
+        |row| executions::summary(&app, row, node.waiting_for(&[row]).pop().flatten()).into(),
         pinned,
     ))
 }

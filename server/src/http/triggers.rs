@@ -8,10 +8,13 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
 use hyper::StatusCode;
 use relive_engine::command::{Answer, Command};
-use relive_log::TriggerId;
-use relive_projections::App;
+use relive_engine::node::Node;
+use relive_log::{AppId, TriggerId};
+use relive_projections::{App, Trigger};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::apps::no_content;
+use super::apps::{self, no_content};
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::{PAGING, Page};
@@ -26,6 +29,18 @@ pub(crate) fn find(app: &App, id_or_name: &str) -> Option<TriggerId> {
     })
 }
 
+/// A trigger; of a schedule also where it stands.
+fn shown(node: &Node, app: AppId, trigger: &Trigger) -> Value {
+    let mut shown = dto::trigger(trigger);
+    if let (Value::Object(fields), Some(position)) = (&mut shown, node.views().cron().get(app, trigger.id)) {
+        fields.insert("next_at".into(), dto::maybe_time(node.next_tick(app, trigger.id)));
+        fields.insert("last_scheduled_at".into(), dto::maybe_time(position.last_scheduled));
+        fields.insert("last_execution_id".into(), json!(position.last_run));
+        fields.insert("skipped".into(), position.skipped.into());
+    }
+    shown
+}
+
 /// `GET /apps/{app}/triggers`
 pub(crate) async fn list(
     State(shared): Ctx,
@@ -36,8 +51,15 @@ pub(crate) async fn list(
     let (app, now) = shared.app(&app).await?;
     let page = Page::of(&shared, &query, "triggers", Some(app.id))?;
     let triggers = app.triggers.values();
-    let position = |trigger: &&relive_projections::Trigger| trigger.id.to_string();
-    Ok(page.answer_sorted(&shared, triggers, position, |trigger| dto::trigger(trigger), page.pinned(now)))
+    let node = shared.node().await?;
+    let position = |trigger: &&Trigger| trigger.id.to_string();
+    Ok(page.answer_sorted(
+        &shared,
+        triggers,
+        position,
+        |trigger| shown(node, app.id, trigger),
+        page.pinned(now),
+    ))
 }
 
 /// `POST /apps/{app}/triggers`
@@ -57,7 +79,7 @@ pub(crate) async fn create(
     };
     let (app, _) = shared.app(&slug).await?;
     let trigger = app.triggers.get(&id).ok_or_else(|| ApiError::not_found("trigger", id))?;
-    Ok((StatusCode::CREATED, Json(dto::trigger(trigger))).into_response())
+    Ok((StatusCode::CREATED, Json(shown(shared.node().await?, app.id, trigger))).into_response())
 }
 
 /// `GET /apps/{app}/triggers/{id}`: by id or name.
@@ -69,13 +91,34 @@ pub(crate) async fn show(
     Query::parse(query.as_deref(), &[])?;
     let (app, _) = shared.app(&app).await?;
     let found = find(&app, &id).and_then(|id| app.triggers.get(&id));
-    Ok(Json(dto::trigger(found.ok_or_else(|| ApiError::not_found("trigger", &id))?)).into_response())
+    let found = found.ok_or_else(|| ApiError::not_found("trigger", &id))?;
+    Ok(Json(shown(shared.node().await?, app.id, found)).into_response())
 }
 
-/// `PATCH /apps/{app}/triggers/{id}`: pausing, which this version does not have.
-pub(crate) async fn change(State(_): Ctx, Path(_): Path<(String, String)>) -> ApiError {
-    ApiError::new(ErrorCode::NotSupported, "paused: pausing is not supported yet by this version")
-        .with("field", "paused")
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    paused: bool,
+}
+
+/// `PATCH /apps/{app}/triggers/{id}`: by id or name; pauses and resumes (D15).
+pub(crate) async fn change(
+    State(shared): Ctx,
+    caller: Caller,
+    Path((slug, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let change: Change = body::object(body).await?;
+    let (app, _) = shared.app(&slug).await?;
+    let not_found = || ApiError::not_found("trigger", &id);
+    let trigger = find(&app, &id).ok_or_else(not_found)?;
+    let command = Command::SwitchTrigger { app: slug.clone(), trigger, to: apps::switch(change.paused) };
+    shared.submit(&caller, command).await?;
+    let (app, _) = shared.app(&slug).await?;
+    let changed = app.triggers.get(&trigger).ok_or_else(not_found)?;
+    Ok(Json(shown(shared.node().await?, app.id, changed)).into_response())
 }
 
 /// `DELETE /apps/{app}/triggers/{id}`: by id or name.

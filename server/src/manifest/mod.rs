@@ -11,6 +11,7 @@ use relive_log::events::{
 };
 
 use fields::Fields;
+use relive_engine::cron::Schedule;
 use relive_engine::names;
 use relive_engine::refusal::Refusal;
 use relive_engine::script::Limits;
@@ -111,6 +112,11 @@ fn manifest(tree: &Tree, retry: RetryPolicy) -> Result<Manifest, Problem> {
     }
     for tree in fields.list("trigger")? {
         let (spec, script) = trigger(tree, retry, ScriptNames::Paths)?;
+        let same_queue = |other: &&TriggerSpec| matches!((&other.pattern, &spec.pattern), (Pattern::Queue { queue: a }, Pattern::Queue { queue: b }) if a == b);
+        if let Some(other) = found.triggers.iter().find(same_queue) {
+            let problem = format!("a queue has exactly one consumer, and `{}` is it already", other.name);
+            return Err(Problem::at(tree, problem));
+        }
         if found.triggers.iter().any(|other| other.name == spec.name) {
             return Err(Problem::at(tree, format!("a trigger `{}` stands twice", spec.name)));
         }
@@ -213,52 +219,61 @@ fn trigger(
 ) -> Result<(TriggerSpec, Named), Problem> {
     const KV: &[&str] = &["name", "kind", "collection", "ops", "key_prefix", "script", "ordering", "retry"];
     const DEAD_LETTER: &[&str] = &["name", "kind", "from_script", "from_trigger", "script"];
-    let kind = Fields::peek_text(tree, "kind")?;
-    let fields = match kind.as_deref() {
-        Some("kv") => Fields::of(tree, "a kv trigger", KV)?,
-        Some("dead_letter") => {
+    const CRON: &[&str] = &["name", "kind", "schedule", "timezone", "script", "retry"];
+    const QUEUE: &[&str] = &["name", "kind", "queue", "script", "ordering", "retry"];
+    let Some(kind) = Fields::peek_text(tree, "kind")? else {
+        return Err(Fields::any(tree)?.missing("kind"));
+    };
+    let fields = match kind.as_str() {
+        "kv" => Fields::of(tree, "a kv trigger", KV)?,
+        "cron" => Fields::of(tree, "a cron trigger", CRON)?,
+        "queue" => Fields::of(tree, "a queue trigger", QUEUE)?,
+        "dead_letter" => {
             let any = Fields::any(tree)?;
             if any.tree("retry").is_some() {
                 return Err(any.problem("retry", "a handler of dead letters runs once (D10): remove it"));
             }
             Fields::of(tree, "a dead_letter trigger", DEAD_LETTER)?
         }
-        Some(kind @ ("cron" | "queue")) => {
-            return Err(Fields::any(tree)?.problem(
-                "kind",
-                format!("triggers of kind `{kind}` are not supported yet by this version; `kv` and `dead_letter` are"),
-            ));
+        other => {
+            let problem = format!("`{other}` is not one of kv, dead_letter, cron, queue");
+            return Err(Fields::any(tree)?.problem("kind", problem));
         }
-        Some(other) => {
-            return Err(
-                Fields::any(tree)?.problem("kind", format!("`{other}` is not one of kv, dead_letter"))
-            );
-        }
-        None => return Err(Fields::any(tree)?.missing("kind")),
     };
     let name = fields.text("name")?.ok_or_else(|| fields.missing("name"))?;
     legal(&fields, "name", names::name("name", &name))?;
     let (script, named) = script(&fields, script_names)?;
-    let pattern = if kind.as_deref() == Some("kv") {
-        kv_pattern(&fields)?
-    } else {
-        Pattern::DeadLetter {
+    let pattern = match kind.as_str() {
+        "kv" => kv_pattern(&fields)?,
+        "cron" => cron_pattern(&fields)?,
+        "queue" => {
+            let queue = fields.text("queue")?.ok_or_else(|| fields.missing("queue"))?;
+            legal(&fields, "queue", names::name("queue", &queue))?;
+            Pattern::Queue { queue }
+        }
+        _ => Pattern::DeadLetter {
             from_script: fields.text("from_script")?,
             from_trigger: fields.text("from_trigger")?,
-        }
+        },
     };
-    let retry = if kind.as_deref() == Some("kv") { retry_policy(&fields, retry)? } else { None };
-    Ok((TriggerSpec { name, pattern, script, ordering: Ordering::None, retry }, named))
+    let orders = [("none", Ordering::None), ("key", Ordering::Key)];
+    let ordering = fields.choice("ordering", &orders)?.unwrap_or_default();
+    let retry = retry_policy(&fields, retry)?;
+    Ok((TriggerSpec { name, pattern, script, ordering, retry }, named))
+}
+
+/// A schedule is read as the engine reads it: what makes no sense is refused where it stands.
+fn cron_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {
+    let schedule = fields.text("schedule")?.ok_or_else(|| fields.missing("schedule"))?;
+    let timezone = fields.text("timezone")?;
+    match Schedule::parse(&schedule, timezone.as_deref()) {
+        Ok(_) => Ok(Pattern::Cron { schedule, timezone }),
+        Err(Refusal::Invalid { field, problem }) => Err(fields.problem(&field, problem)),
+        Err(refusal) => Err(fields.problem("schedule", refusal.to_string())),
+    }
 }
 
 fn kv_pattern(fields: &Fields<'_>) -> Result<Pattern, Problem> {
-    match fields.text("ordering")?.as_deref() {
-        None | Some("none") => {}
-        Some("key") => {
-            return Err(fields.problem("ordering", "`key` is not supported yet by this version; `none` is"));
-        }
-        Some(other) => return Err(fields.problem("ordering", format!("`{other}` is not one of none, key"))),
-    }
     let collection = fields.text("collection")?.ok_or_else(|| fields.missing("collection"))?;
     legal(fields, "collection", names::collection(&collection, &Limits::default()))?;
     let mut ops = KvOps::default();

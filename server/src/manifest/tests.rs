@@ -140,14 +140,46 @@ fn errors_name_line_field_and_what_is_allowed() {
             6,
             "sync routes never retry",
         ),
-        ("app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"cron\"", 4, "`cron` are not supported yet"),
-        ("app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"queue\"", 4, "`queue` are not supported yet"),
-        ("app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kx\"", 4, "not one of kv, dead_letter"),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nscript = \"a\"\nkind = \"cron\"",
+            2,
+            "needs a field `schedule`",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nscript = \"a\"\nkind = \"cron\"\nschedule = \"0 0 30 2 *\"",
+            6,
+            "never comes",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nscript = \"a\"\nkind = \"cron\"\nschedule = \"* * * * *\"\ntimezone = \"Mars\"",
+            7,
+            "`Mars` is no time zone",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nscript = \"a\"\nkind = \"cron\"\nschedule = \"* * * * *\"\nordering = \"key\"",
+            7,
+            "ordering",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nscript = \"a\"\nkind = \"queue\"",
+            2,
+            "needs a field `queue`",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nscript = \"a\"\nkind = \"queue\"\nqueue = \"q\"\n[[trigger]]\nname = \"u\"\nscript = \"a\"\nkind = \"queue\"\nqueue = \"q\"",
+            7,
+            "exactly one consumer",
+        ),
+        (
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kx\"",
+            4,
+            "not one of kv, dead_letter, cron, queue",
+        ),
         ("app = \"x\"\n[[trigger]]\nname = \"t\"", 2, "needs a field `kind`"),
         (
-            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nordering = \"key\"",
+            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nordering = \"kee\"",
             7,
-            "not supported yet",
+            "not one of none, key",
         ),
         (
             "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nops = [\"expire\"]",

@@ -125,12 +125,6 @@ fn functions_that_are_not_built_yet_say_so() {
         let source = format!("let a = 1;\n{module}::{function}(a)");
         check_error(&source, ErrorKind::Runtime, 2, &format!("{full} is not supported yet"));
     }
-    check_error(
-        "queue::send(\"q\", 1, #{delay_ms: 5})",
-        ErrorKind::Runtime,
-        1,
-        "queue::send is not supported",
-    );
 }
 
 #[test]
