@@ -13,7 +13,7 @@ use std::sync::Arc;
 use relive_log::events::{
     AfterFailure, AppEvent, Claimed, ErrorKind, Event, ExecutionEvent, Principal, Source, TriggerEvent,
 };
-use relive_log::{AppId, Appended, Appender, Batch, Durability, ExecutionId, Lsn, UnixMicros};
+use relive_log::{Appended, Appender, Batch, Durability, ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
 
 use super::expiry::Expiries;
@@ -348,7 +348,10 @@ impl Core {
     pub(super) fn next_time(&self) -> Option<UnixMicros> {
         let alone = self.dispatch.only().and_then(|e| self.running.get(&e)).and_then(|r| r.alone_until);
         let waiting = self.waiting.first().map(|(deadline, _)| *deadline);
-        [self.dispatch.next_due(), self.cron.next(), waiting, alone, self.expiries.next()].into_iter().flatten().min()
+        [self.dispatch.next_due(), self.cron.next(), waiting, alone, self.expiries.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

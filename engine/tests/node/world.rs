@@ -217,11 +217,6 @@ impl World {
         self.settle();
     }
 
-    /// The clock is set back.
-    pub(crate) fn step_back_ms(&self, ms: u64) {
-        self.clock.0.fetch_sub(ms * 1000, Ordering::Relaxed);
-    }
-
     pub(crate) fn submit(&mut self, command: Command) -> Result<Committed, SubmitError> {
         self.submit_as(command, &Principal::instance())
     }
