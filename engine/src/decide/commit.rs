@@ -5,8 +5,8 @@
 //! unchanged since its snapshot; E21 an attempt without writes is serialised at its snapshot and needs no check.
 
 use relive_log::events::{
-    AbandonReason, Abandoned, AttemptRecord, Completed, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, KvDeleted, KvEvent,
-    KvPut, OutputRecord, ReadRecord, Source, Writer,
+    AbandonReason, Abandoned, AttemptRecord, Completed, ErrorKind, ErrorRecord, Event, ExecutionEvent,
+    KeptReply, KvDeleted, KvEvent, KvPut, OutputRecord, ReadRecord, Source, Writer,
 };
 use relive_log::{AppId, ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, KvBounds, ReadError};

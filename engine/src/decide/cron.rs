@@ -38,6 +38,7 @@ pub(crate) fn tick(
             principal: Some(trigger.by.clone()),
             redrive_of: None,
             pinned_version: None,
+            idempotency: None,
         }))));
     }
     out.push(Event::Cron(CronEvent::Ticked(CronTicked {

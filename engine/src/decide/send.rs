@@ -70,6 +70,7 @@ pub(crate) fn send(
         principal: Some(trigger.by.clone()),
         redrive_of: None,
         pinned_version: None,
+        idempotency: None,
     }))));
     Ok(())
 }
