@@ -1,13 +1,16 @@
-//! What the engine is handed because it may not reach for it: time and chance.
+//! What the engine is handed because it may not reach for it: time, chance and the network.
 //!
-//! Owns: the two traits. Both have two implementations: the server's (the system's clock and randomness) and
-//! the simulation's (seeded). Never does: read a clock or draw a number itself.
+//! Owns: the traits. Each has two implementations: the server's (the system's clock, randomness and sockets) and
+//! the simulation's (seeded, scripted). Never does: read a clock, draw a number or open a socket itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relive_log::UnixMicros;
+use relive_log::events::CallAnswer;
 use uuid::Uuid;
+
+use crate::script::CallRequest;
 
 /// The wall clock. May step back: the log clamps commit times (K4), the engine orders by LSN only.
 pub trait Clock: Send + Sync {
@@ -43,6 +46,46 @@ impl Steady {
 pub trait Entropy: Send + Sync {
     /// Fills `bytes` with unpredictable bytes.
     fn fill(&self, bytes: &mut [u8]);
+}
+
+/// How long an outgoing call may take and how much may come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallBounds {
+    /// From `start` to `done`, everything included, milliseconds.
+    pub timeout_ms: u64,
+    /// Bytes of the answer's body.
+    pub response_bytes_max: usize,
+}
+
+/// Why an outgoing call has no answer: refused, no connection, a timeout, an answer over its bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CallFailed {
+    /// For people: the script gets it as a run-time error.
+    pub message: String,
+}
+
+/// What came of an outgoing call.
+pub type CallResult = Result<CallAnswer, CallFailed>;
+/// Takes what came of an outgoing call; must not block.
+pub type CallDone = Box<dyn FnOnce(CallResult) + Send>;
+
+/// The way outside for `http::` in scripts. The implementation judges addresses: it resolves a name, checks what it
+/// resolved to, and connects to exactly that; redirects too.
+pub trait Outgoing: Send + Sync {
+    /// Starts a call; does not block. `done` is called exactly once, on any thread and within `bounds.timeout_ms`
+    /// (before this returns, too). Answers have lower-case header names and `masked: false`.
+    fn start(&self, request: CallRequest, bounds: CallBounds, done: CallDone);
+}
+
+/// No way outside: every call fails with this text.
+#[derive(Debug)]
+pub struct NoOutgoing(pub &'static str);
+
+impl Outgoing for NoOutgoing {
+    fn start(&self, _: CallRequest, _: CallBounds, done: CallDone) {
+        done(Err(CallFailed { message: self.0.to_owned() }));
+    }
 }
 
 /// A UUIDv7 from the seams: milliseconds of `now`, then the microseconds within it in the 12 bits of `rand_a`

@@ -11,6 +11,7 @@ mod keys;
 mod maintenance;
 mod manifest;
 mod out;
+mod outgoing;
 mod project;
 mod run;
 mod settings;

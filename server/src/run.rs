@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::{self, SystemClock, SystemEntropy, random};
 use crate::http::{DataPlane, Internals, Listener, Shared, SharedParts, Stop, control_plane, serve};
 use crate::keys::{self, Directory};
+use crate::outgoing::HttpOutgoing;
 use crate::settings::{BRIEF_OPERATIONS, Settings};
 use crate::start_error::StartError;
 use crate::threads::{self, Lent};
@@ -149,7 +150,13 @@ impl Instance {
         let durability = log.durability.clone();
         exit_on_poison(&durability);
         let (log_threads, rest) = threads::lend_to_log(log)?;
+        let outgoing = HttpOutgoing::new(
+            runtime.handle().clone(),
+            settings.http_allow.clone(),
+            settings.engine.sensitive_headers.clone(),
+        );
         let starting = Starting {
+            outgoing,
             settings: settings.clone(),
             shared: Arc::clone(&shared),
             views: Arc::clone(&views),
@@ -321,6 +328,7 @@ fn serve_both(runtime: &Runtime, shared: &Arc<Shared>, stop: &Stop, data: Listen
 
 /// What is left to do while the listeners answer already.
 struct Starting {
+    outgoing: HttpOutgoing,
     settings: Settings,
     shared: Arc<Shared>,
     views: Arc<Views>,
@@ -352,6 +360,7 @@ impl Starting {
             views: Arc::clone(&self.views),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            outgoing: Arc::new(self.outgoing),
             key,
             settings: self.settings.engine.clone(),
             begin: self.begin,

@@ -13,6 +13,8 @@ use relive_engine::settings::EngineSettings;
 use relive_log::NetworkFilesystem;
 use relive_log::events::Backoff;
 
+use crate::outgoing::Allow;
+
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -90,6 +92,11 @@ pub(crate) const DEFS: &[Def] = &[
     def("max_concurrent_executions", "", "executions that run at once; unset: 2 x cores"),
     def("max_waiting_calls", "1024", "sync calls that may wait for a place"),
     def("execution_timeout_ms", "10000", "wall-clock limit of an execution"),
+    def(
+        "http_allow",
+        "",
+        "hosts (host, host:port, address, CIDR) that scripts may call although they are not public",
+    ),
     def("max_operations", "10000000", "operations of one execution"),
     def("max_request_body", "1MiB", "largest request body"),
     def("max_response_body", "4MiB", "largest response body"),
@@ -102,14 +109,8 @@ pub(crate) const DEFS: &[Def] = &[
 ];
 
 /// Settings of the contract that this version does not have; set, they are refused rather than ignored.
-pub(crate) const NOT_YET: &[&str] = &[
-    "dead_letter_retention",
-    "abandoned_retention",
-    "history_retention",
-    "http_allow",
-    "base_lag_bytes",
-    "metrics_auth",
-];
+pub(crate) const NOT_YET: &[&str] =
+    &["dead_letter_retention", "abandoned_retention", "history_retention", "base_lag_bytes", "metrics_auth"];
 
 /// The environment variable of a key.
 pub(crate) fn env_name(key: &str) -> String {
@@ -247,6 +248,8 @@ pub(crate) struct Settings {
     pub(crate) segment_bytes: u64,
     /// Grace period of a shutdown.
     pub(crate) grace: Duration,
+    /// Where scripts may call although it is not public.
+    pub(crate) http_allow: Allow,
     /// The engine's.
     pub(crate) engine: EngineSettings,
 }
@@ -296,9 +299,17 @@ impl Settings {
             },
             segment_bytes,
             grace: Duration::from_millis(from.number("shutdown_grace_ms", 0..=MAX_MS)?),
+            http_allow: http_allow(from)?,
             engine: engine_settings(from, cores)?,
         })
     }
+}
+
+fn http_allow(from: &Resolved) -> Result<Allow, BadSetting> {
+    Allow::parse(from.text("http_allow")).map_err(|entry| {
+        let want = format!("a list of hosts, addresses and blocks: `{entry}` is none of them");
+        from.bad("http_allow", &want)
+    })
 }
 
 fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadSetting> {
@@ -439,7 +450,8 @@ mod tests {
             (("RELIVE_RETRY_BACKOFF", "cubic"), None, "RELIVE_RETRY_BACKOFF"),
             (("RELIVE_SEGMENT_BYTES", "5000000"), None, "a multiple of 4096"),
             (("RELIVE_DURABILITY", "interval:10"), None, "not supported yet"),
-            (("RELIVE_HTTP_ALLOW", "10.0.0.0/8"), None, "RELIVE_HTTP_ALLOW is not supported yet"),
+            (("RELIVE_HTTP_ALLOW", "10.0.0.0/8, *"), None, "RELIVE_HTTP_ALLOW (environment)"),
+            (("RELIVE_HTTP_ALLOW", "10.0.0.0/8, *"), None, "`*` is none of them"),
             (("RELIVE_HISTORY_RETENTION", "90d"), None, "not supported yet"),
             (
                 ("RELIVE_ALLOW_NETWORK_FILESYSTEM", "perhaps"),
@@ -450,7 +462,7 @@ mod tests {
             (("RELIVE_INSTANCE_KEY", "abc"), None, "64 hexadecimal digits"),
             (("X", ""), Some("lisen = 1"), "there is no setting `lisen`"),
             (("X", ""), Some("a = 1\nb = ["), "r.toml:"),
-            (("X", ""), Some("http_allow = \"x\""), "not supported yet"),
+            (("X", ""), Some("history_retention = \"90d\""), "not supported yet"),
             (("X", ""), Some("listen = true"), "a boolean"),
         ] {
             let got =

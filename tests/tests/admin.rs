@@ -233,7 +233,7 @@ async fn what_this_version_does_not_have_is_refused_and_said() {
     let import =
         site.app.admin.send("PUT", &site.app.path("/scripts/y"), &[], "1;\nimport \"x\" as x;").await;
     assert_eq!(import.problem(422, "parse")["line"], json!(2));
-    assert!(import.text().contains("not supported"), "{import}");
+    assert!(import.text().contains("there is no script `x`"), "{import}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

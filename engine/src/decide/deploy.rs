@@ -10,11 +10,13 @@ use relive_log::events::{
 use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::App;
 
+use super::imports::After;
 use super::registry::{self, Deployed};
 use super::{Decision, Scene, pause};
 use crate::command::{Answer, Change, DeployPlan, MissingApp, Others};
 use crate::names;
 use crate::refusal::Refusal;
+use crate::script::Compiled;
 
 struct Deploying<'a> {
     scene: &'a Scene<'a>,
@@ -48,6 +50,12 @@ pub(super) fn deploy(
     if plan.others == Others::Prune {
         deploying.prune(&plan);
     }
+    let compiled = plan.scripts.iter().map(|(name, source)| {
+        registry::within_limit(scene, name, source)?;
+        registry::compiled(scene, name, source)
+    });
+    let deployed: Vec<Compiled> = compiled.collect::<Result<_, _>>()?;
+    After { app: standing.as_deref(), others: plan.others, deployed: &deployed }.check()?;
     for (name, source) in plan.scripts {
         deploying.script(&name, source)?;
     }

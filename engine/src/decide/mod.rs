@@ -12,6 +12,7 @@ pub(crate) mod deploy;
 pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod fire;
+pub(crate) mod imports;
 pub(crate) mod kv;
 pub(crate) mod pause;
 pub(crate) mod redrive;

@@ -2,6 +2,8 @@
 //!
 //! Owns: uniqueness of slugs, routes and trigger names; version numbers; what a deletion drops (D17, S6).
 
+use std::collections::BTreeSet;
+
 use relive_log::events::{
     AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Ordering,
     Pattern, Principal, Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent, RouteSpec,
@@ -12,13 +14,15 @@ use relive_log::{AppId, RouteId, TriggerId};
 use relive_projections::{App, ExecutionRow, Status};
 use sha2::{Digest, Sha256};
 
+use super::imports::After;
 use super::send::consumer;
 use super::{Decision, Scene};
-use crate::command::Answer;
+use crate::command::{Answer, Others};
 use crate::cron::Schedule;
 use crate::names;
 use crate::node::secret_aad;
 use crate::refusal::Refusal;
+use crate::script::Compiled;
 use crate::secrets::seal;
 use crate::settings::{RETRY_ATTEMPTS_MAX, RETRY_WAIT_MS_MAX};
 
@@ -102,6 +106,8 @@ pub(super) fn put_script(
     out: &mut Decision,
 ) -> Result<Answer, Refusal> {
     let app = scene.app(slug)?;
+    let compiled = within_limit(scene, name, &source).and_then(|()| compiled(scene, name, &source))?;
+    After { app: Some(&app), others: Others::Keep, deployed: std::slice::from_ref(&compiled) }.check()?;
     let version = deploy_script(scene, Some(&app), app.id, name, source, by, out)?;
     Ok(Answer::Version(version.number()))
 }
@@ -125,6 +131,37 @@ impl Deployed {
     }
 }
 
+/// Checks a script's name and the size of its source.
+pub(super) fn within_limit(scene: &Scene<'_>, name: &str, source: &str) -> Result<(), Refusal> {
+    names::name("script", name)?;
+    let limit = scene.settings.source_bytes_max;
+    if source.len() <= limit {
+        return Ok(());
+    }
+    Err(Refusal::TooLarge {
+        what: format!("script `{name}`"),
+        actual: source.len() as u64,
+        limit: limit as u64,
+        unit: "bytes",
+        setting: "script source limit",
+    })
+}
+
+/// The compiled form of a source.
+pub(super) fn compiled(scene: &Scene<'_>, name: &str, source: &str) -> Result<Compiled, Refusal> {
+    scene.compiled.get_or_compile(name, source).map_err(|e| Refusal::Source {
+        script: name.to_owned(),
+        message: e.message,
+        line: e.line,
+        column: e.column,
+    })
+}
+
+fn import_names(compiled: &Compiled) -> Vec<String> {
+    let names: BTreeSet<&str> = compiled.imports().iter().map(|import| import.script.as_str()).collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// Checks and deploys one source; `app` is `None` when the same batch creates it.
 pub(super) fn deploy_script(
     scene: &Scene<'_>,
@@ -135,23 +172,8 @@ pub(super) fn deploy_script(
     by: &Principal,
     out: &mut Decision,
 ) -> Result<Deployed, Refusal> {
-    names::name("script", name)?;
-    let limit = scene.settings.source_bytes_max;
-    if source.len() > limit {
-        return Err(Refusal::TooLarge {
-            what: format!("script `{name}`"),
-            actual: source.len() as u64,
-            limit: limit as u64,
-            unit: "bytes",
-            setting: "script source limit",
-        });
-    }
-    scene.compiled.get_or_compile(name, &source).map_err(|e| Refusal::Source {
-        script: name.to_owned(),
-        message: e.message,
-        line: e.line,
-        column: e.column,
-    })?;
+    within_limit(scene, name, &source)?;
+    let compiled = compiled(scene, name, &source)?;
     let sha256: [u8; 32] = Sha256::digest(source.as_bytes()).into();
     let standing = app.and_then(|app| app.scripts.get(name));
     let current = standing.filter(|script| script.current != 0);
@@ -167,7 +189,7 @@ pub(super) fn deploy_script(
         version,
         sha256,
         source,
-        imports: Vec::new(),
+        imports: import_names(&compiled),
         by: by.clone(),
     };
     out.push(Event::Script(ScriptEvent::Deployed(event)));

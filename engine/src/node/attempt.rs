@@ -7,9 +7,11 @@
 //! app; E114 it never waits for a lock while it holds one; E92 an outcome leaves only after what it depends on
 //! is durable (S3); E93 a run on its caller's thread is bounded by `brief_operations` and never waits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use relive_log::events::{
     AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, LogLine, OutputRecord, Record,
     Released, Source,
@@ -18,19 +20,20 @@ use relive_log::{Lsn, UnixMicros};
 use relive_projections::{App, AsOf};
 
 use super::answer::answer;
+use super::calling::{AttemptCalls, CallParts, Line, NotHere};
 use super::core::{Core, Deferred, Job, NotAppended};
 use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
 use super::locks::{Scope, Ticket, Touched};
-use super::snapshot::ViewSnapshot;
+use super::snapshot::{Leave, Settle, ViewSnapshot};
 use super::waiters::Action;
 use super::{Delivery, Node, Outcome, Reply, ReplyTo};
 use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_gone};
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::refusal::Failure;
 use crate::script::{
-    Compiled, Context, ContextInput, Finished, Response, Run, STOPWATCH_EVERY_OPERATIONS, StopCause,
-    Stopwatch, run,
+    Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, STOPWATCH_EVERY_OPERATIONS,
+    StopCause, Stopwatch, mask_call, run,
 };
 use crate::seams::Clock;
 use crate::secrets::Masker;
@@ -40,16 +43,36 @@ pub(super) struct RunClock {
     clock: Arc<dyn Clock>,
     deadline: UnixMicros,
     cut: AtomicBool,
+    /// Where the attempt waits for the world, if it does.
+    line: Mutex<Option<Line>>,
 }
 
 impl RunClock {
     pub(super) fn new(clock: Arc<dyn Clock>, deadline: UnixMicros) -> RunClock {
-        RunClock { clock, deadline, cut: AtomicBool::new(false) }
+        RunClock { clock, deadline, cut: AtomicBool::new(false), line: Mutex::new(None) }
     }
 
     /// Ends the attempt at its next look: an orderly shutdown.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
+        if let Some(line) = self.line.lock().take() {
+            line.cut();
+        }
+    }
+
+    /// How much of the attempt's time is left at `now`, milliseconds, rounded up.
+    pub(super) fn left_ms(&self, now: UnixMicros) -> u64 {
+        self.deadline.0.saturating_sub(now.0).div_ceil(1000)
+    }
+
+    /// The attempt waits there: a shutdown cuts it.
+    pub(super) fn hold(&self, line: Line) {
+        let mut held = self.line.lock();
+        if self.cut.load(Ordering::Relaxed) {
+            line.cut();
+        } else {
+            *held = Some(line);
+        }
     }
 }
 
@@ -63,7 +86,7 @@ impl Stopwatch for RunClock {
 }
 
 /// A run on the thread of a caller (E93): handed over to a script thread once it is not brief.
-struct BriefWatch {
+pub(super) struct BriefWatch {
     clock: Arc<RunClock>,
     looks_left: AtomicU64,
 }
@@ -76,6 +99,17 @@ impl BriefWatch {
 
     fn is_over(&self) -> bool {
         self.looks_left.load(Ordering::Relaxed) == 0
+    }
+
+    /// The run asks the world: never on the thread of a caller.
+    pub(super) fn end(&self) {
+        self.looks_left.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Leave for BriefWatch {
+    fn elsewhere(&self) {
+        self.end();
     }
 }
 
@@ -127,6 +161,19 @@ impl Success {
     fn touched(&self, into: &mut Touched) {
         into.add(&[&self.record.reads, &self.unrecorded_reads], &self.writes);
     }
+}
+
+/// What differs between a run that may wait and one on its caller's thread.
+struct Around {
+    calls: Arc<dyn Calls>,
+    settle: Settle,
+    stopwatch: Arc<dyn Stopwatch>,
+}
+
+/// What an attempt runs.
+struct Program {
+    main: Compiled,
+    imports: Imports,
 }
 
 /// How an attempt goes on.
@@ -197,14 +244,18 @@ impl Node {
             self.jobs.push(job);
             return;
         }
-        let Some((compiled, input)) = self.ready_or_finish(&mut job) else { return };
+        let Some((program, input)) = self.ready_or_finish(&mut job) else { return };
         let snapshot = job.claim.snapshot;
-        if compiled.pace().try_brief() {
+        if program.main.pace().try_brief() {
             let watch = Arc::new(BriefWatch::new(&job.stop, self.settings.brief_operations));
-            let stopwatch = Arc::clone(&watch) as Arc<dyn Stopwatch>;
-            let finished = self.run_once(&job, &compiled, input.clone(), snapshot, stopwatch);
+            let around = Around {
+                calls: Arc::new(NotHere::new(Arc::clone(&watch))),
+                settle: Settle::Leave(self.durability.clone(), Arc::clone(&watch) as Arc<dyn Leave>),
+                stopwatch: Arc::clone(&watch) as Arc<dyn Stopwatch>,
+            };
+            let finished = self.run_once(&job, &program, around, input.clone(), snapshot);
             if watch.is_over() {
-                compiled.pace().was_long();
+                program.main.pace().was_long();
             } else {
                 let logs = finished.record.logs.clone();
                 let ran = self.judge(&job, finished, snapshot, 0);
@@ -219,7 +270,7 @@ impl Node {
     }
 
     /// What an attempt runs, or its end if it cannot.
-    fn ready_or_finish(self: &Arc<Self>, job: &mut Job) -> Option<(Compiled, ContextInput)> {
+    fn ready_or_finish(self: &Arc<Self>, job: &mut Job) -> Option<(Program, ContextInput)> {
         match self.ready(job) {
             Ok(ready) => Some(ready),
             Err(error) => {
@@ -232,13 +283,27 @@ impl Node {
     }
 
     fn attempt(self: &Arc<Self>, mut job: Job) {
-        let Some((compiled, input)) = self.ready_or_finish(&mut job) else { return };
+        let Some((program, input)) = self.ready_or_finish(&mut job) else { return };
+        let calls = Arc::new(self.calls(&job));
         let mut conflicts = 0;
         let mut lock = Lock::default();
         let mut snapshot = job.claim.snapshot;
         loop {
-            let stopwatch = Arc::clone(&job.stop) as Arc<dyn Stopwatch>;
-            let finished = self.run_once(&job, &compiled, input.clone(), snapshot, stopwatch);
+            let around = Around {
+                calls: Arc::clone(&calls) as Arc<dyn Calls>,
+                settle: Settle::Wait(self.durability.clone()),
+                stopwatch: Arc::clone(&job.stop) as Arc<dyn Stopwatch>,
+            };
+            let finished = self.run_once(&job, &program, around, input.clone(), snapshot);
+            if calls.wants() {
+                // It holds a lock and needs an answer that the journal lacks (S2, E153).
+                self.unlock(&mut lock);
+                calls.make_wanted();
+                self.lock(&job, &mut lock, conflicts);
+                calls.lock_taken();
+                snapshot = self.views.applied();
+                continue;
+            }
             let logs = finished.record.logs.clone();
             let ran = self.judge(&job, finished, snapshot, conflicts);
             match self.finish(&job, ran, logs, IfLocked::Wait(&mut lock)) {
@@ -248,6 +313,7 @@ impl Node {
             if conflicts >= self.settings.conflicts_before_lock {
                 self.unlock(&mut lock);
                 self.lock(&job, &mut lock, conflicts);
+                calls.lock_taken();
             }
             snapshot = self.views.applied();
         }
@@ -255,7 +321,7 @@ impl Node {
     }
 
     /// The compiled script and the input of an attempt.
-    fn ready(&self, job: &mut Job) -> Result<(Compiled, ContextInput), ErrorRecord> {
+    fn ready(&self, job: &mut Job) -> Result<(Program, ContextInput), ErrorRecord> {
         match job.stop.expired() {
             Some(StopCause::ShuttingDown) => {
                 return Err(ErrorRecord::without_place(
@@ -271,14 +337,7 @@ impl Node {
             }
             None => {}
         }
-        let (source, sha256) = self.source(job)?;
-        let compiled = self.compiled.get_or_compile_known(&job.ending.script, sha256, &source);
-        let compiled = compiled.map_err(|e| ErrorRecord {
-            kind: ErrorKind::Parse,
-            message: e.message,
-            line: e.line,
-            column: e.column,
-        })?;
+        let compiled = self.program(job)?;
         if let Some(live) = job.live.take() {
             return Ok((compiled, live));
         }
@@ -296,31 +355,69 @@ impl Node {
         Ok((compiled, input))
     }
 
-    fn source(&self, job: &Job) -> Result<(Arc<str>, [u8; 32]), ErrorRecord> {
+    /// The script and what it imports, in the versions that the claim names (D17).
+    fn program(&self, job: &Job) -> Result<Program, ErrorRecord> {
         let name = &job.ending.script;
-        let missing =
-            || ErrorRecord::without_place(ErrorKind::ScriptMissing, format!("there is no script `{name}`"));
-        let script = job.app.live_script(name).ok_or_else(missing)?;
-        let version = script.version(job.claim.version).ok_or_else(missing)?;
-        if script.current == version.version {
-            return Ok((Arc::clone(&script.source), version.sha256));
+        let missing = |name: &str| format!("there is no script `{name}`");
+        let main = self.version_of(&job.app, name, job.claim.version, || missing(name))?;
+        let mut imports = BTreeMap::new();
+        for import in &job.claim.imports {
+            let needed = || format!("{}, which `{name}` imports", missing(&import.script));
+            let compiled = self.version_of(&job.app, &import.script, import.version, needed)?;
+            imports.insert(import.script.clone(), compiled);
         }
-        let source = self.source_at(version);
-        let source =
-            source.map_err(|failure| ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()))?;
-        Ok((source, version.sha256))
+        Ok(Program { main, imports: Imports::new(imports) })
+    }
+
+    fn version_of(
+        &self,
+        app: &App,
+        name: &str,
+        version: u32,
+        missing: impl Fn() -> String,
+    ) -> Result<Compiled, ErrorRecord> {
+        let missing = || ErrorRecord::without_place(ErrorKind::ScriptMissing, missing());
+        let script = app.live_script(name).ok_or_else(missing)?;
+        let version = script.version(version).ok_or_else(missing)?;
+        let source = if script.current == version.version {
+            Arc::clone(&script.source)
+        } else {
+            let source = self.source_at(version);
+            source.map_err(|failure| ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()))?
+        };
+        let compiled = self.compiled.get_or_compile_known(name, version.sha256, &source);
+        compiled.map_err(|e| ErrorRecord {
+            kind: ErrorKind::Parse,
+            message: e.message,
+            line: e.line,
+            column: e.column,
+        })
+    }
+
+    fn calls(&self, job: &Job) -> AttemptCalls {
+        AttemptCalls::new(CallParts {
+            outgoing: Arc::clone(&self.outgoing),
+            durability: self.durability.clone(),
+            clock: Arc::clone(&self.clock),
+            stop: Arc::clone(&job.stop),
+            claimed: job.claimed,
+            response_bytes_max: self.settings.limits.http_response_bytes_max,
+            calls_max: self.settings.limits.http_calls_max,
+        })
     }
 
     fn run_once(
         &self,
         job: &Job,
-        compiled: &Compiled,
+        program: &Program,
+        around: Around,
         input: ContextInput,
         snapshot: Lsn,
-        stopwatch: Arc<dyn Stopwatch>,
     ) -> Finished {
+        let Around { calls, settle, stopwatch } = around;
         run(Run {
-            compiled: compiled.clone(),
+            compiled: program.main.clone(),
+            imports: program.imports.clone(),
             context: Context {
                 app: job.app.slug.clone(),
                 script: job.ending.script.clone(),
@@ -337,9 +434,12 @@ impl Node {
                 views: Arc::clone(&self.views),
                 app: job.app.id,
                 at: AsOf { lsn: snapshot, time: job.claim.at },
+                reader: self.reader.clone(),
+                settle,
                 list_bytes_max: self.settings.limits.list_bytes_max,
             }),
             secrets: self.vaults.of(&job.app),
+            calls,
             limits: self.settings.limits,
             seed: job.claim.seed,
             claim_time: job.claim.at,
@@ -351,6 +451,7 @@ impl Node {
     fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
         let Finished { outcome, writes, sends, mut record, lapsed, depends_on, masker } = finished;
         record.conflicts = conflicts;
+        self.mask_record(&job.app, &mut record);
         let keeps = !records_nothing(job);
         let mut unrecorded_reads = Vec::new();
         if !keeps {
@@ -361,7 +462,10 @@ impl Node {
         }
         let returned = match outcome {
             Ok(returned) => returned,
-            Err(error) => return Ran::Bad { error, record },
+            Err(mut error) => {
+                self.vaults.of(&job.app).masker().mask_text(&mut error.message);
+                return Ran::Bad { error, record };
+            }
         };
         let (reply, mut output) = match answer(&job.ending.source, &returned, self.settings.response_body_max)
         {
@@ -415,6 +519,26 @@ impl Node {
         output.head.clone_from(&response.body);
         vault.masker().mask_bytes(&mut output.head);
         keeper.keep(job.ending.execution, response, None)
+    }
+
+    /// Nothing secret is recorded: the values of all secrets of the app (a script may have got one by another way
+    /// than `secrets::get`) and sensitive headers of outgoing calls.
+    fn mask_record(&self, app: &App, record: &mut AttemptRecord) {
+        let vault = self.vaults.of(app);
+        let masker = vault.masker();
+        if !masker.is_empty() {
+            for line in &mut record.logs {
+                masker.mask_text(&mut line.message);
+            }
+        }
+        for call in &mut record.calls {
+            mask_call(masker, call);
+            for (name, value) in &mut call.headers {
+                if self.settings.sensitive_headers.contains(name) {
+                    *value = format!("‹header:{name}›");
+                }
+            }
+        }
     }
 
     /// Commits what a run came to and lets the outcome leave when it may (E90, E92).

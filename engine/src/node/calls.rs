@@ -6,7 +6,7 @@ use relive_log::events::{
     Claimed, DispatchMode, Enqueued, Event, ExecutionEvent, IdempotencyKey, Input, Principal, Record,
     RequestRecord, Source,
 };
-use relive_log::{ExecutionId, UnixMicros};
+use relive_log::{ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, At, ExecutionRow, Registry};
 
 use super::attempt::RunClock;
@@ -14,8 +14,8 @@ use super::core::{Caller, Core, Job, NotAppended, Running, claim, ending};
 use super::input::{Recorder, Withhold};
 use super::keyed::Known;
 use super::{Accepted, DirectRun, FirstCall, Node, ReplyTo, RouteCall};
-use crate::decide::Decision;
 use crate::decide::commit::Ending;
+use crate::decide::{Decision, imports};
 use crate::dispatch::{Lane, Origin, Start};
 use crate::refusal::{Refusal, SubmitError};
 use crate::script::{ContextInput, Request};
@@ -295,7 +295,7 @@ impl Node {
             seed: self.seed(),
             snapshot: self.views.applied(),
             version,
-            imports: Vec::new(),
+            imports: imports::versions(&app, &admission.script, version),
             alone_ms: 0,
         };
         let ending = Ending {
@@ -319,7 +319,8 @@ impl Node {
         decision.push(Event::Execution(ExecutionEvent::Claimed(claim.clone())));
         let appended = core.append_unhurried(&decision, &self.views, &self.durability, now)?;
         let enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
-        Ok(Box::new(Job { app, ending, claim, principal, live, enqueued, keyed, stop }))
+        let claimed = appended.last;
+        Ok(Box::new(Job { app, ending, claim, claimed, principal, live, enqueued, keyed, stop }))
     }
 
     /// Claims and starts whatever may start now (D2, D3). Work that may be run again starts when its claim is
@@ -352,7 +353,8 @@ impl Node {
         }
         match core.append(&decision, &self.views, &self.durability, now) {
             Ok(appended) => {
-                for (lane, job) in jobs {
+                for (lane, mut job) in jobs {
+                    job.claimed = appended.last;
                     let after = if lane == Lane::Sync { core.barrier } else { appended.last };
                     let line = Arc::clone(&self.jobs);
                     self.waiters.when_durable(
@@ -395,7 +397,18 @@ impl Node {
         );
         decision.push(Event::Execution(ExecutionEvent::Claimed(claimed.clone())));
         let (principal, enqueued, keyed) = (row.principal, row.enqueued, row.keyed);
-        Some(Box::new(Job { app, ending, claim: claimed, principal, live, enqueued, keyed, stop }))
+        let claimed_at = Lsn::ZERO; // Known when the claims of this batch are appended.
+        Some(Box::new(Job {
+            app,
+            ending,
+            claim: claimed,
+            claimed: claimed_at,
+            principal,
+            live,
+            enqueued,
+            keyed,
+            stop,
+        }))
     }
 
     /// Claims that were not appended: the work stays where the log says it is, in the outbox.

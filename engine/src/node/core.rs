@@ -21,8 +21,8 @@ use super::locks::Locks;
 use super::{Done, ReplyTo};
 use crate::command::Command;
 use crate::cron::CronTable;
-use crate::decide::Decision;
 use crate::decide::commit::Ending;
+use crate::decide::{Decision, imports};
 use crate::dispatch::{Arrival, Dispatch, Join, Lane, Origin, Start};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::script::ContextInput;
@@ -57,6 +57,8 @@ pub(super) struct Job {
     pub app: Arc<App>,
     pub ending: Ending,
     pub claim: Claimed,
+    /// LSN of the claim: no outgoing call leaves before it is durable (S3).
+    pub claimed: Lsn,
     pub principal: Option<Principal>,
     /// What a caller that still waits sent; otherwise the input is read at the `enqueued` event.
     pub live: Option<ContextInput>,
@@ -375,7 +377,7 @@ pub(super) fn claim(
         seed,
         snapshot: views.applied(),
         version,
-        imports: Vec::new(),
+        imports: imports::versions(&app, &row.script, version),
         alone_ms: if start.lane == Lane::Alone { alone_ms(&row) } else { 0 },
     };
     Some((app, row, claimed))

@@ -6,6 +6,7 @@
 
 pub(crate) mod answer;
 mod attempt;
+mod calling;
 mod calls;
 mod core;
 mod expiry;
@@ -49,7 +50,7 @@ use crate::decide::{Scene, decide};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::replay::Archive;
 use crate::script::{CompileCache, ContextInput, Request, Response};
-use crate::seams::{Clock, Entropy, Steady};
+use crate::seams::{Clock, Entropy, Outgoing, Steady};
 use crate::settings::EngineSettings;
 
 /// A route call: what the data plane hands over after matching.
@@ -169,6 +170,8 @@ pub struct NodeParts {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+    /// The way outside for scripts.
+    pub outgoing: Arc<dyn Outgoing>,
     /// The key for secrets and withheld headers.
     pub key: crate::secrets::InstanceKey,
     /// Settings.
@@ -191,6 +194,7 @@ pub struct Node {
     clock: Arc<dyn Clock>,
     steady: Arc<Steady>,
     entropy: Arc<dyn Entropy>,
+    outgoing: Arc<dyn Outgoing>,
     settings: EngineSettings,
     /// Wakes the timers: something is due earlier than they knew.
     timers: Condvar,

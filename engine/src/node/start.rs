@@ -34,7 +34,8 @@ impl Node {
     /// # Errors
     /// When the log fails.
     pub fn start(parts: NodeParts) -> Result<Arc<Node>, Failure> {
-        let NodeParts { appender, reader, durability, views, clock, entropy, key, settings, begin } = parts;
+        let NodeParts { appender, reader, durability, views, clock, entropy, outgoing, key, settings, begin } =
+            parts;
         let waiters = Arc::new(Waiters::new(durability.clone()));
         let wake = Arc::clone(&waiters);
         durability.on_change(Box::new(move |_| wake.wake()));
@@ -52,6 +53,7 @@ impl Node {
             clock,
             steady,
             entropy,
+            outgoing,
             settings,
             timers: Condvar::new(),
             unlocked: Condvar::new(),

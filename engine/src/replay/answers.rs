@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use relive_log::UnixMicros;
+use relive_log::events::{CallOutcome, CallRecord};
 
-use crate::script::{SecretLookup, SecretSource, StopCause, Stopwatch};
+use super::recording::Recording;
+use crate::script::{Asked, CallReply, CallStop, Calls, SecretLookup, SecretSource, StopCause, Stopwatch};
 use crate::seams::Clock;
 
 /// Longest time that one replay may take, milliseconds; the recorded attempt had less.
@@ -69,6 +71,59 @@ impl SecretSource for Secrets {
             }
             SecretAnswer::Absent => SecretLookup::Absent,
             SecretAnswer::KeyMissing => SecretLookup::KeyMissing,
+        }
+    }
+}
+
+/// The recorded outcomes of outgoing calls, by position (E123).
+pub(super) struct Journal {
+    calls: Vec<CallRecord>,
+    /// Placeholders with the values that stood there, of secrets that are still to be had.
+    known: Vec<(String, String)>,
+}
+
+impl Journal {
+    pub(super) fn new(recording: &Recording) -> Arc<Journal> {
+        let record = recording.recorded.as_ref().and_then(|recorded| recorded.record.as_ref());
+        let calls = record.map(|record| record.calls.clone()).unwrap_or_default();
+        let known = recording.secrets.answers.iter().filter_map(|(name, answer)| match answer {
+            SecretAnswer::Known(_, value) => Some((secret_placeholder(name), value.clone())),
+            SecretAnswer::Withheld(_) | SecretAnswer::Absent | SecretAnswer::KeyMissing => None,
+        });
+        Arc::new(Journal { calls, known: known.collect() })
+    }
+
+    /// The outcome as the script got it: secrets that were masked in the record are put back.
+    fn unmasked(&self, outcome: &CallOutcome) -> CallOutcome {
+        let mut outcome = outcome.clone();
+        if let CallOutcome::Answered(answer) = &mut outcome
+            && answer.masked
+        {
+            let unmask = |text: &str| {
+                let put_back = |text: String, (shown, value): &(String, String)| text.replace(shown, value);
+                self.known.iter().fold(text.to_owned(), put_back)
+            };
+            for (_, value) in &mut answer.headers {
+                *value = unmask(value);
+            }
+            if let Ok(text) = std::str::from_utf8(&answer.body) {
+                answer.body = unmask(text).into_bytes().into();
+            }
+        }
+        outcome
+    }
+}
+
+impl Calls for Journal {
+    fn ask(&self, asked: Asked<'_>) -> CallReply {
+        match self.calls.get(asked.position).filter(|call| call.digest == asked.digest) {
+            Some(call) => CallReply::Outcome { outcome: self.unmasked(&call.outcome), took_ms: call.took_ms },
+            None => CallReply::Stop(CallStop::Aside(format!(
+                "unmatched: outgoing call {} ({} {}) was not recorded, and a replay never makes one",
+                asked.position + 1,
+                asked.request.method,
+                asked.request.url
+            ))),
         }
     }
 }

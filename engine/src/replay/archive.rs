@@ -19,10 +19,12 @@ use relive_projections::{App, AsOf, AttemptRef, ExecutionRow, Script, ScriptVers
 use super::answers::{SecretAnswer, Secrets};
 use super::recording::{Candidate, Recorded, Recording, Sealed};
 use crate::node::input::{For, Inputs, NoInput, Withheld};
-use crate::node::snapshot::ViewSnapshot;
+use crate::node::snapshot::{Settle, ViewSnapshot};
 use crate::node::vault::Vaults;
 use crate::refusal::Failure;
-use crate::script::{CompileCache, CompileError, Compiled, Context, SecretLookup, SecretSource, WriteEffect};
+use crate::script::{
+    CompileCache, CompileError, Compiled, Context, Imports, SecretLookup, SecretSource, WriteEffect,
+};
 use crate::seams::Clock;
 use crate::secrets::InstanceKey;
 use crate::settings::EngineSettings;
@@ -180,10 +182,14 @@ impl Archive {
             views: Arc::clone(&self.views),
             app: app.id,
             at: AsOf { lsn: snapshot, time: claimed.at },
+            reader: self.reader.clone(),
+            settle: Settle::Settled,
             list_bytes_max: self.settings.limits.list_bytes_max,
         };
+        let imports = self.imports(app, &script, &claimed)?;
         Ok(Recording {
             context,
+            imports,
             source: row.source.clone(),
             recorded_version: one.version,
             version: script.version,
@@ -298,6 +304,29 @@ impl Archive {
             }
             None => Err(NotReplayable::NotFound { what: "version", name: format!("{version} of {name}") }),
         }
+    }
+
+    /// What the script can import: the versions that the claim names (D17); what only another candidate imports, in its
+    /// current version.
+    fn imports(&self, app: &App, chosen: &Chosen, claimed: &Claimed) -> Result<Imports, NotReplayable> {
+        let Ok(main) = &chosen.compiled else { return Ok(Imports::default()) };
+        let mut open: Vec<String> = main.imports().iter().map(|import| import.script.clone()).collect();
+        let mut found: BTreeMap<String, Compiled> = BTreeMap::new();
+        while let Some(name) = open.pop() {
+            let Some(script) = app.scripts.get(&name).filter(|_| !found.contains_key(&name)) else {
+                continue;
+            };
+            let named = claimed.imports.iter().find(|import| import.script == name);
+            let version = named.map_or(script.current, |import| import.version);
+            // One that was missing then is missing now: the run says so where it is imported.
+            let Some(version) = script.version(version) else { continue };
+            let text = self.source_of(script, version)?;
+            let compiled = self.compiled.get_or_compile_known(&name, version.sha256, &text);
+            let compiled = compiled.map_err(NotReplayable::Source)?;
+            open.extend(compiled.imports().iter().map(|import| import.script.clone()));
+            found.insert(name, compiled);
+        }
+        Ok(Imports::new(found))
     }
 
     fn source_of(&self, script: &Script, version: &ScriptVersion) -> Result<Arc<str>, NotReplayable> {

@@ -10,7 +10,7 @@ use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, OutputRecord, So
 
 use super::answers::Secrets;
 use crate::node::input::Withheld;
-use crate::script::{Compiled, Context, EndsAt, Limits, Snapshot, WriteEffect};
+use crate::script::{Compiled, Context, EndsAt, Imports, Limits, Snapshot, WriteEffect};
 use crate::seams::Clock;
 
 /// Which script a replay runs.
@@ -117,6 +117,8 @@ pub struct Recording {
     pub recorded: Option<Recorded>,
     /// What runs.
     pub(crate) script: Runnable,
+    /// What it can import.
+    pub(crate) imports: Imports,
     /// The text of what runs.
     pub(crate) source_text: Option<Arc<str>>,
     /// KV as of the snapshot.

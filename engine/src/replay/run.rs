@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, OutputRecord};
 
-use super::answers::{Deadline, header_placeholder};
+use super::answers::{Deadline, Journal, header_placeholder};
 use super::compare::{Difference, differences};
 use super::recording::Recording;
 use crate::node::Reply;
@@ -119,9 +119,11 @@ fn run_of(recording: &Recording, watch: &Watch) -> Result<Finished, ErrorRecord>
     }
     let run = Run {
         compiled,
+        imports: recording.imports.clone(),
         context: recording.context.clone(),
         snapshot: std::sync::Arc::clone(&recording.kv),
         secrets: std::sync::Arc::clone(&recording.secrets) as _,
+        calls: Journal::new(recording),
         limits,
         seed: recording.seed,
         claim_time: recording.claim_time,

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::engine;
 use super::errors::place;
+use super::imports::{self, Import};
 use super::pace::Pace;
 
 /// A compiled script; cheap to clone.
@@ -26,6 +27,7 @@ pub struct Compiled {
     name: Arc<str>,
     sha256: [u8; 32],
     pace: Arc<Pace>,
+    imports: Arc<[Import]>,
 }
 
 impl Compiled {
@@ -45,6 +47,12 @@ impl Compiled {
     #[must_use]
     pub const fn sha256(&self) -> [u8; 32] {
         self.sha256
+    }
+
+    /// What it imports itself, in order of the source.
+    #[must_use]
+    pub fn imports(&self) -> &[Import] {
+        &self.imports
     }
 
     pub(super) fn ast(&self) -> &AST {
@@ -85,10 +93,12 @@ pub(super) const STAND_IN: &str = "DEBUG";
 /// # Errors
 /// Where and why the source is not a script.
 pub fn compile(name: &str, source: &str) -> Result<Compiled, CompileError> {
-    // No source name in the tree: scripts could read it in a caught error, and the cache shares trees.
-    let ast = parse(source)?;
+    let mut ast = parse(source)?;
+    // Errors inside an import name it by this.
+    ast.set_source(name);
+    let imports = imports::find(source)?.into();
     let sha256 = Sha256::digest(source).into();
-    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256, pace: Arc::default() })
+    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256, pace: Arc::default(), imports })
 }
 
 fn parse(source: &str) -> Result<AST, CompileError> {
@@ -136,10 +146,11 @@ fn explain(error: &ParseError) -> CompileError {
     let (line, column) = place(error.position());
     let text = error.err_type().to_string();
     let names = |word: &str| text.contains(&format!("'{word}'"));
-    let message = if names("import") {
-        "import is not supported yet".to_owned()
-    } else if names("export") {
-        "export is not supported yet".to_owned()
+    let message = if let rhai::ParseErrorType::VariableUndefined(name) = error.err_type() {
+        format!(
+            "{text}: functions do not see variables of the script around them; a constant is \
+             `global::{name}` there"
+        )
     } else if names("eval") {
         "eval is not part of the language of scripts".to_owned()
     } else {
@@ -148,17 +159,20 @@ fn explain(error: &ParseError) -> CompileError {
     CompileError { message, line, column }
 }
 
-/// Compiled scripts by the digest of their source; the oldest leave first. Shared between threads.
+/// Compiled scripts by name and source; the oldest leave first. Shared between threads.
 #[derive(Debug)]
 pub struct CompileCache {
     entries_max: usize,
     kept: Mutex<Kept>,
 }
 
+/// A script's name and the SHA-256 of its source: what it imports is no part of its tree.
+type Key = (Box<str>, [u8; 32]);
+
 #[derive(Debug, Default)]
 struct Kept {
-    by_digest: BTreeMap<[u8; 32], Compiled>,
-    order: VecDeque<[u8; 32]>,
+    by_source: BTreeMap<Key, Compiled>,
+    order: VecDeque<Key>,
 }
 
 impl CompileCache {
@@ -201,18 +215,18 @@ impl CompileCache {
         digest: [u8; 32],
         source: &str,
     ) -> Result<Compiled, CompileError> {
-        if let Some(found) = self.kept.lock().by_digest.get(&digest) {
-            // Names matter for messages only; two scripts with one source share everything else.
-            return Ok(Compiled { name: name.into(), ..found.clone() });
+        let key: Key = (name.into(), digest);
+        if let Some(found) = self.kept.lock().by_source.get(&key) {
+            return Ok(found.clone());
         }
         let compiled = compile(name, source)?;
         let mut kept = self.kept.lock();
-        if kept.by_digest.insert(digest, compiled.clone()).is_none() {
-            kept.order.push_back(digest);
+        if kept.by_source.insert(key.clone(), compiled.clone()).is_none() {
+            kept.order.push_back(key);
         }
         while kept.order.len() > self.entries_max {
             if let Some(oldest) = kept.order.pop_front() {
-                kept.by_digest.remove(&oldest);
+                kept.by_source.remove(&oldest);
             }
         }
         Ok(compiled)

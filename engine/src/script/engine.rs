@@ -1,6 +1,6 @@
 //! The interpreter: which parts of Rhai exist for scripts, and with which bounds.
 //!
-//! Owns: the language package (no clock, no sleep, no `eval`, no `import`), the shared compiling engine and the
+//! Owns: the language package (no clock, no sleep, no `eval`), the shared compiling engine and the
 //! engine of one run. Never does: keep state between runs.
 //! Every bound is set by hand: Rhai's own defaults differ between debug and release builds.
 //! Invariants: E40, E42, E43.
@@ -15,12 +15,15 @@ use rhai::packages::{
 use rhai::{Engine, Module, OptimizationLevel, Shared, def_package};
 
 use super::host::Host;
+use super::imports::{Imports, Resolver};
 use super::modules;
 use super::types::Limits;
 
 /// Nesting of expressions at top level and in functions; the values of Rhai's release builds.
 const EXPRESSION_DEPTH_MAX: usize = 64;
 const FUNCTION_EXPRESSION_DEPTH_MAX: usize = 32;
+/// Import statements that one run may carry out.
+const IMPORTS_MAX: usize = 1000;
 /// Functions that one script may define, closures included.
 const FUNCTIONS_MAX: usize = 2000;
 /// Rhai hashes function names with this, so that two processes behave alike (T2).
@@ -70,7 +73,7 @@ fn bare(limits: &Limits) -> Engine {
         .set_max_call_levels(limits.call_levels)
         .set_max_expr_depths(EXPRESSION_DEPTH_MAX, FUNCTION_EXPRESSION_DEPTH_MAX)
         .set_max_functions(FUNCTIONS_MAX)
-        .set_max_modules(0)
+        .set_max_modules(IMPORTS_MAX)
         .set_max_variables(limits.variables)
         .set_max_string_size(limits.string_bytes)
         .set_max_array_size(limits.array_len)
@@ -86,16 +89,15 @@ pub(super) fn compiling() -> &'static Engine {
     ENGINE.get_or_init(|| {
         let mut engine = bare(&Limits::default());
         engine.set_strict_variables(true);
-        for symbol in ["import", "export", "eval"] {
-            engine.disable_symbol(symbol);
-        }
+        engine.disable_symbol("eval");
         engine
     })
 }
 
 /// The engine of one run.
-pub(super) fn running(host: &Arc<Host>) -> Engine {
+pub(super) fn running(host: &Arc<Host>, imports: &Imports) -> Engine {
     let mut engine = bare(&host.limits);
+    engine.set_module_resolver(Resolver::new(imports.clone()));
     let counted = Arc::clone(host);
     engine.on_progress(move |_| counted.progress());
     let known = Arc::clone(host);

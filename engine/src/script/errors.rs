@@ -67,26 +67,72 @@ fn shortened(mut message: String) -> String {
     message
 }
 
-/// The error below all "in call to function", with the innermost position that is known.
+/// A record at a position of the script, or inside an import: its place is then in the text, and the place in the
+/// script (where the import was called) is filled in by whoever knows it.
+pub(super) fn record_at(
+    kind: ErrorKind,
+    message: impl Into<String>,
+    position: Position,
+    import: Option<&str>,
+) -> ErrorRecord {
+    match import {
+        None => record(kind, message, position),
+        Some(import) => record(kind, inside(message.into(), import, position), Position::NONE),
+    }
+}
+
+fn inside(message: String, import: &str, position: Position) -> String {
+    match place(position) {
+        (0, _) => format!("{message} (in `{import}`)"),
+        (line, column) => format!("{message} (in `{import}`, line {line}, column {column})"),
+    }
+}
+
+/// The error below all "in call to function", and where it is.
+struct Innermost<'e> {
+    error: &'e EvalAltResult,
+    /// The innermost place that is known, and the import in which it is.
+    position: Position,
+    import: Option<&'e str>,
+    /// The innermost place in the script itself.
+    own: Position,
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "only two variants of Rhai's open enum wrap another")]
-fn innermost(mut error: &EvalAltResult) -> (&EvalAltResult, Position) {
-    let mut position = error.position();
+fn innermost<'e>(mut error: &'e EvalAltResult, script: &str) -> Innermost<'e> {
+    let mut found = Innermost { error, position: error.position(), import: None, own: error.position() };
     loop {
-        error = match error {
-            EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
-            | EvalAltResult::ErrorInModule(_, inner, _) => inner,
-            _ => return (error, position),
+        let source;
+        (source, error) = match error {
+            EvalAltResult::ErrorInFunctionCall(_, source, inner, _)
+            | EvalAltResult::ErrorInModule(source, inner, _) => (source.as_str(), &**inner),
+            _ => return found,
         };
-        if !error.position().is_none() {
-            position = error.position();
+        found.error = error;
+        let import = Some(source).filter(|source| !source.is_empty() && *source != script);
+        let position = error.position();
+        if !position.is_none() {
+            found.position = position;
+            found.import = import;
+            if import.is_none() {
+                found.own = position;
+            }
         }
     }
 }
 
 /// The record of an error that ended a run by itself (not a budget that the host noticed first).
+pub(super) fn classify(error: &EvalAltResult, script: &str) -> ErrorRecord {
+    let Innermost { error, position, import, own } = innermost(error, script);
+    let record = classified(error, position);
+    match import {
+        None => record,
+        Some(import) => self::record(record.kind, inside(record.message, import, position), own),
+    }
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "Rhai's enum is open: what is not named is `runtime`")]
-pub(super) fn classify(error: &EvalAltResult) -> ErrorRecord {
-    let (error, position) = innermost(error);
+fn classified(error: &EvalAltResult, position: Position) -> ErrorRecord {
     match error {
         EvalAltResult::ErrorRuntime(value, _) => thrown(value, position),
         EvalAltResult::ErrorParsing(why, _) => record(ErrorKind::Parse, why.to_string(), position),
@@ -101,6 +147,13 @@ pub(super) fn classify(error: &EvalAltResult) -> ErrorRecord {
         }
         EvalAltResult::ErrorTooManyVariables(_) => {
             record(ErrorKind::Size, "too many variables in scope", position)
+        }
+        EvalAltResult::ErrorModuleNotFound(name, _) => {
+            let why = format!(
+                "`{name}` is not among the scripts that this one imports: an import is written as \
+                 `import \"name\" as m`"
+            );
+            record(ErrorKind::Runtime, why, position)
         }
         EvalAltResult::ErrorTooManyModules(_) => record(ErrorKind::Size, "too many modules", position),
         _ => record(ErrorKind::Runtime, plain_message(error), position),

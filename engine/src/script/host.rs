@@ -13,11 +13,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use rand_chacha::ChaCha20Rng;
-use relive_log::events::{ErrorKind, ErrorRecord, LogLevel, LogLine, ReadRecord, Scopes};
+use relive_log::events::{CallRecord, ErrorKind, ErrorRecord, LogLevel, LogLine, ReadRecord, Scopes};
 use relive_log::{ExecutionId, Lsn, UnixMicros};
 use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
 use sha2::{Digest, Sha256};
 
+use super::calls::Calls;
 use super::context::Context;
 use super::errors::{self, Answer};
 use super::memory::held_bytes;
@@ -45,6 +46,8 @@ pub(super) struct Effects {
     pub(super) depends_on: Lsn,
     pub(super) secrets: Vec<(String, u32)>,
     pub(super) secret_values: Vec<(String, String)>,
+    pub(super) calls: Vec<CallRecord>,
+    pub(super) journal_bytes: usize,
     pub(super) logs: Vec<LogLine>,
     /// Bytes of log text kept; `None` once lines were dropped.
     log_bytes: Option<usize>,
@@ -56,6 +59,7 @@ pub(super) struct Host {
     pub(super) context: Context,
     pub(super) snapshot: Arc<dyn Snapshot>,
     pub(super) secrets: Arc<dyn SecretSource>,
+    pub(super) calls: Arc<dyn Calls>,
     pub(super) limits: Limits,
     pub(super) claim_time: UnixMicros,
     pub(super) effects: Mutex<Effects>,
@@ -68,6 +72,8 @@ pub(super) struct Host {
     ctx: OnceLock<Dynamic>,
     /// Where something outside ended the recorded run that this one replays.
     ends_at: Option<EndsAt>,
+    /// Patterns that the run compiled.
+    pub(super) patterns: Mutex<BTreeMap<String, Arc<regex::Regex>>>,
 }
 
 impl Host {
@@ -78,6 +84,7 @@ impl Host {
             context: run.context,
             snapshot: run.snapshot,
             secrets: run.secrets,
+            calls: run.calls,
             limits,
             claim_time: run.claim_time,
             effects: Mutex::new(Effects { log_bytes: Some(0), ..Effects::default() }),
@@ -89,6 +96,7 @@ impl Host {
             memory_ceiling: held_bytes().saturating_add(memory),
             ctx: OnceLock::new(),
             ends_at,
+            patterns: Mutex::default(),
         }
     }
 
@@ -153,11 +161,7 @@ impl Host {
         } else if held_bytes() > self.memory_ceiling {
             Some((ErrorKind::Memory, format!("more than {} bytes of memory held", self.limits.memory_bytes)))
         } else {
-            self.stopwatch.expired().map(|cause| match cause {
-                StopCause::Timeout => (ErrorKind::Timeout, "the wall-clock limit was reached".to_owned()),
-                StopCause::ShuttingDown => (ErrorKind::ShuttingDown, "the instance shuts down".to_owned()),
-                StopCause::NotBrief => (ErrorKind::Internal, "it goes on elsewhere".to_owned()),
-            })
+            self.stopwatch.expired().map(stop_message)
         };
         match cause {
             Some((kind, message)) => {
@@ -190,8 +194,13 @@ impl Host {
         kind: ErrorKind,
         why: String,
     ) -> Box<EvalAltResult> {
-        self.stop(errors::record(kind, why, call.call_position()));
+        self.stop(errors::record_at(kind, why, call.call_position(), self.import_of(call)));
         errors::terminated()
+    }
+
+    /// The import in which the call stands; `None` for the script itself.
+    fn import_of<'c>(&self, call: &'c NativeCallContext<'_>) -> Option<&'c str> {
+        call.call_source().filter(|source| !source.is_empty() && *source != self.context.script)
     }
 
     /// The store could not be read: an internal error, whatever the script does.
@@ -233,4 +242,13 @@ impl Host {
 fn next_look(count: u64, operations_max: u64, ends_at: Option<&EndsAt>) -> u64 {
     let bounds = (count + STOPWATCH_EVERY_OPERATIONS).min(operations_max + 1);
     ends_at.map_or(bounds, |end| bounds.min(end.operations))
+}
+
+/// What a run ends with that something outside ended.
+pub(super) fn stop_message(cause: StopCause) -> (ErrorKind, String) {
+    match cause {
+        StopCause::Timeout => (ErrorKind::Timeout, "the wall-clock limit was reached".to_owned()),
+        StopCause::ShuttingDown => (ErrorKind::ShuttingDown, "the instance shuts down".to_owned()),
+        StopCause::NotBrief => (ErrorKind::Internal, "it goes on elsewhere".to_owned()),
+    }
 }

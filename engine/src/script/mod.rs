@@ -13,12 +13,14 @@
 //! * **E45** [`run`] never panics; a panic below it is an `internal` error of this run.
 
 mod blob;
+mod calls;
 mod compile;
 mod context;
 mod convert;
 mod engine;
 mod errors;
 mod host;
+mod imports;
 pub mod memory;
 mod modules;
 mod pace;
@@ -30,14 +32,18 @@ mod tests;
 mod types;
 mod watch;
 
+pub use calls::{Asked, CallReply, CallRequest, CallStop, Calls, NoCalls};
 pub use compile::{CompileCache, CompileError, Compiled, compile};
 pub use context::{Context, ContextInput, CronTick, DeadLetter, KvEvent, QueueMessage, Request, SDK_VERSION};
+pub use imports::{Import, Imports};
 pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
+pub(crate) use run::mask_call;
 pub use run::{Finished, Run, SendEffect, WriteEffect, run, run_watched};
 pub use types::{
-    Lapsed, Limits, ListItem, ListPage, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SCRIPT_STACK_BYTES,
-    STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch,
+    Lapsed, Limits, ListItem, ListPage, ListQuery, Moment, NoPast, OPERATIONS_UPPER_BOUND, PastVersion,
+    ReadFailed, SCRIPT_STACK_BYTES, STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot,
+    StopCause, Stopwatch,
 };
 pub use watch::{
     EndsAt, HeaderProbe, STEP_EFFECTS_MAX, STEP_FRAMES_MAX, STEPS_BYTES_MAX, Step, Tracer, Walked, Wanted,

@@ -60,9 +60,9 @@ const HOP_BY_HOP: [&str; 10] = [
 /// The longest JSON that a returned value may have; the response limit proper is the caller's.
 const RETURNED_BYTES_MAX: usize = 16 << 20;
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const BINARY: &str = "application/octet-stream";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// The response that a returned value means.
 ///
@@ -176,6 +176,12 @@ fn body(value: Option<&Dynamic>) -> Result<Body, String> {
     }
     let json = convert::to_json(&value, RETURNED_BYTES_MAX).map_err(|refused| refused.to_string())?;
     Ok((Some(JSON.into()), Some(json)))
+}
+
+/// A header of a map as lower-case name and value, once per value.
+pub(super) fn header_pairs(name: &str, value: &Dynamic) -> Result<Vec<(String, String)>, String> {
+    let (name, values) = header(name, value)?;
+    Ok(values.into_iter().map(|value| (name.clone(), value)).collect())
 }
 
 /// A header's lower-case name and its values: text, a number, a bool, or an array of them (`set-cookie`).

@@ -7,31 +7,37 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, SharedBytes};
+use relive_log::events::{AttemptRecord, CallOutcome, CallRecord, ErrorKind, ErrorRecord, SharedBytes};
 use relive_log::{ExecutionId, Lsn, UnixMicros};
 use rhai::{Dynamic, EvalAltResult, Position, Scope};
 
+use super::calls::Calls;
 use super::compile::Compiled;
 use super::context::Context;
 use super::engine;
 use super::errors::{classify, place, record};
 use super::host::{Effects, Host};
+use super::imports::Imports;
 use super::response::{Returned, returned};
 use super::types::{Lapsed, Limits, SecretSource, Snapshot, Stopwatch};
 use super::watch::{self, Watch};
-use crate::secrets::Masker;
+use crate::secrets::{Masked, Masker};
 
 /// Everything that a run depends on.
 #[derive(Clone)]
 pub struct Run {
     /// The script.
     pub compiled: Compiled,
+    /// What it can import, by name: the versions that its claim names (D17).
+    pub imports: Imports,
     /// What `ctx` says.
     pub context: Context,
     /// KV as of [`Context::lsn`].
     pub snapshot: Arc<dyn Snapshot>,
     /// The app's secrets.
     pub secrets: Arc<dyn SecretSource>,
+    /// Answers its outgoing calls.
+    pub calls: Arc<dyn Calls>,
     /// The bounds.
     pub limits: Limits,
     /// Feeds `random` and `uuid`.
@@ -98,9 +104,9 @@ pub fn run(run: Run) -> Finished {
 /// Runs a script as [`run`] does, watched (E124).
 #[must_use]
 pub fn run_watched(run: Run, watch: &Watch) -> Finished {
-    let compiled = run.compiled.clone();
+    let (compiled, imports) = (run.compiled.clone(), run.imports.clone());
     let host = Arc::new(Host::new(run, watch.ends_at.clone()));
-    let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(&host, &compiled, watch)));
+    let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(&host, &compiled, &imports, watch)));
     let outcome = evaluated.unwrap_or_else(|_| {
         let message = "the interpreter panicked; this is an error of Relive";
         Err(record(ErrorKind::Internal, message, Position::NONE))
@@ -111,8 +117,13 @@ pub fn run_watched(run: Run, watch: &Watch) -> Finished {
     finish(outcome, effects, operations, snapshot)
 }
 
-fn evaluate(host: &Arc<Host>, compiled: &Compiled, watch: &Watch) -> Result<Returned, ErrorRecord> {
-    let mut engine = engine::running(host);
+fn evaluate(
+    host: &Arc<Host>,
+    compiled: &Compiled,
+    imports: &Imports,
+    watch: &Watch,
+) -> Result<Returned, ErrorRecord> {
+    let mut engine = engine::running(host, imports);
     watch::attach(&mut engine, host, watch);
     let mut scope = Scope::new();
     let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, compiled.ast());
@@ -121,7 +132,7 @@ fn evaluate(host: &Arc<Host>, compiled: &Compiled, watch: &Watch) -> Result<Retu
     let outcome = match (host.stopped(), outcome) {
         (Some(stop), ended) => Err(placed(stop, ended.err().as_deref())),
         (None, Ok(value)) => Ok(returned(value)),
-        (None, Err(error)) => Err(classify(&error)),
+        (None, Err(error)) => Err(classify(&error, compiled.name())),
     };
     untie(&mut scope);
     outcome
@@ -166,10 +177,12 @@ fn finish(
     for line in &mut logs {
         masker.mask_text(&mut line.message);
     }
+    let mut calls = effects.calls;
+    calls.iter_mut().for_each(|call| mask_call(&masker, call));
     let record = AttemptRecord {
         reads: effects.reads,
         secrets: effects.secrets,
-        calls: Vec::new(),
+        calls,
         logs,
         operations,
         conflicts: 0,
@@ -183,5 +196,31 @@ fn finish(
         lapsed: effects.lapsed.into_iter().collect(),
         depends_on: effects.depends_on,
         masker,
+    }
+}
+
+/// Masks what is recorded of one outgoing call; the digest stays.
+pub(crate) fn mask_call(masker: &Masker, call: &mut CallRecord) {
+    masker.mask_text(&mut call.url);
+    for (_, value) in &mut call.headers {
+        masker.mask_text(value);
+    }
+    masker.mask_bytes(&mut call.body_head);
+    match &mut call.outcome {
+        CallOutcome::Failed(message) => {
+            masker.mask_text(message);
+        }
+        CallOutcome::Answered(answer) => {
+            let mut found = Masked::No;
+            for (_, value) in &mut answer.headers {
+                found = found.or(masker.mask_text(value));
+            }
+            let mut body = answer.body.to_vec();
+            if masker.mask_bytes(&mut body) == Masked::Yes {
+                answer.body = body.into();
+                found = Masked::Yes;
+            }
+            answer.masked |= found == Masked::Yes;
+        }
     }
 }

@@ -81,6 +81,42 @@ pub struct ReadFailed {
     pub message: String,
 }
 
+/// A moment of the past that a script asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// After the whole batch that contains this LSN.
+    Lsn(Lsn),
+    /// After the last batch up to the snapshot that was committed at or before this time.
+    Time(UnixMicros),
+}
+
+/// Why there is no such moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoPast {
+    /// It is after the snapshot.
+    InTheFuture,
+    /// Retention cut it off.
+    BelowHorizon {
+        /// The first LSN that there is.
+        first: Lsn,
+    },
+    /// The log could not be read.
+    Failed(ReadFailed),
+}
+
+/// One version of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastVersion {
+    /// Its LSN.
+    pub lsn: Lsn,
+    /// When it was committed.
+    pub at: UnixMicros,
+    /// `insert`, `update`, `delete`, `expire`.
+    pub op: &'static str,
+    /// The value after it, JSON text.
+    pub value: Option<SharedBytes>,
+}
+
 /// KV as of one LSN: the same question always has the same answer.
 pub trait Snapshot: Send + Sync {
     /// One key.
@@ -94,6 +130,32 @@ pub trait Snapshot: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn list(&self, query: &ListQuery) -> Result<ListPage, ReadFailed>;
+
+    /// The LSN that a moment of the past stands for: the last one of its batch, never above the snapshot (K3);
+    /// [`Lsn::ZERO`] before the first batch.
+    ///
+    /// # Errors
+    /// When there is no such moment, or the log cannot be read.
+    fn resolve(&self, at: Moment) -> Result<Lsn, NoPast>;
+
+    /// One key as of an LSN that [`Snapshot::resolve`] gave.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn get_at(&self, collection: &str, key: &str, at: Lsn) -> Result<Slot, ReadFailed>;
+
+    /// The newest versions of a key up to the snapshot, newest first: at most `limit`, and at least one but no more
+    /// than fit into `bytes_max` bytes of values.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn history(
+        &self,
+        collection: &str,
+        key: &str,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<PastVersion>, ReadFailed>;
 }
 
 /// What the store of secrets says.
@@ -174,6 +236,15 @@ pub struct Limits {
     /// `string_bytes`, because the interpreter counts all texts within one value together: a longer page could
     /// not be looked at. (A page of the admin API has up to 4 MiB.)
     pub list_bytes_max: usize,
+    /// Outgoing calls of one attempt.
+    pub http_calls_max: usize,
+    /// Bytes of the body of one outgoing call.
+    pub http_request_bytes_max: usize,
+    /// Bytes of the body of one answer; a longer one fails the call.
+    pub http_response_bytes_max: usize,
+    /// Bytes of an attempt's journal of outgoing calls: questions as far as they are kept, answers in full. With the
+    /// writes (`write_bytes_max`) it fits into one batch.
+    pub http_journal_bytes_max: usize,
     /// Log lines kept per attempt; later ones are dropped with a note.
     pub log_lines_max: usize,
     /// Bytes of log text kept per attempt; later text is dropped with a note.
@@ -198,6 +269,10 @@ impl Default for Limits {
             list_page_default: 100,
             list_page_max: 1000,
             list_bytes_max: 960 << 10,
+            http_calls_max: 100,
+            http_request_bytes_max: 1 << 20,
+            http_response_bytes_max: 1 << 20,
+            http_journal_bytes_max: 4 << 20,
             log_lines_max: 1000,
             log_bytes_max: 256 << 10,
         }

@@ -356,7 +356,9 @@ pub(super) fn attach(engine: &mut Engine, host: &Arc<Host>, watch: &Watch) {
                 if let Some(tracer) = &tracer
                     && let Some(at) = tracer.place_of(&node)
                 {
-                    tracer.see(&host, &context, source, at);
+                    // The script itself has no name here, an import has its own.
+                    let import = source.filter(|name| *name != host.context.script);
+                    tracer.see(&host, &context, import, at);
                 }
             }
             Ok(DebuggerCommand::StepInto)

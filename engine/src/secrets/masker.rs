@@ -30,6 +30,17 @@ pub enum Masked {
     Yes,
 }
 
+impl Masked {
+    /// Whether either found something.
+    #[must_use]
+    pub const fn or(self, other: Masked) -> Masked {
+        match (self, other) {
+            (Masked::No, Masked::No) => Masked::No,
+            (Masked::Yes, _) | (_, Masked::Yes) => Masked::Yes,
+        }
+    }
+}
+
 impl Masker {
     /// The shortest value that is masked, bytes.
     pub const VALUE_BYTES_MIN: usize = 4;

@@ -5,10 +5,12 @@
 #![expect(clippy::disallowed_methods, reason = "conflicts need real threads")]
 
 mod brief;
+mod calling;
 mod dead_letters;
 mod deploys;
 mod dispatch;
 mod expiry;
+mod imports;
 mod keyed;
 mod pausing;
 mod queues;

@@ -10,13 +10,13 @@ use relive_engine::node::{
     Called, Delivery, Idempotency, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch,
 };
 use relive_engine::refusal::SubmitError;
-use relive_engine::script::Request;
-use relive_engine::seams::{Clock, Entropy};
+use relive_engine::script::{CallRequest, Request};
+use relive_engine::seams::{CallBounds, CallDone, CallFailed, CallResult, Clock, Entropy, Outgoing};
 use relive_engine::secrets::InstanceKey;
 use relive_engine::settings::EngineSettings;
 use relive_log::disk::Disk;
 use relive_log::disk::sim::{SimDisk, SimOptions};
-use relive_log::events::{DispatchMode, Event, Principal, Record, RouteSpec, TriggerSpec};
+use relive_log::events::{CallAnswer, DispatchMode, Event, Principal, Record, RouteSpec, TriggerSpec};
 use relive_log::{Committer, ExecutionId, FreshIdentity, LogOptions, Lsn, Preparer, Reader, UnixMicros};
 use relive_projections::{App, AsOf, ExecutionFilter, ExecutionRow, LetterFilter, LetterRow, Views};
 
@@ -43,6 +43,42 @@ impl Entropy for Dice {
             *byte = (z >> 56) as u8;
         }
     }
+}
+
+/// What the world answers to scripts.
+pub(crate) type Answers = Box<dyn FnMut(&CallRequest) -> CallResult + Send>;
+
+/// The network: every call is answered at once by what the test put there.
+#[derive(Default)]
+pub(crate) struct Web {
+    answers: Mutex<Option<Answers>>,
+    pub(crate) asked: Mutex<Vec<String>>,
+}
+
+impl Web {
+    pub(crate) fn answer_with(&self, answers: impl FnMut(&CallRequest) -> CallResult + Send + 'static) {
+        *self.answers.lock() = Some(Box::new(answers));
+    }
+
+    pub(crate) fn take_asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock())
+    }
+}
+
+impl Outgoing for Web {
+    fn start(&self, request: CallRequest, _: CallBounds, done: CallDone) {
+        self.asked.lock().push(format!("{} {}", request.method, request.url));
+        let result = match self.answers.lock().as_mut() {
+            Some(answers) => answers(&request),
+            None => Err(CallFailed { message: "http: no connection".into() }),
+        };
+        done(result);
+    }
+}
+
+/// An answer with this body.
+pub(crate) fn answered(body: &str) -> CallResult {
+    Ok(CallAnswer { status: 200, headers: Vec::new(), body: body.as_bytes().into(), masked: false })
 }
 
 /// What a caller got.
@@ -98,6 +134,7 @@ pub(crate) struct World {
     pub(crate) disk: SimDisk,
     pub(crate) clock: Arc<HandClock>,
     dice: Arc<Dice>,
+    pub(crate) web: Arc<Web>,
     settings: EngineSettings,
     pub(crate) node: Arc<Node>,
     pub(crate) views: Arc<Views>,
@@ -113,6 +150,7 @@ fn boot(
     disk: &SimDisk,
     clock: &Arc<HandClock>,
     dice: &Arc<Dice>,
+    web: &Arc<Web>,
     settings: &EngineSettings,
     key: &str,
     begin: Switch,
@@ -130,6 +168,7 @@ fn boot(
         views: Arc::clone(&views),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::clone(dice) as Arc<dyn Entropy>,
+        outgoing: Arc::clone(web) as Arc<dyn Outgoing>,
         key: InstanceKey::from_text(&key.repeat(32)).unwrap(),
         settings: settings.clone(),
         begin,
@@ -147,9 +186,10 @@ impl World {
         let disk = SimDisk::new(SimOptions::new(1));
         let clock = Arc::new(HandClock(AtomicU64::new(START)));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
+        let web = Arc::new(Web::default());
         let (node, views, reader, committer, preparer) =
-            boot(&disk, &clock, &dice, &settings, KEY, Switch::Running);
-        World { disk, clock, dice, settings, node, views, reader, committer, preparer }
+            boot(&disk, &clock, &dice, &web, &settings, KEY, Switch::Running);
+        World { disk, clock, dice, web, settings, node, views, reader, committer, preparer }
     }
 
     /// The process dies here (what was written stays in the page cache) and starts again.
@@ -172,11 +212,12 @@ impl World {
     }
 
     fn restart(self, key: &str, begin: Switch) -> World {
-        let World { disk, clock, dice, settings, node, views, reader, committer, preparer } = self;
+        let World { disk, clock, dice, web, settings, node, views, reader, committer, preparer } = self;
         disk.kill();
         drop((node, views, reader, committer, preparer));
-        let (node, views, reader, committer, preparer) = boot(&disk, &clock, &dice, &settings, key, begin);
-        World { disk, clock, dice, settings, node, views, reader, committer, preparer }
+        let (node, views, reader, committer, preparer) =
+            boot(&disk, &clock, &dice, &web, &settings, key, begin);
+        World { disk, clock, dice, web, settings, node, views, reader, committer, preparer }
     }
 
     /// Makes everything durable and carries out what waits for it, without running scripts.

@@ -147,6 +147,7 @@ fn attempt(node: &Node, row: &ExecutionRow, one: &AttemptRef) -> ApiResult<Shown
     put("version", one.version.into());
     put("claimed_at", dto::rfc3339(one.claim_time).into());
     put("claimed_lsn", json!(one.claimed.lsn));
+    put("imports", imports(node, one)?);
     put("snapshot_lsn", json!(one.snapshot));
     put("ended_at", dto::maybe_time(one.ended.map(|at| at.time)));
     put("ended_lsn", json!(one.ended.map(|at| at.lsn)));
@@ -166,6 +167,15 @@ fn attempt(node: &Node, row: &ExecutionRow, one: &AttemptRef) -> ApiResult<Shown
         shown.extend(record);
     }
     Ok(Shown { attempt: shown.into(), outcome: ended.outcome })
+}
+
+/// The versions of the scripts that an attempt could import, as its claim names them.
+fn imports(node: &Node, one: &AttemptRef) -> ApiResult<Value> {
+    let (event, _) = node.reader().read_event(one.claimed.pos, one.claimed.lsn).map_err(|e| log_error(&e))?;
+    match event {
+        Event::Execution(ExecutionEvent::Claimed(claim)) => Ok(event_dto::imports(&claim.imports)),
+        _ => Ok(Value::Null),
+    }
 }
 
 /// What the batch that ended an attempt says.

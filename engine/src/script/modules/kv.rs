@@ -12,7 +12,7 @@ use super::super::errors::{Answer, place, runtime};
 use super::super::host::{Effects, FullKey, Host};
 use super::super::run::WriteEffect;
 use super::super::types::Lapsed;
-use super::{Family, kv_list};
+use super::{Family, kv_list, kv_past};
 use crate::decide::expiry::TTL_MS_MAX;
 
 type Text = ImmutableString;
@@ -27,6 +27,8 @@ pub(super) fn module() -> Family {
     module.add3("incr", incr);
     module.add1("list", kv_list::list);
     module.add2("list", kv_list::list_with);
+    module.add3("get_at", kv_past::get_at);
+    module.add3("history", kv_past::history);
     module
 }
 
@@ -130,7 +132,7 @@ fn expiry(host: &Host, key: &FullKey) -> Option<UnixMicros> {
 }
 
 /// The value in the snapshot; the first look at a key is the one that is recorded (E44).
-fn stored(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Option<SharedBytes>> {
+pub(super) fn stored(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Option<SharedBytes>> {
     if let Some(seen) = host.effects.lock().seen.get(key) {
         return Ok(seen.value.clone());
     }
@@ -189,7 +191,7 @@ pub(super) fn decode(host: &Host, call: &Call<'_>, value: &[u8]) -> Answer<Dynam
         .map_err(|why| host.end(call, ErrorKind::Internal, format!("a stored value is not JSON: {why}")))
 }
 
-fn full_key(host: &Host, collection: &str, key: &str) -> Answer<FullKey> {
+pub(super) fn full_key(host: &Host, collection: &str, key: &str) -> Answer<FullKey> {
     check_collection(host, collection)?;
     if key.is_empty() {
         return Err(runtime("kv: the key is empty"));

@@ -1,7 +1,7 @@
 //! The few functions of Rhai's core package that scripts keep, and safe versions of what prints.
 //!
 //! Owns: `exit`, `take`, `parse_json`, `to_json`, `print`, `debug`, `to_string` and `to_debug` of containers.
-//! Never does: sleep. A map can hold the same long string thousands of times at no cost (assignment to an index
+//! Also `replace`, bounded before it allocates. Never does: sleep. A map can hold the same long string thousands of times at no cost (assignment to an index
 //! escapes Rhai's size limits), so printing one must be bounded while it is written, not after.
 //! Invariants: E42, E43.
 
@@ -12,7 +12,7 @@ use rhai::{Array, Blob, Dynamic, EvalAltResult, FnPtr, FuncRegistration, Immutab
 use rhai::{NativeCallContext as Call, Position, Shared};
 
 use super::super::blob;
-use super::super::errors::{Answer, terminated};
+use super::super::errors::{Answer, runtime, terminated};
 use super::super::host::Host;
 use super::{finished, logs, text};
 
@@ -51,8 +51,46 @@ pub(in crate::script) fn module() -> Shared<Module> {
                 logs::write(&call, level, &"".into())
             });
     }
+    FuncRegistration::new("replace").set_into_module(&mut module, replace);
+    let by_char = |call: Call<'_>, text: &mut ImmutableString, find: char, with: ImmutableString| {
+        replace(call, text, find.to_string().into(), with)
+    };
+    FuncRegistration::new("replace").set_into_module(&mut module, by_char);
+    sleepless(&mut module);
     blob::register(&mut module);
     finished("language", module)
+}
+
+/// A megabyte in which every letter is replaced by a megabyte would be built before it is measured.
+fn replace(
+    call: Call<'_>,
+    text: &mut ImmutableString,
+    find: ImmutableString,
+    with: ImmutableString,
+) -> Answer<()> {
+    let host = Host::of(&call)?;
+    let limit = host.limits.string_bytes;
+    let found = text.matches(find.as_str()).count();
+    let bytes = (text.len() - found * find.len()).saturating_add(found.saturating_mul(with.len()));
+    if bytes > limit {
+        let why = format!("replace: the text would have {bytes} bytes, the limit is {limit}");
+        return Err(host.end(&call, ErrorKind::Size, why));
+    }
+    if found > 0 {
+        *text = text.replace(find.as_str(), &with).into();
+    }
+    Ok(())
+}
+
+/// A script that sleeps would hold a thread for nothing.
+fn sleepless(module: &mut Module) {
+    let why = "sleep does not exist: a script holds its thread; do the rest later, as work of its own";
+    FuncRegistration::new("sleep")
+        .with_volatility(true)
+        .set_into_module(module, move |_: i64| -> Answer<()> { Err(runtime(why)) });
+    FuncRegistration::new("sleep")
+        .with_volatility(true)
+        .set_into_module(module, move |_: f64| -> Answer<()> { Err(runtime(why)) });
 }
 
 fn exit(value: Dynamic) -> Answer<Dynamic> {

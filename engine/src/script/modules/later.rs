@@ -8,23 +8,10 @@ use super::super::errors::{Answer, runtime};
 use super::Family;
 
 /// Module, function, full name.
-pub(super) const NOT_YET: [(&str, &str, &str); 16] = [
+pub(super) const NOT_YET: [(&str, &str, &str); 3] = [
     ("dead_letters", "redrive", "dead_letters::redrive"),
     ("dead_letters", "replay", "dead_letters::replay"),
     ("dead_letters", "resolve", "dead_letters::resolve"),
-    ("http", "get", "http::get"),
-    ("http", "post", "http::post"),
-    ("http", "request", "http::request"),
-    ("kv", "get_at", "kv::get_at"),
-    ("kv", "history", "kv::history"),
-    ("regex", "captures", "regex::captures"),
-    ("regex", "find", "regex::find"),
-    ("regex", "is_match", "regex::is_match"),
-    ("regex", "replace", "regex::replace"),
-    ("regex", "split", "regex::split"),
-    ("url", "decode", "url::decode"),
-    ("url", "encode", "url::encode"),
-    ("url", "parse_query", "url::parse_query"),
 ];
 
 pub(super) fn add(families: &mut Vec<Family>) {

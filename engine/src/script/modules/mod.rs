@@ -5,15 +5,19 @@
 
 pub(super) mod chance;
 mod crypto;
+mod http;
 mod kv;
 mod kv_list;
+mod kv_past;
 pub(super) mod language;
 mod later;
 mod logs;
+mod patterns;
 mod queue;
 mod secrets;
 pub(super) mod text;
 pub(super) mod time;
+mod web;
 
 use rhai::{Dynamic, FuncRegistration, Module, NativeCallContext as Call, Shared, Variant};
 
@@ -111,13 +115,16 @@ fn families() -> Vec<Family> {
         text::base64(),
         crypto::module(),
         text::hex(),
+        http::module(),
         text::json(),
         kv::module(),
         logs::module(),
+        patterns::module(),
         queue::module(),
         chance::random(),
         secrets::module(),
         time::module(),
+        web::module(),
         chance::uuid(),
     ];
     later::add(&mut families);

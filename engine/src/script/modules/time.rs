@@ -41,3 +41,9 @@ fn parse(_: &Call<'_>, text: ImmutableString) -> Answer<i64> {
     })?;
     Ok(at.as_microsecond().div_euclid(1000))
 }
+
+/// Microseconds since the epoch; `None` for what is no time, or one before the epoch.
+pub(super) fn micros(text: &str) -> Option<u64> {
+    let at: Timestamp = text.parse().ok()?;
+    u64::try_from(at.as_microsecond()).ok()
+}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use relive_log::Lsn;
 use relive_log::events::{ErrorKind, ReadRecord, Scopes};
 
-use super::super::{Finished, ListPage, ListQuery, ReadFailed, Run, Slot, Snapshot};
+use super::super::{
+    Finished, ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Run, Slot, Snapshot,
+};
 use super::{Fixed, check, check_error, check_refusal, finish, given, json_of, principal};
 
 fn writes(finished: &Finished) -> Vec<String> {
@@ -195,6 +197,15 @@ impl Snapshot for Panics {
         panic!("planted");
     }
     fn list(&self, _: &ListQuery) -> Result<ListPage, ReadFailed> {
+        panic!("planted");
+    }
+    fn resolve(&self, _: Moment) -> Result<Lsn, NoPast> {
+        panic!("planted");
+    }
+    fn get_at(&self, _: &str, _: &str, _: Lsn) -> Result<Slot, ReadFailed> {
+        panic!("planted");
+    }
+    fn history(&self, _: &str, _: &str, _: usize, _: usize) -> Result<Vec<PastVersion>, ReadFailed> {
         panic!("planted");
     }
 }

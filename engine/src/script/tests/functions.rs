@@ -104,3 +104,52 @@ fn chance_comes_from_the_seed() {
     check_error("random::bytes(-1)", ErrorKind::Runtime, 1, "0 to");
     check_error("random::bytes(65537)", ErrorKind::Runtime, 1, "0 to");
 }
+
+#[test]
+fn patterns() {
+    for (source, expected) in [
+        (r#"regex::is_match("^a+$", "aaa")"#, "true"),
+        (r#"regex::is_match("^a+$", "aab")"#, "false"),
+        (r#"regex::is_match("(?i)ÄB", "äb")"#, "true"),
+        (r#"regex::find("[0-9]+", "order 42, 43")"#, r#""42""#),
+        (r#"regex::find("[0-9]+", "none")"#, "null"),
+        (
+            r#"regex::captures("(\\w+)@(\\w+)(\\.org)?", "to ann@example")"#,
+            r#"["ann@example","ann","example",null]"#,
+        ),
+        (r#"regex::captures("x", "y")"#, "null"),
+        (r#"regex::replace("(a)(b)", "ab-ab", "$2$1")"#, r#""ba-ba""#),
+        (r#"regex::replace("(?P<n>\\d+)", "7 8", "<${n}>$$")"#, r#""<7>$ <8>$""#),
+        (r#"regex::replace("", "ab", "-")"#, r#""-a-b-""#),
+        (r#"regex::split("\\s*,\\s*", "a , b,c")"#, r#"["a","b","c"]"#),
+        (r#"regex::split(",", "")"#, r#"[""]"#),
+    ] {
+        check(source, expected);
+    }
+    for (source, part) in [
+        (r#"regex::is_match("(", "a")"#, "regex::is_match: error: unclosed group"),
+        (r#"regex::is_match("(?=a)", "a")"#, "look-around"),
+        (r#"regex::find("(a)\\1", "aa")"#, "backreferences are not supported"),
+        (r#"regex::find("a{100000}", "aa")"#, "regex::find: "),
+        (
+            r#"let s = ""; s.pad(300000, 'a'); regex::find("a", s)"#,
+            "the text has 300000 bytes, the limit is 262144",
+        ),
+    ] {
+        check_error(source, ErrorKind::Runtime, 1, part);
+    }
+}
+
+#[test]
+fn urls() {
+    for (source, expected) in [
+        (r#"url::encode("a b/ü?&=~-._")"#, r#""a%20b%2F%C3%BC%3F%26%3D~-._""#),
+        (r#"url::decode("a%20b+c%C3%BC")"#, r#""a b+cü""#),
+        (r#"url::decode(url::encode("100% ✓"))"#, r#""100% ✓""#),
+        (r#"url::parse_query("?a=1&b=x+y&a=2&c&d=%26")"#, r#"{"a":"2","b":"x y","c":"","d":"&"}"#),
+        (r#"url::parse_query("")"#, "{}"),
+    ] {
+        check(source, expected);
+    }
+    check_error(r#"url::decode("%ff")"#, ErrorKind::Runtime, 1, "not UTF-8");
+}

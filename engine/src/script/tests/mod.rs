@@ -7,20 +7,23 @@ mod budgets;
 mod documents;
 mod effects;
 mod functions;
+mod http;
+mod imports;
 mod language;
+mod past;
 mod responses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use relive_log::events::{ErrorKind, ErrorRecord, Principal, Scopes};
+use relive_log::events::{CallAnswer, CallOutcome, ErrorKind, ErrorRecord, Principal, Scopes};
 use relive_log::{ExecutionId, Lsn, PrincipalId, UnixMicros};
 
 use super::memory::MeteredAlloc;
 use super::{
-    Context, ContextInput, Finished, Limits, ListItem, ListPage, ListQuery, ReadFailed, Request, Run,
-    SCRIPT_STACK_BYTES, SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch, compile, run,
-    to_json,
+    Asked, CallReply, CallRequest, CallStop, Calls, Context, ContextInput, Finished, Limits, ListItem,
+    ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Request, Run, SCRIPT_STACK_BYTES,
+    SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch, compile, run, to_json,
 };
 
 #[global_allocator]
@@ -85,6 +88,35 @@ impl Snapshot for Fixed {
         items.truncate(limit);
         Ok(ListPage { items, more, ..ListPage::default() })
     }
+
+    /// Batches of ten: LSN 91 to 100 is the last one, committed at the claim time; the log starts at LSN 11.
+    fn resolve(&self, at: Moment) -> Result<Lsn, NoPast> {
+        match at {
+            Moment::Lsn(lsn) if lsn > Lsn(100) => Err(NoPast::InTheFuture),
+            Moment::Lsn(lsn) if lsn < Lsn(11) => Err(NoPast::BelowHorizon { first: Lsn(11) }),
+            Moment::Lsn(lsn) => Ok(Lsn(lsn.0.div_ceil(10) * 10)),
+            Moment::Time(_) => Ok(Lsn(100)),
+        }
+    }
+
+    fn get_at(&self, collection: &str, key: &str, at: Lsn) -> Result<Slot, ReadFailed> {
+        self.sound()?;
+        let value = format!("\"{collection}/{key} as of {at}\"");
+        Ok(Slot { version: at.prev(), value: Some(value.into_bytes().into()), ..Slot::default() })
+    }
+
+    fn history(&self, _: &str, _: &str, limit: usize, _: usize) -> Result<Vec<PastVersion>, ReadFailed> {
+        self.sound()?;
+        let version = |lsn, op, value: Option<&str>| PastVersion {
+            lsn: Lsn(lsn),
+            at: UnixMicros::from_millis(1_700_000_000_000 + lsn),
+            op,
+            value: value.map(|value| value.as_bytes().into()),
+        };
+        let all =
+            [version(40, "delete", None), version(30, "update", Some("2")), version(20, "insert", Some("1"))];
+        Ok(all.into_iter().take(limit).collect())
+    }
 }
 
 struct Secrets;
@@ -96,6 +128,42 @@ impl SecretSource for Secrets {
             "lost" => SecretLookup::KeyMissing,
             _ => SecretLookup::Absent,
         }
+    }
+}
+
+/// The world: answers by URL, and remembers what it was asked.
+#[derive(Default)]
+pub(super) struct Web {
+    pub(super) asked: parking_lot::Mutex<Vec<String>>,
+}
+
+impl Calls for Web {
+    fn ask(&self, asked: Asked<'_>) -> CallReply {
+        let CallRequest { method, url, headers, body, timeout_ms } = asked.request;
+        let text = String::from_utf8_lossy(body);
+        let line = format!("{} {method} {url} {headers:?} {text} {timeout_ms:?}", asked.position);
+        self.asked.lock().push(line);
+        let answer = |status, body: &[u8]| {
+            CallOutcome::Answered(CallAnswer {
+                status,
+                headers: vec![("x-a".into(), "1".into()), ("x-a".into(), "2".into())],
+                body: body.into(),
+                masked: false,
+            })
+        };
+        let outcome = match url.rsplit('/').next().unwrap_or_default() {
+            "json" => answer(200, br#"{"n": 7}"#),
+            "missing" => answer(404, b"gone"),
+            "bytes" => answer(200, b"\xff\xfe"),
+            "empty" => answer(204, b""),
+            "big" => answer(200, format!("\"{}\"", "x".repeat(1_047_998)).as_bytes()),
+            "huge" => answer(200, "x".repeat(1 << 20).as_bytes()),
+            "echo" => answer(200, format!("{headers:?} {text}").as_bytes()),
+            "late" => return CallReply::Stop(CallStop::Ended(StopCause::Timeout)),
+            "aside" => return CallReply::Stop(CallStop::Aside("made first".into())),
+            _ => CallOutcome::Failed("http: no connection".into()),
+        };
+        CallReply::Outcome { outcome, took_ms: 5 }
     }
 }
 
@@ -140,6 +208,7 @@ pub(super) fn given(source: &str) -> Run {
     };
     Run {
         compiled,
+        imports: super::Imports::default(),
         context: Context {
             app: "shop".into(),
             script: "test".into(),
@@ -154,6 +223,7 @@ pub(super) fn given(source: &str) -> Run {
         },
         snapshot: Arc::new(snapshot),
         secrets: Arc::new(Secrets),
+        calls: Arc::new(Web::default()),
         limits: Limits::default(),
         seed: [9; 16],
         claim_time: UnixMicros::from_millis(1_700_000_000_123),
