@@ -25,6 +25,7 @@ use super::core::{Core, Deferred, Job, NotAppended};
 use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
 use super::locks::{Scope, Ticket, Touched};
+use super::seat::Seat;
 use super::snapshot::{Leave, Settle, ViewSnapshot};
 use super::waiters::Action;
 use super::{Delivery, Node, Outcome, Reply, ReplyTo};
@@ -394,12 +395,13 @@ impl Node {
         })
     }
 
-    fn calls(&self, job: &Job) -> AttemptCalls {
+    fn calls(self: &Arc<Self>, job: &Job) -> AttemptCalls {
         AttemptCalls::new(CallParts {
             outgoing: Arc::clone(&self.outgoing),
             durability: self.durability.clone(),
             clock: Arc::clone(&self.clock),
             stop: Arc::clone(&job.stop),
+            seat: Seat::new(self, job.ending.execution, &job.stop),
             claimed: job.claimed,
             response_bytes_max: self.settings.limits.http_response_bytes_max,
             calls_max: self.settings.limits.http_calls_max,

@@ -16,6 +16,7 @@ use relive_log::events::CallOutcome;
 use relive_log::{Durability, Lsn};
 
 use super::attempt::{BriefWatch, RunClock};
+use super::seat::Seat;
 use crate::script::{Asked, CallReply, CallRequest, CallStop, Calls, StopCause, Stopwatch};
 use crate::seams::{CallBounds, Clock, Outgoing};
 
@@ -60,6 +61,8 @@ pub(super) struct AttemptCalls {
     durability: Durability,
     clock: Arc<dyn Clock>,
     stop: Arc<RunClock>,
+    /// Given back while the attempt waits (D2).
+    seat: Seat,
     /// The attempt's claim.
     claimed: Lsn,
     response_bytes_max: usize,
@@ -73,6 +76,7 @@ pub(super) struct CallParts {
     pub durability: Durability,
     pub clock: Arc<dyn Clock>,
     pub stop: Arc<RunClock>,
+    pub seat: Seat,
     pub claimed: Lsn,
     pub response_bytes_max: usize,
     pub calls_max: usize,
@@ -80,12 +84,14 @@ pub(super) struct CallParts {
 
 impl AttemptCalls {
     pub(super) fn new(parts: CallParts) -> AttemptCalls {
-        let CallParts { outgoing, durability, clock, stop, claimed, response_bytes_max, calls_max } = parts;
+        let CallParts { outgoing, durability, clock, stop, seat, claimed, response_bytes_max, calls_max } =
+            parts;
         AttemptCalls {
             outgoing,
             durability,
             clock,
             stop,
+            seat,
             claimed,
             response_bytes_max,
             calls_max,
@@ -128,27 +134,34 @@ impl AttemptCalls {
             return Err(CallStop::TooMany { limit: self.calls_max });
         }
         drop(kept);
-        self.durability
-            .wait(self.claimed.max(depends_on))
-            .map_err(|poisoned| CallStop::Aside(format!("the log failed: {poisoned}")))?;
         let since = self.clock.now();
-        let left_ms = self.stop.left_ms(since);
-        let timeout_ms = request.timeout_ms.unwrap_or(u64::MAX).min(left_ms);
-        let line = Line::open(&self.stop);
-        let bounds = CallBounds { timeout_ms, response_bytes_max: self.response_bytes_max };
-        self.outgoing.start(request.clone(), bounds, line.answerer());
-        let outcome = match line.wait() {
-            Waited::Cut => return Err(CallStop::Ended(StopCause::ShuttingDown)),
-            Waited::Answered(Ok(answer)) => CallOutcome::Answered(answer),
-            Waited::Answered(Err(_)) if timeout_ms == left_ms && self.stop.left_ms(self.clock.now()) == 0 => {
-                return Err(CallStop::Ended(StopCause::Timeout));
-            }
-            Waited::Answered(Err(failed)) => CallOutcome::Failed(failed.message),
-        };
+        let outcome = self.seat.away(|| self.wait_outside(request, depends_on))?;
         let took_ms = self.clock.now().0.saturating_sub(since.0) / 1000;
         let made = Made { digest, outcome, took_ms };
         self.kept.lock().journal.push(made.clone());
         Ok(made)
+    }
+}
+
+impl AttemptCalls {
+    /// Waits for what the question depends on, then for the answer.
+    fn wait_outside(&self, request: &CallRequest, depends_on: Lsn) -> Result<CallOutcome, CallStop> {
+        self.durability
+            .wait(self.claimed.max(depends_on))
+            .map_err(|poisoned| CallStop::Aside(format!("the log failed: {poisoned}")))?;
+        let left_ms = self.stop.left_ms(self.clock.now());
+        let timeout_ms = request.timeout_ms.unwrap_or(u64::MAX).min(left_ms);
+        let line = Line::open(&self.stop);
+        let bounds = CallBounds { timeout_ms, response_bytes_max: self.response_bytes_max };
+        self.outgoing.start(request.clone(), bounds, line.answerer());
+        match line.wait() {
+            Waited::Cut => Err(CallStop::Ended(StopCause::ShuttingDown)),
+            Waited::Answered(Ok(answer)) => Ok(CallOutcome::Answered(answer)),
+            Waited::Answered(Err(_)) if timeout_ms == left_ms && self.stop.left_ms(self.clock.now()) == 0 => {
+                Err(CallStop::Ended(StopCause::Timeout))
+            }
+            Waited::Answered(Err(failed)) => Ok(CallOutcome::Failed(failed.message)),
+        }
     }
 }
 

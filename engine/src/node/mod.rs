@@ -16,7 +16,6 @@ mod keyed;
 mod locks;
 mod routes;
 mod schedules;
-#[expect(dead_code, reason = "outgoing calls give their place back through it")]
 mod seat;
 pub(crate) mod snapshot;
 mod start;

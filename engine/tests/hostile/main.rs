@@ -3,6 +3,7 @@
 //! Owns: the judge (a child process of this test binary runs one script and reports) and the list in `scripts.rs`.
 //! What an abort looks like from inside a process cannot be tested from inside it, hence the child.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+#![expect(clippy::print_stderr, clippy::indexing_slicing, reason = "a child reports, its parent reads")]
 #![expect(clippy::disallowed_methods, reason = "children, threads, clocks and files are what this is about")]
 
 mod scripts;

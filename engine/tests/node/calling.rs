@@ -224,3 +224,39 @@ fn s4_every_attempt_asks_again() {
     assert_eq!(world.web.take_asked().len(), 2, "effects outside are at least once");
     assert_eq!(records(&world).iter().map(|record| record.calls.len()).collect::<Vec<_>>(), [1, 1]);
 }
+
+#[test]
+fn d2_an_attempt_that_waits_for_an_answer_gives_its_place_back() {
+    // With one place: the first call is answered only when the second attempt calls.
+    let mut world = World::with(EngineSettings { gate: 1, ..EngineSettings::default() });
+    let call = |path: &str| format!(r#"http::get("http://a.example/{path}").body"#);
+    world.deploy(
+        &[("wait", &call("wait")), ("go", &call("go"))],
+        vec![route("/wait", "wait", DispatchMode::Sync), route("/go", "go", DispatchMode::Sync)],
+        vec![],
+    );
+    world.web.answer_with(|_| answered("went"));
+    let node = Arc::clone(&world.node);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let runs = std::thread::Builder::new().stack_size(SCRIPT_STACK_BYTES);
+            runs.spawn_scoped(scope, || node.run_scripts()).unwrap();
+        }
+        let (_, first) = world.admit("/wait", "").unwrap();
+        while world.web.asked.lock().is_empty() {
+            world.sync();
+            std::thread::yield_now();
+        }
+        let (_, second) = world.admit("/go", "").unwrap();
+        let mut outcomes = Vec::new();
+        while outcomes.len() < 2 {
+            world.sync();
+            outcomes.extend(first.take().into_iter().chain(second.take()));
+            std::thread::yield_now();
+        }
+        let mut results: Vec<_> = outcomes.into_iter().map(|outcome| outcome.result.unwrap()).collect();
+        results.sort();
+        assert_eq!(results, ["200 waited", "200 went"]);
+        node.shut_down();
+    });
+}

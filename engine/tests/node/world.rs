@@ -52,6 +52,8 @@ pub(crate) type Answers = Box<dyn FnMut(&CallRequest) -> CallResult + Send>;
 #[derive(Default)]
 pub(crate) struct Web {
     answers: Mutex<Option<Answers>>,
+    /// Calls of `/wait`, until `/go` is called.
+    held: Mutex<Vec<CallDone>>,
     pub(crate) asked: Mutex<Vec<String>>,
 }
 
@@ -68,6 +70,13 @@ impl Web {
 impl Outgoing for Web {
     fn start(&self, request: CallRequest, _: CallBounds, done: CallDone) {
         self.asked.lock().push(format!("{} {}", request.method, request.url));
+        if request.url.ends_with("/wait") {
+            return self.held.lock().push(done);
+        }
+        if request.url.ends_with("/go") {
+            let held = std::mem::take(&mut *self.held.lock());
+            held.into_iter().for_each(|held| held(answered("waited")));
+        }
         let result = match self.answers.lock().as_mut() {
             Some(answers) => answers(&request),
             None => Err(CallFailed { message: "http: no connection".into() }),

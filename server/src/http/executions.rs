@@ -172,10 +172,8 @@ fn attempt(node: &Node, row: &ExecutionRow, one: &AttemptRef) -> ApiResult<Shown
 /// The versions of the scripts that an attempt could import, as its claim names them.
 fn imports(node: &Node, one: &AttemptRef) -> ApiResult<Value> {
     let (event, _) = node.reader().read_event(one.claimed.pos, one.claimed.lsn).map_err(|e| log_error(&e))?;
-    match event {
-        Event::Execution(ExecutionEvent::Claimed(claim)) => Ok(event_dto::imports(&claim.imports)),
-        _ => Ok(Value::Null),
-    }
+    let Event::Execution(ExecutionEvent::Claimed(claim)) = event else { return Ok(Value::Null) };
+    Ok(event_dto::imports(&claim.imports))
 }
 
 /// What the batch that ended an attempt says.

@@ -14,7 +14,7 @@ use rhai::{NativeCallContext as Call, Position, Shared};
 use super::super::blob;
 use super::super::errors::{Answer, runtime, terminated};
 use super::super::host::Host;
-use super::{finished, logs, text};
+use super::{finished, iterate, logs, text};
 
 pub(in crate::script) fn module() -> Shared<Module> {
     let mut module = Module::new();
@@ -57,6 +57,7 @@ pub(in crate::script) fn module() -> Shared<Module> {
     };
     FuncRegistration::new("replace").set_into_module(&mut module, by_char);
     sleepless(&mut module);
+    iterate::register(&mut module);
     blob::register(&mut module);
     finished("language", module)
 }

@@ -6,6 +6,7 @@
 pub(super) mod chance;
 mod crypto;
 mod http;
+mod iterate;
 mod kv;
 mod kv_list;
 mod kv_past;

@@ -81,6 +81,48 @@ fn sizes() {
     }
 }
 
+/// Whatever calls a function of the script hands the end of the run on: no `catch` around it catches that.
+#[test]
+fn e41_budgets_cannot_be_caught_around_functions_that_call_functions() {
+    let calls = [
+        "[1].map(|x| F)",
+        "[1].filter(|x| F)",
+        "[1].for_each(|x| F)",
+        "[1].find(|x| F)",
+        "[1].find(|x| F, 0)",
+        "[1].find_map(|x| F)",
+        "[1].index_of(|x| F)",
+        "[1].index_of(|x| F, 0)",
+        "[1].some(|x| F)",
+        "[1].all(|x| F)",
+        "[1].reduce(|s, x| F)",
+        "[1].reduce(|s, x| F, 0)",
+        "[1].reduce_rev(|s, x| F)",
+        "[1].zip([1], |x, y| F)",
+        "let a = [2, 1]; a.sort(|x, y| F)",
+        "let a = [2, 1]; a.sort_by(|x, y| F)",
+        "[2, 1].order(|x, y| F)",
+        "let a = [2, 1]; a.dedup(|x, y| F)",
+        "let a = [1]; a.drain(|x| F)",
+        "let a = [1]; a.retain(|x| F)",
+        "#{a: 1}.map(|k, v| F)",
+        "#{a: 1}.filter(|k, v| F)",
+        "let m = #{a: 1}; m.drain(|k, v| F)",
+        "let m = #{a: 1}; m.retain(|k, v| F)",
+        "let f = |x| F; f.call(1)",
+    ];
+    for call in calls {
+        for (body, kind) in
+            [("deep()", ErrorKind::CallDepth), ("{ let s = \"x\"; loop { s += s; } }", ErrorKind::Size)]
+        {
+            let call = call.replace('F', body);
+            let source = format!("fn deep() {{ deep() }} try {{ {call}; }} catch {{ }} 1");
+            let error = finish(given(&source)).outcome.expect_err(&source);
+            assert_eq!(error.kind, kind, "{source}: {error:?}");
+        }
+    }
+}
+
 /// A map may hold one long string many times for nothing: its text must not be built before it is measured.
 #[test]
 fn printing_a_map_of_shared_strings_is_bounded() {

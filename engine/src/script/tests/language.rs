@@ -174,3 +174,62 @@ fn the_cache_is_bounded_and_shares_by_source() {
     assert_eq!(cache.len(), 2);
     assert!(cache.get_or_compile("x", "let").is_err());
 }
+
+/// The functions that shadow Rhai's do what Rhai's do.
+#[test]
+fn functions_that_call_functions_behave_as_the_language_says() {
+    for (source, expected) in [
+        ("[1, 2, 3].map(|x| x * 2)", "[2,4,6]"),
+        ("[5, 6].map(|x, i| x + i)", "[5,7]"),
+        ("[1, 2].map(|| this + 1)", "[2,3]"),
+        ("[1, 2, 3, 4].filter(|x| x % 2 == 0)", "[2,4]"),
+        ("[1, 2, 3, 4].filter(|x, i| i > 1)", "[3,4]"),
+        ("let a = [1, 2]; a.for_each(|| this *= 10); a", "[10,20]"),
+        ("let a = [1, 2]; a.for_each(|i| this += i); a", "[1,3]"),
+        ("[1, 2, 3].find(|x| x > 1)", "2"),
+        ("[1, 2, 3].find(|x| x > 9)", "null"),
+        ("[1, 2, 3, 1].find(|x| x < 3, 2)", "1"),
+        ("[1, 2, 3, 1].find(|x| x > 0, -2)", "3"),
+        ("[1, 2].find_map(|x| if x > 1 { x * 10 })", "20"),
+        ("[#{a: 1}, #{b: 2}].find_map(|x| x.b, 1)", "2"),
+        ("[1, 2, 3].index_of(|x| x == 3)", "2"),
+        ("[1, 2, 3].index_of(|x| x == 1, 1)", "-1"),
+        ("[1, 2, 3].index_of(|x| x > 0, -99)", "0"),
+        ("[1, 2, 3].index_of(|x| x > 0, 99)", "-1"),
+        ("[1, 2, 3].index_of(2)", "1"),
+        (
+            "[[1, 2].some(|x| x > 1), [].some(|x| true), [1, 2].all(|x| x > 1), [].all(|x| false)]",
+            "[true,false,false,true]",
+        ),
+        ("[1, 2, 3].reduce(|s, x| s + x, 0)", "6"),
+        ("[1, 2, 3].reduce(|s, x| (s ?? 0) + x)", "6"),
+        ("[1, 2, 3].reduce(|s, x, i| s + x * i, 0)", "8"),
+        ("[1, 2, 3].reduce_rev(|s, x| s + `${x}`, \"\")", r#""321""#),
+        ("[1, 2].zip([3, 4, 5], |x, y| x + y)", "[4,6]"),
+        ("[1, 2].zip([3, 4], |x, y, i| x + y + i)", "[4,7]"),
+        ("let a = [3, 1, 2]; a.sort(|x, y| x - y); a", "[1,2,3]"),
+        ("let a = [3, 1, 2]; a.sort(|x, y| x > y); a", "[3,2,1]"),
+        ("let a = [3, 1, 2]; a.sort(); a", "[1,2,3]"),
+        ("[3, 1, 2].order(|x, y| y - x)", "[3,2,1]"),
+        ("let a = [1, 1, 2, 1]; a.dedup(); a", "[1,2,1]"),
+        ("let a = [1, 3, 2, 5]; a.dedup(|x, y| x % 2 == y % 2); a", "[1,2,5]"),
+        ("let a = [1, 2, 3]; let b = a.drain(|x| x > 1); [a, b]", "[[1],[2,3]]"),
+        ("let a = [1, 2, 3]; let b = a.retain(|x| x > 1); [a, b]", "[[2,3],[1]]"),
+        ("#{a: 1, b: 2}.map(|k, v| `${k}${v}`)", r#"{"a":"a1","b":"b2"}"#),
+        ("#{a: 1, b: 2}.filter(|k, v| v > 1)", r#"{"b":2}"#),
+        ("#{a: 1, b: 2}.filter(|k| this > 1)", r#"{"b":2}"#),
+        ("let m = #{a: 1, b: 2}; let n = m.drain(|k, v| v > 1); [m, n]", r#"[{"a":1},{"b":2}]"#),
+        ("let m = #{a: 1, b: 2}; let n = m.retain(|k, v| v > 1); [m, n]", r#"[{"b":2},{"a":1}]"#),
+        ("fn big(x) { x > 1 } [1, 2].filter(Fn(\"big\"))", "[2]"),
+        ("let limit = 1; [1, 2].filter(|x| x > limit)", "[2]"),
+        ("let e = (); try { [1].map(|x| { throw \"no\" }) } catch (caught) { e = caught } e", r#""no""#),
+        (
+            "let e = (); let a = [2, 1]; try { a.sort(|x, y| { throw \"no\" }) } catch (caught) { e = caught } e",
+            r#""no""#,
+        ),
+        ("[1, 2, 3].map(|x| if x == 2 { exit(7) } else { x })", "7"),
+    ] {
+        check(source, expected);
+    }
+    check_error("[1].map(|x| x.nothing())", ErrorKind::Runtime, 1, "nothing");
+}
