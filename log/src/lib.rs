@@ -12,6 +12,8 @@ mod error;
 pub mod events;
 pub mod evidence;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod ids;
 mod options;
 pub mod planted;

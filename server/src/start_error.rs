@@ -55,7 +55,9 @@ impl StartError {
                     report.reason,
                 ));
             }
-            message.push_str("\nnothing was changed; restore the data directory from a backup");
+            message.push_str(
+                "\nnothing was changed; `relive log verify` names what is damaged; restore a backup, or see docs/operations.md",
+            );
         }
         if let OpenError::NetworkFilesystem { .. } = error {
             let key = "allow_network_filesystem";

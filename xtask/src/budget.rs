@@ -35,6 +35,8 @@ pub(crate) struct Budget {
 pub(crate) struct Seeds {
     pub(crate) unit: u64,
     pub(crate) campaign: u64,
+    /// Random inputs of each fuzz target in the campaign (`RELIVE_FUZZ_RUNS`).
+    pub(crate) fuzz: u64,
 }
 
 impl Budget {

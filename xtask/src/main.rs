@@ -8,6 +8,7 @@ mod bench;
 mod budget;
 mod cargo;
 mod counts;
+mod fuzz;
 mod record;
 mod test;
 mod tidy;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--quick] [--job NAME]…   everything that a change must pass; --quick: fmt, clippy, unit tests
 cargo xtask bench [--quick] [--seconds N] [--pairs N]   figures beside floors measured in the same run
+cargo xtask fuzz [TARGET] [--seconds N]    coverage-guided fuzzing of one target or of all, N seconds each (60)
 cargo xtask tidy                           the style checks alone, with their report
 cargo xtask events                         writes the table in docs/events.md from the registry
 ";
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let done = Places::find().and_then(|places| match command {
         "test" => test::run(&places, &rest),
         "bench" => bench::run(&places, &rest),
+        "fuzz" => fuzz::run(&places, &rest),
         "tidy" => tidy::run(&places),
         "events" => tidy::events::write(&places.root),
         "help" | "--help" | "-h" => {

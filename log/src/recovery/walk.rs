@@ -222,11 +222,7 @@ impl Walk<'_> {
     fn known(&self, stop: Stop, pos: FramePos) -> Result<&'static str, OpenError> {
         match stop {
             Stop::Check(check) => Ok(check),
-            Stop::Unknown(kind) => Err(OpenError::Format {
-                file: self.files.path(pos.segment),
-                found: format!("frame kind {kind} at offset {}", pos.offset),
-                supported: "frame kinds 1 to 4".to_owned(),
-            }),
+            Stop::Unknown(kind) => Err(unknown_kind(&self.files.path(pos.segment), kind, pos)),
         }
     }
 
@@ -276,6 +272,15 @@ impl Walk<'_> {
         }
         let bytes = self.window.get(self.files, pos, group_len)?;
         Ok(check_group(self.key, pos, bytes, self.expected, self.walked.end, self.first_segment))
+    }
+}
+
+/// A frame that goes on with the log in a way that only a newer build understands.
+pub(crate) fn unknown_kind(file: &Path, kind: u8, pos: FramePos) -> OpenError {
+    OpenError::Format {
+        file: file.to_owned(),
+        found: format!("frame kind {kind} at offset {}", pos.offset),
+        supported: "frame kinds 1 to 4".to_owned(),
     }
 }
 

@@ -66,3 +66,19 @@ fn hold(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Held, OpenError> {
 fn no_manifest(dir: &Path) -> OpenError {
     damaged(dir, "MANIFEST and its copy are missing; `relive log rebuild-manifest` makes one".to_owned())
 }
+
+/// Goes over the sound frames of a segment: where each stands and how long it is.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn scan_segment(
+    bytes: &[u8],
+    segment: u32,
+    geometry: &crate::format::Geometry,
+    key: &crate::format::frame::FrameKey,
+    tell: &mut dyn FnMut(crate::FramePos, u32),
+) {
+    scan::scan(bytes, segment, geometry, key, &mut |met| {
+        if let scan::Met::Frame { header, pos, .. } = met {
+            tell(pos, header.frame_len());
+        }
+    });
+}

@@ -9,17 +9,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::batch::Batch;
-use crate::disk::{Disk, OpenMode};
+use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::format::frame::{FrameKey, FrameKind};
-use crate::format::segment::segment_name;
+use crate::format::frame::FrameKind;
 use crate::options::LogOptions;
-use crate::recovery::{LOCK, LOG_DIR, io_error, sync_parent};
+use crate::recovery::{LOCK, io_error, sync_parent};
 use crate::{Gap, Lsn};
 
 use super::build::Builder;
-use super::scan::{Met, SegmentBytes, scan};
-use super::survey::{Kept, Survey, survey_held};
+use super::survey::{Survey, each_kept, survey_held};
 use super::{Progress, hold};
 
 /// What a salvage made.
@@ -160,68 +158,28 @@ fn copy(
     builder: &mut Builder<'_>,
     progress: Progress<'_>,
 ) -> Result<(u64, u64), SalvageError> {
-    let manifest = &survey.manifest;
-    let key = FrameKey::new(&manifest.geometry);
-    let mut segments: Vec<u32> = survey.kept.iter().map(|kept| kept.segment).collect();
-    segments.dedup();
-    let mut copied = (0, 0);
-    for (n, &seq) in segments.iter().enumerate() {
-        let path = dir.join(LOG_DIR).join(segment_name(seq));
-        let file = disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
-        let read = SegmentBytes::read(file.as_ref(), manifest.geometry.segment_bytes)
-            .map_err(io_error("read", &path))?;
-        let mut failed = None;
-        scan(&read.bytes, seq, &manifest.geometry, &key, &mut |met| {
-            if failed.is_none() {
-                failed = copy_frame(&met, survey, builder, &mut copied).err();
+    let (mut events, mut batches) = (0, 0);
+    each_kept(disk, dir, &survey.manifest, &survey.kept, progress, &mut |frame| {
+        let (expected, first) = (builder.next_lsn(), frame.header.first_lsn);
+        if first > expected {
+            let lost = Gap { from: expected, to: first.prev() };
+            if !survey.losses.contains(&lost) {
+                return Err(SalvageError::Changed { expected, found: first });
             }
-        });
-        if let Some(error) = failed {
-            return Err(error);
+            builder.gap(lost.to);
         }
-        progress(n as u64 + 1, segments.len() as u64);
-    }
-    if copied.0 == survey.events {
-        Ok(copied)
+        if frame.header.kind == FrameKind::Gap {
+            builder.gap(frame.next_lsn.prev());
+            return Ok(());
+        }
+        events += u64::from(frame.header.record_count);
+        batches += 1;
+        let batch = Batch::from_payload(frame.payload, frame.header.record_count);
+        Ok(builder.batch(&batch, frame.header.commit_time)?)
+    })?;
+    if events == survey.events {
+        Ok((events, batches))
     } else {
         Err(SalvageError::Changed { expected: survey.last_lsn, found: builder.next_lsn().prev() })
     }
-}
-
-fn copy_frame(
-    met: &Met<'_>,
-    survey: &Survey,
-    builder: &mut Builder<'_>,
-    copied: &mut (u64, u64),
-) -> Result<(), SalvageError> {
-    let Met::Frame { header, pos, next_lsn, payload } = met else { return Ok(()) };
-    let wanted = |kept: &Kept| {
-        kept.segment == pos.segment
-            && (kept.from..kept.to).contains(&pos.offset)
-            && kept.first <= header.first_lsn
-            && *next_lsn <= kept.next
-    };
-    if !matches!(header.kind, FrameKind::Batch | FrameKind::Gap) || !survey.kept.iter().any(wanted) {
-        return Ok(());
-    }
-    let expected = builder.next_lsn();
-    if header.first_lsn > expected {
-        let lost = Gap { from: expected, to: header.first_lsn.prev() };
-        if !survey.losses.contains(&lost) {
-            return Err(SalvageError::Changed { expected, found: header.first_lsn });
-        }
-        builder.gap(lost.to);
-    }
-    if header.first_lsn < expected {
-        return Err(SalvageError::Changed { expected, found: header.first_lsn });
-    }
-    if header.kind == FrameKind::Gap {
-        builder.gap(next_lsn.prev());
-        return Ok(());
-    }
-    let batch = Batch::from_payload(payload, header.record_count);
-    builder.batch(&batch, header.commit_time)?;
-    copied.0 += u64::from(header.record_count);
-    copied.1 += 1;
-    Ok(())
 }

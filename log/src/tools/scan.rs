@@ -111,6 +111,9 @@ fn sound<'a>(header: &FrameHeader, bytes: &'a [u8]) -> Result<(Lsn, &'a [u8]), &
             let note = GapNote::decode(payload).filter(|note| note.from == header.first_lsn);
             note.ok_or("gap payload")?.to.next()
         }
+        FrameKind::SegmentStart | FrameKind::Open | FrameKind::Ignorable(_) if header.record_count > 0 => {
+            return Err("record count");
+        }
         FrameKind::Batch
         | FrameKind::SegmentStart
         | FrameKind::Open

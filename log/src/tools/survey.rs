@@ -20,6 +20,7 @@ use crate::format::manifest::Manifest;
 use crate::format::segment::{SegmentHeader, parse_segment_name, segment_name};
 use crate::format::{BlockError, SEGMENT_HEADER_LEN, at, is_zero, len32};
 use crate::recovery::gather::{read_applied, read_manifest, read_watermark};
+use crate::recovery::walk::unknown_kind;
 use crate::recovery::{LOG_DIR, io_error};
 use crate::{FramePos, Gap, Lsn};
 
@@ -142,6 +143,60 @@ pub(super) struct Kept {
     pub(super) next: Lsn,
 }
 
+/// A frame that is kept.
+pub(super) struct KeptFrame<'a> {
+    pub(super) header: FrameHeader,
+    pub(super) next_lsn: Lsn,
+    pub(super) payload: &'a [u8],
+}
+
+/// Goes over the batches and gaps that are kept, in order. What a survey counts and what a salvage copies is what comes
+/// out here, so that both are the same.
+pub(super) fn each_kept<E: From<OpenError>>(
+    disk: &dyn Disk,
+    dir: &Path,
+    manifest: &Manifest,
+    kept: &[Kept],
+    progress: Progress<'_>,
+    tell: &mut dyn FnMut(&KeptFrame<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let key = FrameKey::new(&manifest.geometry);
+    let mut segments: Vec<u32> = kept.iter().map(|kept| kept.segment).collect();
+    segments.dedup();
+    let mut next = manifest.log_start_lsn;
+    for (n, &seq) in segments.iter().enumerate() {
+        let path = dir.join(LOG_DIR).join(segment_name(seq));
+        let file = disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        let read = SegmentBytes::read(file.as_ref(), manifest.geometry.segment_bytes)
+            .map_err(io_error("read", &path))?;
+        let mut failed = None;
+        scan(&read.bytes, seq, &manifest.geometry, &key, &mut |met| {
+            let Met::Frame { header, pos, next_lsn, payload } = met else { return };
+            let is_kept = matches!(header.kind, FrameKind::Batch | FrameKind::Gap)
+                && header.first_lsn >= next
+                && kept.iter().any(|kept| kept.holds(&header, pos, next_lsn));
+            if is_kept && failed.is_none() {
+                next = next_lsn;
+                failed = tell(&KeptFrame { header, next_lsn, payload }).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        progress(n as u64 + 1, segments.len() as u64);
+    }
+    Ok(())
+}
+
+impl Kept {
+    fn holds(&self, header: &FrameHeader, pos: FramePos, next: Lsn) -> bool {
+        self.segment == pos.segment
+            && (self.from..self.to).contains(&pos.offset)
+            && self.first <= header.first_lsn
+            && next <= self.next
+    }
+}
+
 /// Surveys the log in `dir`.
 ///
 /// # Errors
@@ -179,7 +234,10 @@ pub(super) fn survey_held(
     let snapshot_lsn = manifest.snapshots.last().copied();
     let others = [watermark_lsn, applied_lsn, snapshot_lsn];
     let proven = others.into_iter().flatten().fold(frames_lsn, Lsn::max);
-    let chosen = found.choose(proven);
+    let mut chosen = found.choose(proven);
+    if !chosen.losses.is_empty() || chosen.partial {
+        chosen.count_exactly(disk.as_ref(), dir, &manifest, proven)?;
+    }
     Ok(Survey {
         parameters,
         log_start: manifest.log_start_lsn,
@@ -238,6 +296,8 @@ struct Run {
     /// The LSN behind the last group that is whole.
     whole_next: Lsn,
     starts_group: bool,
+    /// An earlier end was set for it than it has.
+    shortened: bool,
     epoch: u32,
     batches: u64,
     prev_chain: u32,
@@ -284,6 +344,8 @@ struct Found<'a> {
     used: Vec<(u32, u32)>,
     frames: Lsn,
     epoch: u32,
+    /// A frame that only a newer build understands.
+    unknown: Option<(u8, FramePos)>,
 }
 
 impl<'a> Found<'a> {
@@ -299,6 +361,7 @@ impl<'a> Found<'a> {
             used: Vec::new(),
             frames: Lsn::ZERO,
             epoch: 0,
+            unknown: None,
         }
     }
 
@@ -317,6 +380,9 @@ impl<'a> Found<'a> {
         self.segments.push(survey);
         let key = self.key.clone();
         scan(&read.bytes, seq, &geometry, &key, &mut |met| self.meet(&met));
+        if let Some((kind, pos)) = self.unknown {
+            return Err(unknown_kind(&dir.join(LOG_DIR).join(segment_name(seq)), kind, pos));
+        }
         let used = read.bytes.chunks(512).rposition(|sector| !is_zero(sector)).map_or(0, |n| n + 1);
         self.used.push((seq, len32((used * 512).min(read.bytes.len()))));
         Ok(())
@@ -330,6 +396,9 @@ impl<'a> Found<'a> {
         match met {
             Met::Frame { header, pos, next_lsn, .. } => {
                 self.evidence(header);
+                if let FrameKind::Unknown(kind) = header.kind {
+                    self.unknown = Some((kind, *pos));
+                }
                 self.frame(header, *pos, *next_lsn);
             }
             Met::BadPayload { header, pos, check } => {
@@ -375,6 +444,7 @@ impl<'a> Found<'a> {
             // An earlier epoch wrote these LSNs, and a recovery cut them before this epoch wrote them anew.
             if top.first < header.first_lsn {
                 top.next = header.first_lsn;
+                top.shortened = true;
                 top.whole_next = top.whole_next.min(top.next);
                 break;
             }
@@ -396,6 +466,7 @@ impl<'a> Found<'a> {
             next: header.first_lsn,
             whole_next: header.first_lsn,
             starts_group: header.is_first(),
+            shortened: false,
             epoch: header.epoch,
             batches: 0,
             prev_chain: header.prev_hdr_crc,
@@ -510,6 +581,8 @@ struct Chosen {
     events: u64,
     segments: Vec<SegmentSurvey>,
     segment_bytes: u32,
+    /// Of some run only a part is kept.
+    partial: bool,
 }
 
 impl Chosen {
@@ -524,7 +597,42 @@ impl Chosen {
             events: 0,
             segments,
             segment_bytes: manifest.geometry.segment_bytes,
+            partial: false,
         }
+    }
+
+    /// Counts what is kept and lost frame by frame: runs that were cut short end somewhere inside.
+    fn count_exactly(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        manifest: &Manifest,
+        proven: Lsn,
+    ) -> Result<(), OpenError> {
+        self.next = manifest.log_start_lsn;
+        (self.events, self.batches) = (0, 0);
+        self.losses.clear();
+        self.gaps.clear();
+        let kept = std::mem::take(&mut self.kept);
+        each_kept::<OpenError>(disk, dir, manifest, &kept, &mut |_, _| {}, &mut |frame| {
+            let first = frame.header.first_lsn;
+            if first > self.next {
+                self.losses.push(Gap { from: self.next, to: first.prev() });
+            }
+            if frame.header.kind == FrameKind::Gap {
+                self.gaps.push(Gap { from: first, to: frame.next_lsn.prev() });
+            } else {
+                self.events += u64::from(frame.header.record_count);
+                self.batches += 1;
+            }
+            self.next = frame.next_lsn;
+            Ok(())
+        })?;
+        self.kept = kept;
+        if self.next <= proven {
+            self.losses.push(Gap { from: self.next, to: proven });
+        }
+        Ok(())
     }
 
     /// Takes a run, or as much of it as may be kept; `false` when the log ends before it.
@@ -549,6 +657,7 @@ impl Chosen {
         if next == run.first && run.next != run.first {
             return false;
         }
+        self.partial |= run.shortened || next != run.next;
         self.kept.push(Kept { segment: run.segment, from: run.from, to: run.to, first: run.first, next });
         self.events += next.0 - run.first.0;
         self.batches += run.batches;

@@ -11,6 +11,8 @@
 mod conformance;
 mod failures;
 mod fault_points;
+mod fixture;
+mod fixture_contents;
 mod golden;
 mod reading;
 mod real;

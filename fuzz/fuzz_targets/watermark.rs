@@ -1,0 +1,4 @@
+//! Drives `relive_log::fuzzing` target `watermark`; what must hold is stated there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| relive_log::fuzzing::run("watermark", data));
