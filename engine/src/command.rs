@@ -145,6 +145,22 @@ pub enum Command {
         /// Only if.
         condition: Condition,
     },
+    /// Write many keys; of several rows of one key the last counts.
+    ImportKeys {
+        /// The app.
+        app: String,
+        /// What.
+        rows: Vec<ImportRow>,
+    },
+    /// Undo an execution.
+    Undo {
+        /// The app.
+        app: String,
+        /// Which.
+        execution: ExecutionId,
+        /// The inverse of its writes, as [`Node::undo_plan`](crate::node::Node::undo_plan) found it.
+        changes: Vec<UndoChange>,
+    },
     /// Delete a key.
     DeleteKey {
         /// The app.
@@ -188,6 +204,12 @@ impl Command {
         match self {
             Command::PutKey { app, collection, key, .. }
             | Command::DeleteKey { app, collection, key, .. } => Some((app, vec![(collection, key)])),
+            Command::ImportKeys { app, rows } => {
+                Some((app, rows.iter().map(|row| (row.collection.as_str(), row.key.as_str())).collect()))
+            }
+            Command::Undo { app, changes, .. } => {
+                Some((app, changes.iter().map(|one| (one.collection.as_str(), one.key.as_str())).collect()))
+            }
             Command::CreateApp { .. }
             | Command::ChangeApp { .. }
             | Command::DeleteApp { .. }
@@ -217,6 +239,34 @@ pub enum Switch {
     Running,
     /// It does not, for now.
     Paused,
+}
+
+/// One row of an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportRow {
+    /// Collection.
+    pub collection: String,
+    /// Key.
+    pub key: String,
+    /// JSON text.
+    pub value: SharedBytes,
+    /// When it expires.
+    pub expires_at: Option<UnixMicros>,
+}
+
+/// The inverse of one write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndoChange {
+    /// Collection.
+    pub collection: String,
+    /// Key.
+    pub key: String,
+    /// The version that the execution left: the undo is carried out only on it.
+    pub wrote: Lsn,
+    /// The value that it wrote; `None`: it deleted the key.
+    pub before: Option<SharedBytes>,
+    /// The value that comes back, and when it expires; `None`: the key goes.
+    pub after: Option<(SharedBytes, Option<UnixMicros>)>,
 }
 
 /// Condition of a KV write.

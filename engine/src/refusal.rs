@@ -1,6 +1,19 @@
 //! Refusals: a domain no (4xx), with what, where and what to do. Errors of the world are [`Failure`].
 
-use relive_log::Lsn;
+use relive_log::{ExecutionId, Lsn};
+
+/// A key that was written since the execution that shall be undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndoConflict {
+    /// Collection.
+    pub collection: String,
+    /// Key.
+    pub key: String,
+    /// The version that the execution left.
+    pub wrote: Lsn,
+    /// The version that it has; `None`: it is absent.
+    pub current: Option<Lsn>,
+}
 
 /// Why a command or call was not admitted. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +62,14 @@ pub enum Refusal {
     Precondition {
         /// What it has.
         current: Option<Lsn>,
+    },
+    /// What an execution wrote was written again since.
+    #[error("execution `{execution}` cannot be undone: {} of its keys changed since", .conflicts.len())]
+    UndoConflicts {
+        /// The execution.
+        execution: ExecutionId,
+        /// Which keys.
+        conflicts: Vec<UndoConflict>,
     },
     /// A value that makes no sense.
     #[error("{field}: {problem}")]

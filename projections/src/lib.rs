@@ -19,8 +19,9 @@
 //! | P9 | a run's filter never denies a key that is there | `run::filter` |
 //! | P10 | `CURRENT` names a generation only once that holds all that the log held when it was begun | `disk::generation` |
 //! | P11 | no value, input, source or secret stands under `views/`: positions only | `kv`, `registry` |
-//! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
+//! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
+//! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
 
 mod cron;
 mod dead_letters;
@@ -49,7 +50,10 @@ pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
 pub use idempotency::{Idempotency, KeyedCall};
 pub use index::{Due, Index, KeyReader};
-pub use kv::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion, KvView};
+pub use kv::{
+    AsOf, DiffPage, DiffRange, KvBounds, KvChange, KvItem, KvPage, KvRange, KvSlot, KvState, KvVersion,
+    KvView,
+};
 pub use options::{
     IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting,
 };

@@ -161,6 +161,39 @@ impl Client {
         })
     }
 
+    /// GET of something large: each piece is handed on as it comes.
+    pub(crate) fn download(&self, path: &str, mut take: impl FnMut(&[u8])) -> Result<(), Failed> {
+        let mut request = Request::builder().method(Method::GET).uri(format!("{}/api/v1{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
+            .body(Full::default())
+            .map_err(|e| Failed::usage(format!("this request cannot be sent: {e}")))?;
+        let broken = |e: &dyn std::fmt::Display| Failed::new(format!("no answer from {}: {e}", self.url));
+        let slow = |_| broken(&"it took too long");
+        self.runtime.block_on(async {
+            let response = tokio::time::timeout(ANSWER_TIMEOUT, self.hyper.request(request)).await;
+            let (parts, mut body) = response.map_err(slow)?.map_err(|e| broken(&chain(&e)))?.into_parts();
+            if !parts.status.is_success() {
+                let body = body.collect().await.map_err(|e| broken(&e))?.to_bytes();
+                return Err(Failed::of(parts.status, &body));
+            }
+            while let Some(frame) = tokio::time::timeout(ANSWER_TIMEOUT, body.frame()).await.map_err(slow)? {
+                let frame = frame.map_err(|e| broken(&format!("it broke off: {}", chain(&e))))?;
+                if let Some(data) = frame.data_ref() {
+                    take(data);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// POST of a body as it is.
+    pub(crate) fn post_raw(&self, path: &str, body: Vec<u8>) -> Result<Value, Failed> {
+        self.send(Call { method: Method::POST, path, body, headers: &[] })?.json()
+    }
+
     /// GET.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, Failed> {
         self.send(Call { method: Method::GET, path, body: Vec::new(), headers: &[] })

@@ -7,7 +7,7 @@ use relive_projections::App;
 use super::expiry::{Endings, TTL_MS_MAX};
 use super::fire::{Cause, fire_mutations};
 use super::{Decision, Scene};
-use crate::command::{Answer, Condition};
+use crate::command::{Answer, Condition, ImportRow};
 use crate::names;
 use crate::refusal::{Failure, Refusal, SubmitError};
 
@@ -71,6 +71,34 @@ pub(super) fn put(
     })));
     fire_mutations(scene, &app, &Cause::nothing(), out)?;
     Ok(Answer::Key(lsn))
+}
+
+/// Writes many keys in one batch.
+pub(super) fn import(
+    scene: &Scene<'_>,
+    slug: &str,
+    rows: Vec<ImportRow>,
+    by: &Principal,
+    out: &mut Decision,
+) -> Result<Answer, SubmitError> {
+    let app = scene.app(slug)?;
+    let mut last_of_key = std::collections::BTreeMap::new();
+    for row in rows {
+        let ImportRow { collection, key, value, expires_at } = row;
+        let new = New { value, ttl_ms: None };
+        check_new(scene, &Target { app: slug, collection: &collection, key: &key }, &new)?;
+        last_of_key.insert((collection, key), (new.value, expires_at));
+    }
+    let mut endings = Endings::default();
+    for ((collection, key), (value, expires_at)) in last_of_key {
+        let last = scene.views.kv().last_write(app.id, &collection, &key).map_err(read_failed)?;
+        let previous = endings.replaced(app.id, (&collection, &key), last, scene.steady, out);
+        let writer = writer(by);
+        let put = KvPut { app: app.id, collection, key, value, previous, expires_at, writer };
+        out.push(Event::Kv(KvEvent::Put(put)));
+    }
+    fire_mutations(scene, &app, &Cause::nothing(), out)?;
+    Ok(Answer::Done)
 }
 
 pub(super) fn delete(

@@ -19,6 +19,7 @@ pub(crate) mod redrive;
 pub(crate) mod registry;
 pub(crate) mod send;
 pub(crate) mod tokens;
+pub(crate) mod undo;
 
 use std::sync::Arc;
 
@@ -149,6 +150,8 @@ pub(crate) fn decide(
             by,
             out,
         ),
+        Command::ImportKeys { app, rows } => kv::import(scene, &app, rows, by, out),
+        Command::Undo { app, execution, changes } => undo::undo(scene, &app, execution, changes, by, out),
         Command::DeleteKey { app, collection, key, condition } => kv::delete(
             scene,
             &kv::Target { app: &app, collection: &collection, key: &key },

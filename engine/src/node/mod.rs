@@ -21,6 +21,7 @@ pub(crate) mod snapshot;
 mod start;
 mod stop;
 mod timers;
+mod undo;
 pub(crate) mod vault;
 mod waiters;
 mod waiting;
@@ -40,6 +41,7 @@ use self::input::{For, Inputs, NoInput};
 use self::jobs::Jobs;
 pub use self::keyed::Idempotency;
 use self::routes::RouteCache;
+pub use self::undo::UndoPlan;
 use self::vault::Vaults;
 pub(crate) use self::vault::secret_aad;
 use self::waiters::Waiters;
@@ -263,6 +265,8 @@ impl Node {
             | Command::CreateToken(_)
             | Command::DeleteToken { .. }
             | Command::PutKey { .. }
+            | Command::ImportKeys { .. }
+            | Command::Undo { .. }
             | Command::DeleteKey { .. }
             | Command::Redrive { .. } => {}
         }

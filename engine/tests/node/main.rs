@@ -17,5 +17,6 @@ mod queues;
 mod recording;
 mod replay;
 mod schedules;
+mod time_travel;
 mod transactions;
 mod world;

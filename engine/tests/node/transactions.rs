@@ -155,12 +155,113 @@ fn s2_listings_are_validated_like_keys() {
     assert_eq!(world.list("c").len(), 64, "each saw all that came before it");
 }
 
+/// The first conflict takes a lock on what was touched; the same, and the next one on the app; at once on the app.
+fn forced_locks() -> [EngineSettings; 3] {
+    [(1, u32::MAX), (1, 2), (1, 1)].map(|(keys, app)| EngineSettings {
+        gate: 8,
+        conflicts_before_lock: keys,
+        conflicts_before_app_lock: app,
+        ..EngineSettings::default()
+    })
+}
+
 #[test]
-fn s2_after_n_conflicts_one_lock_per_app() {
-    // E91: the first conflict takes the lock, and API writes wait for it.
-    let settings = EngineSettings { gate: 8, conflicts_before_lock: 1, ..EngineSettings::default() };
-    let world = hammer(r#"kv::incr("c", "n", 1)"#, settings, 128);
-    assert_eq!(world.get("c", "n").as_deref(), Some("128"));
+fn s2_under_forced_locks_nothing_is_lost() {
+    // E91, E113, E114
+    for settings in forced_locks() {
+        let world = hammer(r#"kv::incr("c", "n", 1)"#, settings.clone(), 256);
+        assert_eq!(world.get("c", "n").as_deref(), Some("256"));
+        let phantoms = r#"let n = kv::list("c").items.len(); kv::set("c", `k${n}`, n)"#;
+        assert_eq!(hammer(phantoms, settings.clone(), 64).list("c").len(), 64, "each saw all before it");
+        // Two keys in either order, and a third that only some touch: locks that overlap in circles.
+        let circles = r#"
+            let n = random::int(0, 2);
+            let keys = [["a", "b"], ["b", "c"], ["c", "a"]][n];
+            for key in keys { kv::set("c", key, (kv::get("c", key) ?? 0) + 1) }
+        "#;
+        let world = hammer(circles, settings, 128);
+        let sum: u64 = world.list("c").iter().map(|(_, n)| n.parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 256, "{:?}", world.list("c"));
+    }
+}
+
+#[test]
+fn e91_api_writes_and_expiries_wait_for_a_lock_and_then_go_on() {
+    for settings in forced_locks() {
+        let mut world = World::with(settings);
+        world.deploy(
+            &[("w", r#"kv::incr("c", "n", 1); kv::set("o", "n", kv::get("c", "n"))"#)],
+            vec![route("/w", "w", DispatchMode::Sync)],
+            vec![],
+        );
+        world.put_for("o", "soon", "1", 1);
+        let mailboxes: Vec<_> = (0..64).map(|_| world.admit("/w", "").unwrap().1).collect();
+        let answers = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let node = Arc::clone(&world.node);
+                scope.spawn(move || while node.step_scripts() {});
+            }
+            for n in 0..64_u32 {
+                let answers = Arc::clone(&answers);
+                let command = Command::PutKey {
+                    app: "shop".into(),
+                    collection: "o".into(),
+                    key: format!("api{n}"),
+                    value: b"1".as_slice().into(),
+                    ttl_ms: None,
+                    condition: relive_engine::command::Condition::Always,
+                };
+                let done = Box::new(move |result: Result<_, _>| {
+                    assert!(result.is_ok());
+                    answers.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                });
+                world.node.submit(command, &relive_log::events::Principal::instance(), done);
+                world.node.tick();
+            }
+        });
+        world.wait_ms(2);
+        assert!(mailboxes.iter().all(|mailbox| mailbox.one().result.is_ok()));
+        assert_eq!(answers.load(std::sync::atomic::Ordering::SeqCst), 64);
+        assert_eq!((world.get("c", "n").as_deref(), world.get("o", "soon")), (Some("64"), None));
+    }
+}
+
+#[test]
+fn s2_of_concurrent_conditional_writes_exactly_one_wins() {
+    let mut world = World::new();
+    world.deploy(&[], vec![], vec![]);
+    let version = world.put("c", "k", "0");
+    for (condition, key) in [
+        (relive_engine::command::Condition::Version(version), "k"),
+        (relive_engine::command::Condition::Absent, "fresh"),
+    ] {
+        let won = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for n in 0..8_u32 {
+                let (node, won) = (Arc::clone(&world.node), Arc::clone(&won));
+                scope.spawn(move || {
+                    for m in 0..8_u32 {
+                        let won = Arc::clone(&won);
+                        let command = Command::PutKey {
+                            app: "shop".into(),
+                            collection: "c".into(),
+                            key: key.into(),
+                            value: format!("{}", n * 8 + m).into_bytes().into(),
+                            ttl_ms: None,
+                            condition,
+                        };
+                        let done = Box::new(move |result: Result<_, _>| {
+                            won.fetch_add(usize::from(result.is_ok()), std::sync::atomic::Ordering::SeqCst);
+                        });
+                        node.submit(command, &relive_log::events::Principal::instance(), done);
+                    }
+                });
+            }
+        });
+        world.sync();
+        assert_eq!(won.load(std::sync::atomic::Ordering::SeqCst), 1, "{key}");
+    }
 }
 
 #[test]

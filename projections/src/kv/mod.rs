@@ -3,6 +3,7 @@
 //! Owns: the fold of the family `kv`. A written layer says where a value stands in the log, never the value (a
 //! superseded value stands in the log only). Never does: judge who may read what, or whether an LSN is durable.
 
+mod diff;
 pub(crate) mod key;
 mod read;
 mod table;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use relive_log::events::{KvDeleted, KvEvent, KvExpired, KvPut};
 
+pub use diff::{DiffPage, DiffRange, KvChange, KvState};
 pub(crate) use table::Table;
 pub use types::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
 pub(crate) use written::write_run;

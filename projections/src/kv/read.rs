@@ -13,13 +13,13 @@ use crate::layers::{Direction, KeyMerge, LayerCursor};
 use crate::run::{Cursor, Run};
 
 /// A version with its value, or with the place of its value.
-enum Found {
+pub(super) enum Found {
     InMemory(Write),
     InLog(KvVersion),
 }
 
 impl Found {
-    fn version(&self) -> KvVersion {
+    pub(super) fn version(&self) -> KvVersion {
         match self {
             Found::InMemory(write) => write.version(),
             Found::InLog(version) => *version,
@@ -236,7 +236,7 @@ impl KvView {
         Ok(None)
     }
 
-    fn value(&self, found: Found) -> Result<Option<SharedBytes>, ReadError> {
+    pub(super) fn value(&self, found: Found) -> Result<Option<SharedBytes>, ReadError> {
         match found {
             Found::InMemory(write) => Ok(write.value),
             Found::InLog(version) if version.deleted => Ok(None),
@@ -278,7 +278,11 @@ fn version_at_cursor(cursor: &mut Cursor, key: &[u8], at: Lsn) -> Result<Option<
     }
 }
 
-fn version_in(layer: &mut LayerCursor<'_, Table>, key: &[u8], at: Lsn) -> Result<Option<Found>, ReadError> {
+pub(super) fn version_in(
+    layer: &mut LayerCursor<'_, Table>,
+    key: &[u8],
+    at: Lsn,
+) -> Result<Option<Found>, ReadError> {
     match layer {
         LayerCursor::Table(table) => Ok(table.write_at(key, at).map(Found::InMemory)),
         LayerCursor::Run(cursor) => Ok(version_at_cursor(cursor, key, at)?.map(Found::InLog)),

@@ -107,6 +107,15 @@ impl Table {
         newest.or_else(|| older.last()).cloned()
     }
 
+    /// The first write of a key above `lsn`.
+    pub(super) fn version_after(&self, key: &[u8], lsn: Lsn) -> Option<Lsn> {
+        let rows = self.rows.read();
+        let versions = rows.by_key.get(key)?;
+        let at = versions.older.partition_point(|write| write.lsn <= lsn);
+        let newest = Some(&versions.newest).filter(|newest| newest.lsn > lsn);
+        versions.older.get(at).or(newest).map(|write| write.lsn)
+    }
+
     /// Versions of a key at or before `at`, newest first.
     pub(super) fn versions(&self, key: &[u8], at: Lsn, limit: usize, out: &mut Vec<KvVersion>) {
         if let Some(versions) = self.rows.read().by_key.get(key) {

@@ -6,7 +6,7 @@ use relive_log::events::{Event, KvEvent};
 use relive_log::{AppId, Lsn, UnixMicros};
 
 use super::log::Batch;
-use crate::{AsOf, KvBounds, KvRange, KvSlot, Views};
+use crate::{AsOf, DiffRange, KvBounds, KvRange, KvSlot, Views};
 
 /// One write: `None` is a deletion or the end of a time to live.
 #[derive(Clone)]
@@ -80,6 +80,45 @@ impl Model {
         }
         self.check_at(views, AsOf { lsn: Lsn::MAX, time: UnixMicros(u64::MAX) });
         self.check_newest(views);
+        for from in (0..=self.last.0).step_by(9) {
+            for to in (0..=self.last.0).step_by(11) {
+                self.check_diff(views, Lsn(from), Lsn(to));
+            }
+        }
+    }
+
+    /// P14: the difference is what differs between the two listings, page by page.
+    fn check_diff(&self, views: &Views, from: Lsn, to: Lsn) {
+        let instant = |lsn: Lsn| AsOf { lsn, time: UnixMicros(1_000_000 + lsn.0) };
+        let (from, to) = (instant(from), instant(to));
+        let state = |versions: &Versions, at: AsOf| {
+            let written = Model::at(versions, at.lsn)?;
+            Some((written.lsn, written.value_at(at.time)?.clone()))
+        };
+        let apps: std::collections::BTreeSet<AppId> = self.keys.keys().map(|(app, ..)| *app).collect();
+        for app in apps {
+            let mut expected = Vec::new();
+            for ((a, collection, key), versions) in &self.keys {
+                let (before, after) = (state(versions, from), state(versions, to));
+                if *a == app && before.as_ref().map(|s| s.0) != after.as_ref().map(|s| s.0) {
+                    expected.push((collection.clone(), key.clone(), before, after));
+                }
+            }
+            let mut found = Vec::new();
+            let mut range = DiffRange { limit: 2, bytes_max: 1000, ..DiffRange::default() };
+            loop {
+                let page = views.kv().diff(app, &range, from, to).unwrap();
+                range.after = page.items.last().map(|item| (item.collection.clone(), item.key.clone()));
+                found.extend(page.items.into_iter().map(|item| {
+                    let state = |state: crate::KvState| (state.version, state.value.to_vec());
+                    (item.collection, item.key, item.before.map(state), item.after.map(state))
+                }));
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{from:?} to {to:?}");
+        }
     }
 
     fn check_at(&self, views: &Views, at: AsOf) {
@@ -154,6 +193,8 @@ impl Model {
             let found = kv.last_write(*app, collection, key).unwrap();
             assert_eq!(found.map(|v| (v.lsn, v.deleted, v.expires_at)), last);
             for since in 0..=self.last.0 {
+                let after = versions.iter().map(|w| w.lsn).find(|lsn| lsn.0 > since);
+                assert_eq!(kv.version_after(*app, collection, key, Lsn(since)).unwrap(), after);
                 let bounds =
                     KvBounds { from: Some(key.clone()), to: Some(key.clone()), ..KvBounds::default() };
                 let written = kv.range_written_since(*app, collection, &bounds, Lsn(since)).unwrap();

@@ -272,6 +272,11 @@ impl ApiError {
             Refusal::Conflict { code, .. } => {
                 ApiError { name: code, ..ApiError::new(ErrorCode::Conflict, text) }
             }
+            Refusal::UndoConflicts { conflicts, .. } => {
+                let conflicts: Vec<Value> = conflicts.iter().map(super::undo::conflict).collect();
+                ApiError { name: "undo_conflicts", ..ApiError::new(ErrorCode::Conflict, text) }
+                    .with("conflicts", conflicts)
+            }
             Refusal::Precondition { current } => {
                 ApiError::new(ErrorCode::PreconditionFailed, text).with("current", json!(current))
             }

@@ -17,6 +17,7 @@ use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::Page;
 use super::query::Query;
 use super::shared::{blocking, log_error, view_error};
+use super::trace::Tree;
 use super::{Ctx, dto, event_dto, triggers};
 
 /// One execution as lists show it.
@@ -130,6 +131,8 @@ fn detail(node: &Node, app: &App, row: &ExecutionRow) -> ApiResult<Value> {
     let attempts = attempts?;
     let outcome = attempts.last().and_then(|last| last.outcome.clone());
     shown.insert("outcome".into(), outcome.unwrap_or(Value::Null));
+    let caused = Tree::of(node, app, row)?.caused(row.execution).to_vec();
+    shown.insert("caused".into(), json!(caused));
     shown.insert("attempts".into(), attempts.into_iter().map(|one| one.attempt).collect());
     Ok(shown.into())
 }

@@ -19,7 +19,10 @@ mod executions;
 mod health;
 mod instance;
 mod kv;
+mod kv_diff;
+mod kv_readers;
 mod kv_reads;
+mod kv_transfer;
 mod kv_writes;
 mod log;
 mod outbox;
@@ -35,7 +38,9 @@ mod secrets;
 mod serve;
 mod shared;
 mod tokens;
+mod trace;
 mod triggers;
+mod undo;
 
 use std::sync::Arc;
 
@@ -113,12 +118,18 @@ fn kv_routes() -> Router<Arc<Shared>> {
             get(kv_reads::show).put(kv_writes::put).delete(kv_writes::delete),
         )
         .route("/apps/{app}/kv/{collection}/{key}/history", get(kv_reads::history))
+        .route("/apps/{app}/kv/{collection}/{key}/readers", get(kv_readers::readers))
+        .route("/apps/{app}/kv-diff", get(kv_diff::diff))
+        .route("/apps/{app}/kv-export", get(kv_transfer::export))
+        .route("/apps/{app}/kv-import", post(kv_transfer::import))
 }
 
 fn work_routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/apps/{app}/executions", get(executions::list))
         .route("/apps/{app}/executions/{id}", get(executions::show))
+        .route("/apps/{app}/executions/{id}/trace", get(trace::trace))
+        .route("/apps/{app}/executions/{id}/undo", post(undo::undo))
         .route("/apps/{app}/executions/{id}/replay", post(replay::replay))
         .route("/apps/{app}/executions/{id}/steps", post(replay::steps))
         .route("/apps/{app}/outbox", get(outbox::list))

@@ -79,6 +79,8 @@ const RULES: &[(&str, &str, Need)] = &[
     ("GET", "/apps/{app}/kv/{collection}/{key}/history", LOG),
     ("GET", "/apps/{app}/kv/{collection}/{key}/readers", LOG),
     ("GET", "/apps/{app}/kv-diff", LOG),
+    ("GET", "/apps/{app}/kv-export", KV),
+    ("POST", "/apps/{app}/kv-import", WRITE),
     ("GET", "/apps/{app}/executions", LOG),
     ("GET", "/apps/{app}/executions/{id}", LOG),
     ("GET", "/apps/{app}/executions/{id}/trace", LOG),
