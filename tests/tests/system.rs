@@ -21,6 +21,7 @@ mod idempotency;
 mod isolation;
 mod kill;
 mod log_tools;
+mod provenance;
 mod replays;
 mod retries;
 mod starts;

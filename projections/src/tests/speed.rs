@@ -105,3 +105,68 @@ fn speed_of_a_sync_route() {
     while views.maintain(Lsn::MAX).unwrap().more {}
     println!("merges: {:.2} µs a call", per_call(start.elapsed()));
 }
+
+/// CPU time of one of many, microseconds.
+fn each(times: u32, mut work: impl FnMut(u32)) -> f64 {
+    let start = Instant::now();
+    (0..times).for_each(&mut work);
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(times)
+}
+
+/// Reads of now beside reads of the past, in pairs: `cargo test --release -p relive-projections speed_of_the_past --
+/// --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_the_past() {
+    use crate::{AsOf, KvRange};
+    let as_of = |lsn: Lsn| AsOf { lsn, time: relive_log::UnixMicros(0) };
+    for versions in [1_u32, 100, 100_000] {
+        let mut rig = Rig::sled();
+        rig.options.limits = Limits::default();
+        let (views, _) = rig.open();
+        let keys = if versions > 100 { 1 } else { 1000 };
+        for _ in 0..versions {
+            let events = (0..keys).map(|k| put(app(0), "c", &format!("key-{k:06}"), "{\"total\":12345678}"));
+            rig.log.commit(&views, events.collect());
+        }
+        while views.maintain(rig.log.last()).unwrap().more {}
+        views.close(rig.log.last()).unwrap();
+        let last = rig.log.last();
+        let past = Lsn(last.0 / 2 + 1);
+        let read = |at: Lsn| {
+            each(2000, |n| {
+                let key = format!("key-{:06}", n % keys);
+                let found = views.kv().version_at(app(0), "c", &key, at).unwrap();
+                assert!(found.is_some() || versions == 1);
+            })
+        };
+        let (mut now, mut then) = (0.0, 0.0);
+        for _ in 0..5 {
+            now += read(Lsn::MAX) / 5.0;
+            then += read(past) / 5.0;
+        }
+        println!(
+            "{versions} versions a key: point now {now:.2} µs, then {then:.2} µs, ratio {:.2}",
+            then / now
+        );
+        if keys == 1 {
+            continue;
+        }
+        let list = |at: Lsn| {
+            let range = KvRange { limit: 1000, bytes_max: 1 << 24, ..KvRange::default() };
+            each(5, |_| {
+                let page = views.kv().list(app(0), "c", &range, as_of(at)).unwrap();
+                assert!(!page.items.is_empty());
+            })
+        };
+        let (mut now, mut then) = (0.0, 0.0);
+        for _ in 0..3 {
+            now += list(Lsn::MAX) / 3.0;
+            then += list(past) / 3.0;
+        }
+        println!(
+            "{versions} versions a key: listing now {now:.0} µs, then {then:.0} µs, ratio {:.2}",
+            then / now
+        );
+    }
+}
