@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crate::disk::sim::{SimDisk, SimOptions};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{OpenError, ReadError};
-use crate::format::frame::{FrameKey, FrameKind};
+use crate::format::frame::FrameKey;
 use crate::format::manifest::Manifest;
 use crate::format::{FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, len32};
 use crate::options::{FreshIdentity, LogOptions};
@@ -27,8 +27,11 @@ struct Sound {
     disk: SimDisk,
     geometry: Geometry,
     files: Vec<PathBuf>,
-    batches: Vec<(Lsn, Vec<Vec<u8>>)>,
+    batches: Vec<Stored>,
 }
+
+/// A batch: its first LSN and its bodies.
+type Stored = (Lsn, Vec<Vec<u8>>);
 
 fn options() -> LogOptions {
     LogOptions {
@@ -49,7 +52,7 @@ fn open_at(disk: &SimDisk, dir: &str, now: u64) -> Result<OpenedLog, OpenError> 
 
 /// Bodies of each size, one batch; everything is durable afterwards.
 #[expect(clippy::expect_used, reason = "an undamaged simulated disk takes a log")]
-fn append(log: &mut OpenedLog, sizes: &[usize]) -> (Lsn, Vec<Vec<u8>>) {
+fn append(log: &mut OpenedLog, sizes: &[usize]) -> Stored {
     let mut batch = Batch::new();
     let first = log.appender.next_lsn();
     let body = |(n, size): (usize, &usize)| {
@@ -221,7 +224,7 @@ fn image(disk: &SimDisk, dir: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Batches and gaps; an error of a read ends it (damage below the walk is found by reads).
-fn contents(reader: &Reader) -> (Vec<(Lsn, Vec<Vec<u8>>)>, Vec<Gap>, Option<ReadError>) {
+fn contents(reader: &Reader) -> (Vec<Stored>, Vec<Gap>, Option<ReadError>) {
     let (mut batches, mut gaps) = (Vec::new(), Vec::new());
     let mut scan = match reader.scan(reader.first_lsn()) {
         Ok(scan) => scan,
@@ -271,7 +274,7 @@ pub(super) fn recovery(data: &[u8]) {
 }
 
 #[track_caller]
-fn check_subset(found: &[(Lsn, Vec<Vec<u8>>)]) {
+fn check_subset(found: &[Stored]) {
     for batch in found {
         assert!(sound().batches.contains(batch), "LSN {} was never written like that", batch.0);
     }
@@ -299,7 +302,7 @@ pub(super) fn segment_scan(data: &[u8]) {
 /// the losses; the damaged one is as it was.
 pub(super) fn salvage(data: &[u8]) {
     let disk = hurt(data);
-    let before = disk.files();
+    let (before, original) = (disk.files(), image(&disk, DIR));
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let survey = tools::survey(&shared, Path::new(DIR), &mut |_, _| {});
     assert!(disk.files() == before, "L40: a survey changed the disk");
@@ -310,14 +313,7 @@ pub(super) fn salvage(data: &[u8]) {
     }
     let dir = Path::new(DIR);
     let made = tools::salvage(&shared, dir, Path::new(OUT), &survey.losses, &options(), &mut |_, _| {});
-    assert!(
-        image(&disk, DIR) == {
-            let mut b = before;
-            b.retain(|(p, _)| !p.ends_with("LOCK"));
-            b
-        },
-        "L41"
-    );
+    assert!(image(&disk, DIR) == original, "L41: a salvage changed the damaged log");
     let made = match made {
         Ok(made) => made,
         Err(SalvageError::WasCut { .. }) => return,
@@ -351,5 +347,3 @@ pub(super) fn snapshot(data: &[u8]) {
         }
     }
 }
-
-const _: fn(FrameKind) -> u8 = FrameKind::code;

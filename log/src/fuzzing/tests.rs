@@ -17,6 +17,10 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().filter_map(|path| std::fs::read(path).ok()).collect()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to look is the caller's choice, nobody configures it"
+)]
 fn runs() -> u64 {
     std::env::var("RELIVE_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS_DEFAULT)
 }
@@ -43,7 +47,6 @@ fn input(rng: &mut SimRng, seeds: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-#[expect(clippy::print_stdout, reason = "tests print their figures")]
 fn check(target: &str) {
     let seeds = corpus(target);
     assert!(!seeds.is_empty(), "fuzz/corpus/{target} is empty");

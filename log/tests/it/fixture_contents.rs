@@ -33,10 +33,10 @@ pub(crate) fn options() -> LogOptions {
 pub(crate) fn batches() -> Vec<Contents> {
     let sizes: [&[usize]; 8] =
         [&[20], &[440, 8], &[700, 900], &[3000], &[5000], &[100, 100, 100], &[0], &[6000]];
-    let all = sizes.iter().enumerate();
-    all.map(|(n, sizes)| Contents {
-        commit: UnixMicros(n as u64 * 10),
-        bodies: sizes.iter().map(|size| vec![n as u8 + 1; *size]).collect(),
+    let all = sizes.iter().zip(0_u8..);
+    all.map(|(sizes, n)| Contents {
+        commit: UnixMicros(u64::from(n) * 10),
+        bodies: sizes.iter().map(|size| vec![n + 1; *size]).collect(),
     })
     .collect()
 }
