@@ -36,10 +36,64 @@ pub enum Bug {
     SnapshotNoDirSync,
     /// Removes segments before MANIFEST names the new start.
     UnlinkBeforeManifest,
+    /// Accepts frames that do not name the one before them.
+    ChainIgnored,
+    /// Accepts frames of older epochs behind newer ones.
+    EpochIgnored,
+    /// Accepts frames whose first LSN does not continue the one before.
+    LsnIgnored,
+    /// Accepts a segment that does not name the end of the one before.
+    SegmentStartIgnored,
+    /// Leaves the place of a frame out of its checksum.
+    PlaceNotInChecksum,
+    /// Does not look at the checksums of headers.
+    HeaderCrcIgnored,
+    /// Does not count what headers behind the end say.
+    NoScanAhead,
+    /// Does not count what WATERMARK says.
+    WatermarkIgnored,
+    /// Does not count what snapshots say.
+    SnapshotEvidenceIgnored,
+    /// Opens without a new epoch.
+    NoEpochBump,
+    /// Does not sync what recovery wrote.
+    NoRecoverySync,
+    /// Erases the first of the regions behind the end only.
+    EraseFirstOnly,
+    /// Leaves files of an earlier life where they are.
+    LeftoversKept,
+    /// Does not sync WATERMARK before it hands out the log.
+    WatermarkNotSyncedAtOpen,
+    /// Writes frames that claim to be durable themselves.
+    DurableOverclaimed,
+    /// Acknowledges what was appended after the group was taken.
+    AckTooMuch,
+    /// Goes on after a failed write.
+    WriteErrorIgnored,
+    /// Goes on after a failed sync.
+    SyncErrorIgnored,
+    /// Syncs every other group only.
+    SyncEveryOther,
+    /// Uses an LSN for a batch that it refuses.
+    RefusalBurnsLsn,
+    /// Lets commit times step back with the clock.
+    CommitTimeNotClamped,
+    /// Takes a short write for a whole one.
+    ShortWriteAccepted,
+    /// Cuts up to the newest snapshot, not the older one.
+    CutAboveOlder,
+    /// Renames MANIFEST before its bytes are synced.
+    ManifestNotSynced,
+    /// Does not sync the name of MANIFEST.
+    ManifestNoDirSync,
+    /// Never syncs WATERMARK while it writes.
+    WatermarkNeverSynced,
+    /// Accepts frames inside a group that say they begin one, and the other way round.
+    GroupFlagsIgnored,
 }
 
 /// Every variant.
-pub const ALL: [Bug; 15] = [
+pub const ALL: [Bug; 42] = [
     Bug::AckBeforeSync,
     Bug::WatermarkBeforeSync,
     Bug::NoDRule,
@@ -55,23 +109,58 @@ pub const ALL: [Bug; 15] = [
     Bug::SnapshotNotSynced,
     Bug::SnapshotNoDirSync,
     Bug::UnlinkBeforeManifest,
+    Bug::ChainIgnored,
+    Bug::EpochIgnored,
+    Bug::LsnIgnored,
+    Bug::SegmentStartIgnored,
+    Bug::PlaceNotInChecksum,
+    Bug::HeaderCrcIgnored,
+    Bug::NoScanAhead,
+    Bug::WatermarkIgnored,
+    Bug::SnapshotEvidenceIgnored,
+    Bug::NoEpochBump,
+    Bug::NoRecoverySync,
+    Bug::EraseFirstOnly,
+    Bug::LeftoversKept,
+    Bug::WatermarkNotSyncedAtOpen,
+    Bug::DurableOverclaimed,
+    Bug::AckTooMuch,
+    Bug::WriteErrorIgnored,
+    Bug::SyncErrorIgnored,
+    Bug::SyncEveryOther,
+    Bug::RefusalBurnsLsn,
+    Bug::CommitTimeNotClamped,
+    Bug::ShortWriteAccepted,
+    Bug::CutAboveOlder,
+    Bug::ManifestNotSynced,
+    Bug::ManifestNoDirSync,
+    Bug::WatermarkNeverSynced,
+    Bug::GroupFlagsIgnored,
 ];
 
 #[cfg(feature = "planted-bugs")]
 mod switch {
     use std::cell::Cell;
 
+    use super::Bug;
+
+    const _: () = assert!(super::ALL.len() <= 64, "one bit each");
+
     thread_local! {
-        static PLANTED: Cell<Option<super::Bug>> = const { Cell::new(None) };
+        static PLANTED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Switches one bug on (or all off) for this thread: simulations run on one thread.
-    pub fn plant(bug: Option<super::Bug>) {
-        PLANTED.with(|cell| cell.set(bug));
+    const fn bit(bug: Bug) -> u64 {
+        1 << bug as u64
     }
 
-    pub(crate) fn is(bug: super::Bug) -> bool {
-        PLANTED.with(|cell| cell.get() == Some(bug))
+    /// Switches these bugs on, and all others off, for this thread: simulations run on one thread.
+    pub fn plant(bugs: &[Bug]) {
+        PLANTED.with(|cell| cell.set(bugs.iter().fold(0, |set, bug| set | bit(*bug))));
+    }
+
+    pub(crate) fn is(bug: Bug) -> bool {
+        PLANTED.with(|cell| cell.get() & bit(bug) != 0)
     }
 }
 

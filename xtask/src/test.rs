@@ -244,6 +244,7 @@ impl Run<'_> {
                 let mut command = self.tests(&packages);
                 command.env("RELIVE_SIM_SEEDS", self.budget.seeds.campaign.to_string());
                 command.env("RELIVE_FUZZ_RUNS", self.budget.seeds.fuzz.to_string());
+                command.env("RELIVE_SIM_EXHAUSTIVE", "3");
                 vec![command]
             }
             Job::System => vec![self.tests(&["-p", "relive-tests", "--features", "relive-log/fault-points"])],

@@ -13,6 +13,8 @@ use std::any::Any;
 use std::io;
 use std::path::Path;
 
+use crate::planted::{self, Bug};
+
 pub use real::RealDisk;
 
 /// How a file is opened.
@@ -175,6 +177,7 @@ impl dyn DiskFile + '_ {
         while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
             match self.write_at(rest, offset + done as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) if planted::is(Bug::ShortWriteAccepted) => return Ok(()),
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -213,8 +216,13 @@ pub fn replace_small(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> i
     let tmp = dir.join(format!("tmp-{name}"));
     let file = disk.open(&tmp, OpenMode::Truncate)?;
     file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
+    if !planted::is(Bug::ManifestNotSynced) {
+        file.sync_all()?;
+    }
     drop(file);
     disk.rename(&tmp, &dir.join(name))?;
+    if planted::is(Bug::ManifestNoDirSync) {
+        return Ok(());
+    }
     disk.sync_dir(dir)
 }

@@ -67,6 +67,9 @@ fn bump_watermark(disk: &dyn Disk, dir: &Path, plan: &WatermarkPlan) -> Result<W
     let file: Arc<dyn DiskFile> = disk.open(&path, OpenMode::ReadWrite).map_err(failed("open"))?.into();
     let put = |(slot, state): &(u64, Slot)| {
         file.write_all_at(&state.encode(), slot * SLOT_STRIDE).map_err(failed("write"))?;
+        if planted::is(Bug::WatermarkNotSyncedAtOpen) {
+            return Ok(());
+        }
         file.sync_data().map_err(failed("sync"))
     };
     if let Some(newest) = &plan.reaffirm {
@@ -124,6 +127,9 @@ impl Touched<'_> {
     }
 
     fn sync(&self) -> Result<(), OpenError> {
+        if planted::is(Bug::NoRecoverySync) {
+            return Ok(());
+        }
         for (segment, file) in &self.open {
             file.sync_data().map_err(io_error("sync", &self.files.path(*segment)))?;
         }

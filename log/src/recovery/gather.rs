@@ -14,6 +14,7 @@ use crate::format::manifest::{MANIFEST_LEN, Manifest};
 use crate::format::segment::{SegmentHeader, parse_segment_name, segment_name};
 use crate::format::watermark::{Clean, SLOT_LEN, SLOT_STRIDE, Slot, WATERMARK_LEN};
 use crate::format::{BlockError, Geometry, SEGMENT_HEADER_LEN, at, supported};
+use crate::planted::{self, Bug};
 use crate::{FramePos, Lsn};
 
 use super::ahead::{Ahead, look_ahead};
@@ -93,11 +94,19 @@ impl Gathered {
     pub(crate) fn facts(&self) -> Facts {
         Facts {
             valid: self.walked.valid,
-            frames: self.walked.frames.max(self.ahead.frames),
-            watermark: self.watermarks.best.durable,
+            frames: if planted::is(Bug::NoScanAhead) {
+                self.walked.frames
+            } else {
+                self.walked.frames.max(self.ahead.frames)
+            },
+            watermark: if planted::is(Bug::WatermarkIgnored) {
+                Lsn::ZERO
+            } else {
+                self.watermarks.best.durable
+            },
             watermark_epoch: self.watermarks.best.epoch,
             applied: self.applied,
-            snapshot: self.snapshots.newest(),
+            snapshot: self.snapshots.newest().filter(|_| !planted::is(Bug::SnapshotEvidenceIgnored)),
             clean: self.watermarks.best.clean == Clean::Yes,
             epoch: self.walked.epoch,
             headers_after: self.ahead.headers,

@@ -48,12 +48,17 @@ pub(crate) fn plan(gathered: &Gathered, boot_id: [u8; 16]) -> Plan {
         unproven.clear();
     }
     let erase = if planted::is(Bug::NoErase) { Vec::new() } else { gathered.ahead.nonzero.clone() };
+    let erased = if planted::is(Bug::EraseFirstOnly) {
+        erase.iter().take(1).copied().collect()
+    } else {
+        erase.clone()
+    };
     let restore = (gathered.copies == ManifestCopies::OneMissing).then(|| gathered.manifest.clone());
     Plan {
-        quarantine: erase.clone(),
+        quarantine: erase,
         reaffirm: unproven.into(),
-        erase,
-        remove: gathered.leftovers.clone(),
+        erase: erased,
+        remove: if planted::is(Bug::LeftoversKept) { Vec::new() } else { gathered.leftovers.clone() },
         restore_manifest: restore,
         watermark: plan_watermark(gathered, walked.valid, walked.end, boot_id),
     }
@@ -64,7 +69,8 @@ pub(crate) fn plan(gathered: &Gathered, boot_id: [u8; 16]) -> Plan {
 /// which the rule allows only when the newest was durable.
 fn plan_watermark(gathered: &Gathered, valid: Lsn, end: FramePos, boot_id: [u8; 16]) -> WatermarkPlan {
     let marks = &gathered.watermarks;
-    let epoch = marks.best.epoch.max(gathered.walked.epoch).max(gathered.ahead.epoch) + 1;
+    let epoch = marks.best.epoch.max(gathered.walked.epoch).max(gathered.ahead.epoch)
+        + u32::from(!planted::is(Bug::NoEpochBump));
     let next = Slot {
         counter: marks.best.counter + 1,
         epoch,

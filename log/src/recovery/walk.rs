@@ -68,7 +68,7 @@ struct Group {
 }
 
 /// What the next frame must continue.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Expected {
     lsn: Lsn,
     chain: u32,
@@ -313,7 +313,7 @@ fn check_group(
             Err(Stop::Check(_)) if offset > 0 && planted::is(Bug::PartialGroup) => return Ok(group),
             Err(stop) => return Err(stop),
         };
-        if header.is_first() != (offset == 0) {
+        if header.is_first() != (offset == 0) && !planted::is(Bug::GroupFlagsIgnored) {
             return Err("group flags".into());
         }
         check_start(&header, at_pos, bytes.get(at(offset)..), expected, prev_end, first_segment)?;
@@ -361,6 +361,9 @@ fn check_start(
         return Ok(());
     }
     let payload = bytes.and_then(|b| b.get(FRAME_HEADER_LEN..)).unwrap_or_default();
+    if planted::is(Bug::SegmentStartIgnored) {
+        return Ok(());
+    }
     let note = SegmentStart::decode(payload).ok_or(Stop::Check("segment start payload"))?;
     if !is_start || note.prev_end != prev_end || note.prev_last_lsn != expected.lsn.prev() {
         return Err("segment start does not name the end of the segment before".into());
@@ -381,9 +384,9 @@ fn check_frame(
         bytes.get(FRAME_HEADER_LEN..at(header.frame_len())).ok_or(Stop::Check("frame longer than group"))?;
     check_payload(&header, body)?;
     let checks = [
-        (header.first_lsn == expected.lsn, "first LSN"),
-        (header.prev_hdr_crc == expected.chain, "chain"),
-        (header.epoch >= expected.epoch, "epoch"),
+        (header.first_lsn == expected.lsn || planted::is(Bug::LsnIgnored), "first LSN"),
+        (header.prev_hdr_crc == expected.chain || planted::is(Bug::ChainIgnored), "chain"),
+        (header.epoch >= expected.epoch || planted::is(Bug::EpochIgnored), "epoch"),
         (header.durable_lsn < header.first_lsn, "durable LSN claims too much"),
         (header.durable_lsn >= expected.durable, "durable LSN moved back"),
         (header.group_len == group_len, "group length"),
@@ -461,5 +464,100 @@ impl Window {
             .map_err(io_error("read", &files.path(pos.segment)))?;
         self.file = Some((pos.segment, file));
         Ok(())
+    }
+}
+
+/// Each layer alone: a frame that is right but for one thing is stopped by the check of that thing. Most of these
+/// layers stand behind others, so that no simulation of whole lives would miss one of them.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UnixMicros;
+    use crate::format::testing::GEOMETRY;
+
+    const POS: FramePos = FramePos { segment: 2, offset: 8192 };
+    const EXPECTED: Expected =
+        Expected { lsn: Lsn(10), chain: 0xABCD, epoch: 5, durable: Lsn(7), commit: UnixMicros(1) };
+
+    /// A frame that continues `EXPECTED`, after `edit`, with sound checksums, as if written at `written_at`.
+    fn frame(written_at: FramePos, edit: impl FnOnce(&mut FrameHeader)) -> Vec<u8> {
+        let key = FrameKey::new(&GEOMETRY);
+        let mut payload = vec![4, 0, 0, 0, 7, 0, 1, 0, 1, 2, 3, 4];
+        payload.resize(16, 0);
+        let mut header = FrameHeader {
+            kind: FrameKind::Batch,
+            flags: 3,
+            payload_len: 12,
+            record_count: 1,
+            first_lsn: Lsn(10),
+            durable_lsn: Lsn(8),
+            commit_time: UnixMicros(2),
+            epoch: 5,
+            group_len: 512,
+            prev_hdr_crc: 0xABCD,
+            payload_crc: crc32fast::hash(&payload),
+            schema: 0,
+            hdr_crc: 0,
+        };
+        edit(&mut header);
+        let mut raw = [0; FRAME_HEADER_LEN];
+        header.write(key.magic(), &mut raw);
+        let crc = key.hdr_crc(written_at, &raw);
+        raw[60..].copy_from_slice(&crc.to_le_bytes());
+        [raw.to_vec(), payload].concat()
+    }
+
+    fn judged(bytes: &[u8]) -> Result<Expected, &'static str> {
+        match check_frame(&FrameKey::new(&GEOMETRY), POS, bytes, 512, EXPECTED) {
+            Ok((_, next)) => Ok(next),
+            Err(Stop::Check(check)) => Err(check),
+            Err(Stop::Unknown(_)) => Err("unknown kind"),
+        }
+    }
+
+    #[test]
+    fn l5_every_layer_stops_a_stale_frame_alone() {
+        assert_eq!(judged(&frame(POS, |_| {})).map(|next| next.lsn), Ok(Lsn(11)));
+        let moved = FramePos { offset: POS.offset + 512, ..POS };
+        let other = FramePos { segment: 1, ..POS };
+        let cases: [(&str, Vec<u8>); 10] = [
+            ("header checksum", frame(moved, |_| {})),
+            ("header checksum", frame(other, |_| {})),
+            ("first LSN", frame(POS, |h| h.first_lsn = Lsn(11))),
+            ("chain", frame(POS, |h| h.prev_hdr_crc = 1)),
+            ("epoch", frame(POS, |h| h.epoch = 4)),
+            ("durable LSN claims too much", frame(POS, |h| h.durable_lsn = Lsn(10))),
+            ("durable LSN moved back", frame(POS, |h| h.durable_lsn = Lsn(6))),
+            ("group length", frame(POS, |h| h.group_len = 1024)),
+            ("schema", frame(POS, |h| h.schema = 1)),
+            ("payload checksum", frame(POS, |h| h.payload_crc ^= 1)),
+        ];
+        for (check, bytes) in cases {
+            assert_eq!(judged(&bytes).map(|next| next.lsn), Err(check));
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn a_layer_that_is_removed_lets_its_frame_through() {
+        let moved = FramePos { offset: POS.offset + 512, ..POS };
+        let cases: [(Bug, Vec<u8>); 5] = [
+            (Bug::HeaderCrcIgnored, frame(moved, |_| {})),
+            (Bug::LsnIgnored, frame(POS, |h| h.first_lsn = Lsn(11))),
+            (Bug::ChainIgnored, frame(POS, |h| h.prev_hdr_crc = 1)),
+            (Bug::EpochIgnored, frame(POS, |h| h.epoch = 4)),
+            (Bug::PayloadCrcIgnored, frame(POS, |h| h.payload_crc ^= 1)),
+        ];
+        for (bug, bytes) in cases {
+            planted::plant(&[bug]);
+            let judged = judged(&bytes);
+            planted::plant(&[]);
+            assert!(judged.is_ok(), "{bug:?}: {judged:?}");
+        }
+        planted::plant(&[Bug::PlaceNotInChecksum]);
+        let anywhere = frame(moved, |_| {});
+        let judged = judged(&anywhere);
+        planted::plant(&[]);
+        assert!(judged.is_ok(), "a misdirected write: {judged:?}");
     }
 }

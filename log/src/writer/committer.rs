@@ -160,9 +160,15 @@ impl Committer {
             Err(error) => return self.poison("open", segment, &error),
         };
         self.marks.clear();
-        let durable = self.shared.durability.durable();
+        let durable = if planted::is(Bug::DurableOverclaimed) {
+            group.last_lsn
+        } else {
+            self.shared.durability.durable()
+        };
         let chain = seal(&mut group, &self.shared.key, durable, self.chain, &mut self.marks);
-        if let Err(error) = file.write_all_at(&group.bytes, u64::from(group.start)) {
+        if let Err(error) = file.write_all_at(&group.bytes, u64::from(group.start))
+            && !planted::is(Bug::WriteErrorIgnored)
+        {
             return self.poison("write", segment, &error);
         }
         let bytes = group.bytes.len() as u64;
@@ -183,11 +189,14 @@ impl Committer {
             Ok(file) => file,
             Err(error) => return self.poison("open", group.segment, &error),
         };
-        let mut synced = file.sync_data();
+        let skipped = planted::is(Bug::SyncEveryOther) && group.last_lsn.0.is_multiple_of(2);
+        let mut synced = if skipped { Ok(()) } else { file.sync_data() };
         if synced.is_err() && planted::is(Bug::RetrySync) {
             synced = file.sync_data();
         }
-        if let Err(error) = synced {
+        if let Err(error) = synced
+            && !planted::is(Bug::SyncErrorIgnored)
+        {
             return self.poison("sync", group.segment, &error);
         }
         self.chain = chain;
@@ -209,7 +218,12 @@ impl Committer {
     /// Shows the group to readers, then to waiters and listeners.
     fn acknowledge(&self, group: &Group) {
         self.shared.view.advance(end_of(group), group.last_lsn, &self.marks);
-        self.shared.durability.advance(group.last_lsn);
+        let acknowledged = if planted::is(Bug::AckTooMuch) {
+            self.shared.queue.lock().layout.next_lsn().prev()
+        } else {
+            group.last_lsn
+        };
+        self.shared.durability.advance(acknowledged);
     }
 
     fn note_in_watermark(&self, group: &Group, chain: u32) -> io::Result<()> {

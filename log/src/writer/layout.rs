@@ -12,6 +12,7 @@ use crate::batch::Batch;
 use crate::error::AppendError;
 use crate::format::frame::{FrameHeader, FrameKind, GapNote, SegmentStart};
 use crate::format::{FRAME_HEADER_BYTES, Geometry, SEGMENT_HEADER_LEN, at, len32, pad8};
+use crate::planted::{self, Bug};
 use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 /// Bounds of the buffer, from the options.
@@ -156,6 +157,7 @@ impl Layout {
             return Err(AppendError::Empty);
         }
         if self.pending_bytes > 0 && self.pending_bytes + bytes > self.limits.buffer_bytes_max {
+            self.next_lsn = self.next_lsn.plus(u64::from(planted::is(Bug::RefusalBurnsLsn)));
             return Err(AppendError::Busy);
         }
         let payload = batch.payload();
@@ -168,7 +170,8 @@ impl Layout {
         if now < self.last_commit {
             self.clamps += 1;
         }
-        self.last_commit = self.last_commit.max(now);
+        self.last_commit =
+            if planted::is(Bug::CommitTimeNotClamped) { now } else { self.last_commit.max(now) };
         let first = self.next_lsn;
         let pos = self.place(FrameKind::Batch, batch.len(), payload, self.last_commit);
         Ok(Appended { first, last: self.next_lsn.prev(), commit_time: self.last_commit, pos })

@@ -8,7 +8,10 @@ use super::model::{Model, dir, image, open_sim, segment, small};
 
 /// A log of several segments, everything acknowledged and synced, WATERMARK too; stopped in order or killed.
 fn build(clean: bool) -> (SimDisk, Model) {
-    let disk = SimDisk::new(SimOptions::new(3));
+    build_on(SimDisk::new(SimOptions::new(3)), clean)
+}
+
+fn build_on(disk: SimDisk, clean: bool) -> (SimDisk, Model) {
     let mut model = Model::default();
     let mut log = open_sim(&disk, &small(), 1).unwrap();
     for sizes in [&[20][..], &[440], &[700, 900], &[3000], &[7000], &[100, 100, 100], &[5000], &[8]] {
@@ -87,9 +90,60 @@ pub(crate) fn sweep_payloads() {
     }
 }
 
+/// Flips one bit in every byte of the header of every batch: no field is served as it is not.
+pub(crate) fn sweep_headers() {
+    let (disk, model) = build(false);
+    for stored in &model.exposed {
+        for byte in 0..64 {
+            let damaged = disk.fork(1);
+            let at = u64::from(stored.pos.offset) + byte;
+            damaged.rot(&segment(stored.pos.segment), at, |b| b ^ 4);
+            outcome(&damaged, &model, &format!("byte {byte} of the header of LSN {}", stored.first));
+        }
+    }
+}
+
+/// Loses the last group, in part and as a whole: only WATERMARK says that it ever was.
+pub(crate) fn sweep_ends() {
+    for (clean, seed) in [true, false].into_iter().flat_map(|clean| (0..6).map(move |seed| (clean, seed))) {
+        let (disk, model) = build_on(SimDisk::new(SimOptions::new(seed)), clean);
+        let last = model.exposed.last().unwrap();
+        for lost in [20, 64, 512] {
+            let damaged = disk.fork(1);
+            for byte in 0..lost {
+                damaged.rot(&segment(last.pos.segment), u64::from(last.pos.offset) + byte, |_| 0);
+            }
+            assert!(outcome(&damaged, &model, &format!("the last group lost {lost} bytes")), "accepted");
+        }
+    }
+}
+
+/// Flips bits in a snapshot: what is read from it is what was written, or an error.
+pub(crate) fn sweep_snapshots() {
+    let (disk, mut model) = build(false);
+    let log = open_sim(&disk, &small(), 9).unwrap();
+    assert!(model.snapshot(&log.snapshots).unwrap());
+    let newest = log.snapshots.newest();
+    let path = dir().join("snapshots").join(format!("snap-{:020}.snap", newest.0));
+    for offset in [10, 4100, 4104, 4105, 4120] {
+        disk.rot(&path, offset, |b| b ^ 1);
+        assert!(
+            log.snapshots.read(newest).is_err() || log.snapshots.verify(newest).is_err(),
+            "byte {offset}"
+        );
+        disk.rot(&path, offset, |b| b ^ 1);
+        if log.snapshots.newest() != newest {
+            return;
+        }
+    }
+}
+
 #[test]
-fn i7_every_payload() {
+fn i7_every_payload_header_end_and_snapshot() {
     sweep_payloads();
+    sweep_headers();
+    sweep_ends();
+    sweep_snapshots();
 }
 
 #[test]
@@ -136,11 +190,16 @@ fn manifest_and_watermark_lost() {
     }
 }
 
+/// Each takes as long as a few lives.
+fn rounds() -> u64 {
+    seed_count().min(2_000)
+}
+
 /// Rot in one place together with an unsynced tail: still never an acknowledged event lost or served wrong.
 #[test]
 fn rot_under_a_torn_tail() {
     let (mut refused, mut survived) = (0, 0);
-    for seed in 0..seed_count() {
+    for seed in 0..rounds() {
         let mut rng = SimRng::stream(seed, "rot");
         let (disk, mut model) = build(rng.per_mille(300));
         let mut log = open_sim(&disk, &small(), 9).unwrap();
@@ -162,7 +221,7 @@ fn rot_under_a_torn_tail() {
         }
     }
     println!("log rot under a torn tail: refused={refused} harmless={survived}");
-    assert!(refused > seed_count() / 2);
+    assert!(refused > rounds() / 2);
 }
 
 fn outcome_with_tail(disk: &SimDisk, model: &Model, seed: u64) -> bool {

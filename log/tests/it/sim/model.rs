@@ -277,6 +277,9 @@ pub(crate) fn read_all(reader: &Reader) -> Result<Vec<Stored>, String> {
         if stored.last() != frame.last_lsn {
             return Err(format!("I4: batch at {next} has fewer records than LSNs"));
         }
+        if all.last().is_some_and(|before: &Stored| before.commit > stored.commit) {
+            return Err(format!("L10: the commit time steps back at LSN {next}"));
+        }
         next = stored.last().next();
         all.push(stored);
     }
