@@ -22,6 +22,7 @@
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 //! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
+//! | P15 | the position of a schedule never goes back | `cron` |
 
 mod cron;
 mod dead_letters;

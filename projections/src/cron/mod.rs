@@ -2,7 +2,7 @@
 //!
 //! Owns: the positions and their fold. Never does: read a schedule or know what is due.
 //!
-//! Invariant: P13 a position never goes back, so that no scheduled time is accounted for twice.
+//! Invariant: P15 a position never goes back, so that no scheduled time is accounted for twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -45,7 +45,7 @@ fn position(view: &CronView) -> CronPosition {
 }
 
 #[test]
-fn p13_a_position_never_goes_back() {
+fn p15_a_position_never_goes_back() {
     let view = CronView::default();
     created(&view, "* * * * *", 100);
     ticked(&view, 160, 1, Some(RUN));
