@@ -2,8 +2,8 @@
 //!
 //! Owns: the shapes of commands and of what they answer. Never does: check or carry out anything.
 
-use relive_log::events::{RouteSpec, Scopes, SharedBytes, TriggerSpec};
-use relive_log::{ExecutionId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
+use relive_log::events::{JobFilter, JobKind, RouteSpec, Scopes, SharedBytes, TriggerSpec};
+use relive_log::{ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
 /// A change that a principal asks for. Apps are named by slug, as the caller knows them.
 #[derive(Clone, Debug)]
@@ -181,6 +181,31 @@ pub enum Command {
         /// With which version.
         version: RedriveVersion,
     },
+    /// Close a dead letter without running it again (D12).
+    ResolveLetter {
+        /// The app.
+        app: String,
+        /// The letter.
+        letter: LetterId,
+        /// As what; `ignored` if absent.
+        resolution: Option<String>,
+        /// Why, for people.
+        note: Option<String>,
+    },
+    /// Close dead letters in bulk (D12).
+    StartJob {
+        /// The app.
+        app: String,
+        /// What with which.
+        plan: JobPlan,
+    },
+    /// End a job before it is through.
+    CancelJob {
+        /// The app.
+        app: String,
+        /// The job.
+        job: JobId,
+    },
 }
 
 /// A token to be made. Its text never gets here.
@@ -227,7 +252,10 @@ impl Command {
             | Command::DeleteSecret { .. }
             | Command::CreateToken(_)
             | Command::DeleteToken { .. }
-            | Command::Redrive { .. } => None,
+            | Command::Redrive { .. }
+            | Command::ResolveLetter { .. }
+            | Command::StartJob { .. }
+            | Command::CancelJob { .. } => None,
         }
     }
 }
@@ -283,14 +311,19 @@ pub enum Condition {
 }
 
 /// Which script version a redrive runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedriveVersion {
-    /// The one that is current at the claim.
-    Current,
-    /// The one that failed.
-    Original,
-    /// This one.
-    Number(u32),
+pub use relive_log::events::VersionChoice as RedriveVersion;
+
+/// Dead letters to be closed in bulk.
+#[derive(Clone, Debug)]
+pub struct JobPlan {
+    /// What to do with them.
+    pub kind: JobKind,
+    /// Which.
+    pub filter: JobFilter,
+    /// From one to the next, microseconds; 0: as fast as it goes.
+    pub interval_us: u64,
+    /// Stop after so many redriven executions failed.
+    pub stop_after_failures: Option<u64>,
 }
 
 /// What an app shall be.
@@ -362,6 +395,8 @@ pub enum Answer {
     Route(RouteId),
     /// The new trigger.
     Trigger(TriggerId),
+    /// The new job.
+    Job(JobId),
     /// The new token.
     Token(PrincipalId),
     /// Version of the script or secret; unchanged source answers the version that stands.

@@ -18,6 +18,10 @@ pub struct EngineSettings {
     pub waiting_calls_max: usize,
     /// The deepest execution that still runs (`RELIVE_MAX_TRIGGER_DEPTH`).
     pub depth_max: u16,
+    /// How long dead letters are kept, milliseconds (`RELIVE_DEAD_LETTER_RETENTION`).
+    pub dead_letter_retention_ms: u64,
+    /// How long abandoned records are kept, milliseconds (`RELIVE_ABANDONED_RETENTION`).
+    pub abandoned_retention_ms: u64,
     /// Retries where a trigger or route says nothing (`RELIVE_RETRY_…`).
     pub retry: RetryPolicy,
     /// Wall-clock limit of an attempt, milliseconds (`RELIVE_EXECUTION_TIMEOUT_MS`).
@@ -49,6 +53,8 @@ impl Default for EngineSettings {
             gate: 4,
             waiting_calls_max: 1024,
             depth_max: 8,
+            dead_letter_retention_ms: 30 * 24 * 3600 * 1000,
+            abandoned_retention_ms: 7 * 24 * 3600 * 1000,
             retry: RetryPolicy {
                 max_attempts: 3,
                 backoff: Backoff::Exponential,

@@ -75,6 +75,8 @@ id_types! {
     AppId;
     /// One piece of work that runs a script (UUIDv7, so ids sort by creation time).
     ExecutionId;
+    /// A job on dead letters.
+    JobId;
     /// A dead letter.
     LetterId;
     /// Who acts: the holder of a token.

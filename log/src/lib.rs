@@ -26,7 +26,7 @@ mod writer;
 
 pub use batch::Batch;
 pub use error::{AppendError, OpenError, Poisoned, ReadError, SnapshotError, TailError};
-pub use ids::{AppId, ExecutionId, LetterId, PrincipalId, RouteId, TriggerId};
+pub use ids::{AppId, ExecutionId, JobId, LetterId, PrincipalId, RouteId, TriggerId};
 pub use options::{FreshIdentity, LogOptions, NetworkFilesystem, SnapshotSyncErrors};
 pub use reader::frame::{Frame, FrameInfo, RawRecord};
 pub use reader::tail::Tail;

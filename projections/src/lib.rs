@@ -24,6 +24,7 @@
 //! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
 //! | P15 | the position of a schedule never goes back | `cron` |
 
+mod abandoned;
 mod cron;
 mod dead_letters;
 mod digest;
@@ -32,6 +33,7 @@ mod error;
 mod executions;
 mod idempotency;
 mod index;
+mod jobs;
 mod kv;
 mod layers;
 mod options;
@@ -45,12 +47,14 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use abandoned::{Abandoned, AbandonedRecord};
 pub use cron::{CronPosition, CronView};
-pub use dead_letters::{DeadLetters, LetterFilter, LetterRow, Resolution};
+pub use dead_letters::{DeadLetters, LetterFilter, LetterGroup, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
 pub use idempotency::{Idempotency, KeyedCall};
 pub use index::{Due, Index, KeyReader};
+pub use jobs::{JobRow, Jobs};
 pub use kv::{
     AsOf, DiffPage, DiffRange, KvBounds, KvChange, KvItem, KvPage, KvRange, KvSlot, KvState, KvVersion,
     KvView,

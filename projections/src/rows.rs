@@ -7,7 +7,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 /// Bump this whenever the shape of anything that is written under `views/` changes.
-pub(crate) const SCHEMA: u64 = 4;
+pub(crate) const SCHEMA: u64 = 5;
 
 /// No row is longer.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -47,5 +47,8 @@ pub(crate) mod tag {
     pub(crate) const TRIGGER: u8 = b't';
     pub(crate) const SECRET: u8 = b'x';
     pub(crate) const TOKEN: u8 = b'k';
+    pub(crate) const JOB: u8 = b'j';
+    pub(crate) const JOB_EXECUTION: u8 = b'i';
+    pub(crate) const ABANDONED: u8 = b'b';
     pub(crate) const CRON: u8 = b'c';
 }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use relive_log::events::{Event, decode_record};
 use relive_log::{Gap, Lsn, Reader};
 
+use crate::abandoned::Abandoned;
 use crate::cron::CronView;
 use crate::dead_letters::DeadLetters;
 use crate::digest::Digest;
@@ -24,6 +25,7 @@ use crate::error::{ReadError, StoreError, ViewsError};
 use crate::executions::Executions;
 use crate::idempotency::Idempotency;
 use crate::index::Index;
+use crate::jobs::Jobs;
 use crate::kv::KvView;
 use crate::layers::MemoryTable;
 use crate::options::{Limits, Maintained, OpenedViews, ViewsOptions, Waiting};
@@ -38,6 +40,8 @@ pub struct Views {
     index: Index,
     idempotency: Idempotency,
     dead_letters: DeadLetters,
+    jobs: Jobs,
+    abandoned: Abandoned,
     registry: RegistryView,
     cron: CronView,
     applied: AtomicU64,
@@ -93,6 +97,8 @@ impl Views {
             index: Index::new(runs.index),
             idempotency: Idempotency::new(runs.keyed),
             dead_letters: DeadLetters::default(),
+            jobs: Jobs::default(),
+            abandoned: Abandoned::default(),
             registry: RegistryView::default(),
             cron: CronView::default(),
             applied: AtomicU64::new(applied.0),
@@ -106,6 +112,8 @@ impl Views {
         let taken = match key.first() {
             Some(&tag::OPEN_EXECUTION) => self.executions.load(value),
             Some(&tag::LETTER) => self.dead_letters.load(value),
+            Some(&(tag::JOB | tag::JOB_EXECUTION)) => self.jobs.load(key, value),
+            Some(&tag::ABANDONED) => self.abandoned.load(value),
             Some(&tag::CRON) => self.cron.load(value),
             _ => self.registry.load(key, value, source)?,
         };
@@ -191,6 +199,8 @@ impl Views {
             Event::App(e) => {
                 self.registry.fold_app(e, at);
                 self.dead_letters.fold_app(e);
+                self.jobs.fold_app(e);
+                self.abandoned.fold_app(e);
                 self.cron.fold_app(e);
             }
             Event::Script(e) => self.registry.fold_script(e, at),
@@ -207,13 +217,18 @@ impl Views {
             }
             Event::Execution(e) => {
                 self.idempotency.fold(e, at);
+                self.jobs.fold_execution(e);
+                self.abandoned.fold(e, at);
                 self.executions.fold(e, at);
                 self.index.fold_execution(e, at);
             }
             Event::DeadLetter(e) => {
                 self.dead_letters.fold(e, at);
                 self.executions.fold_dead_letter(e, at);
+                self.jobs.fold_dead_letter(e);
             }
+            Event::Job(e) => self.jobs.fold(e, at),
+            Event::Retention(e) => self.abandoned.fold_retention(e),
             Event::Cron(e) => self.cron.fold(e),
         }
     }
@@ -238,7 +253,12 @@ impl Views {
         let (index, keyed) = (&self.index.layers.now().active, &self.idempotency.layers.now().active);
         kv.rows() + ended.rows() + index.rows() + keyed.rows() >= limits.seal_rows
             || kv.bytes() + ended.bytes() + index.bytes() + keyed.bytes() >= limits.seal_bytes
-            || self.executions.dirty() + self.dead_letters.dirty() + self.registry.dirty() + self.cron.dirty()
+            || self.executions.dirty()
+                + self.dead_letters.dirty()
+                + self.jobs.dirty()
+                + self.abandoned.dirty()
+                + self.registry.dirty()
+                + self.cron.dirty()
                 >= limits.round_rows
     }
 
@@ -256,6 +276,8 @@ impl Views {
         self.registry.cut(&mut rows);
         self.executions.cut(&mut rows);
         self.dead_letters.cut(&mut rows);
+        self.jobs.cut(&mut rows);
+        self.abandoned.cut(&mut rows);
         self.cron.cut(&mut rows);
         let sealed = Sealed {
             last,
@@ -352,6 +374,8 @@ impl Views {
         self.executions.digest(&mut digest)?;
         self.idempotency.digest(&mut digest)?;
         self.dead_letters.digest(&mut digest);
+        self.jobs.digest(&mut digest);
+        self.abandoned.digest(&mut digest);
         self.cron.digest(&mut digest);
         self.index.digest(&mut digest)?;
         self.kv.for_each_version(|key, version| {
@@ -392,6 +416,18 @@ impl Views {
     #[must_use]
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Bulk work on dead letters.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Outcomes that nobody took.
+    #[must_use]
+    pub fn abandoned(&self) -> &Abandoned {
+        &self.abandoned
     }
 
     /// Calls with an `Idempotency-Key`.

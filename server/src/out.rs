@@ -23,3 +23,15 @@ pub(crate) fn complain(line: &str) {
     // As for `say`.
     let _written = writeln!(std::io::stderr().lock(), "{line}");
 }
+
+/// Shows how far long work is, over what was shown before; on a terminal only.
+pub(crate) fn progress(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    // Whoever closed stderr wants no progress.
+    let _ = write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush());
+}
+
+/// Ends the line of progress.
+pub(crate) fn progress_ended() {
+    let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+}

@@ -88,6 +88,8 @@ pub(crate) const DEFS: &[Def] = &[
     def("retry_base_ms", "1000", "unit of the wait before a retry"),
     def("retry_max_ms", "60000", "upper bound of the wait before a retry"),
     def("retry_jitter_pct", "20", "spread of the wait, percent"),
+    def("dead_letter_retention", "30d", "how long dead letters are kept: a number with ms, s, m, h or d"),
+    def("abandoned_retention", "7d", "how long abandoned records are kept"),
     def("max_trigger_depth", "8", "the deepest execution that still runs"),
     def("max_concurrent_executions", "", "executions that run at once; unset: 2 x cores"),
     def("max_waiting_calls", "1024", "sync calls that may wait for a place"),
@@ -109,8 +111,7 @@ pub(crate) const DEFS: &[Def] = &[
 ];
 
 /// Settings of the contract that this version does not have; set, they are refused rather than ignored.
-pub(crate) const NOT_YET: &[&str] =
-    &["dead_letter_retention", "abandoned_retention", "history_retention", "base_lag_bytes", "metrics_auth"];
+pub(crate) const NOT_YET: &[&str] = &["history_retention", "base_lag_bytes", "metrics_auth"];
 
 /// The environment variable of a key.
 pub(crate) fn env_name(key: &str) -> String {
@@ -204,6 +205,12 @@ impl Resolved {
         parse_bytes(self.text(key)).filter(|n| range.contains(n)).ok_or_else(|| {
             self.bad(key, &format!("a size from {} to {} bytes (like 64MiB)", range.start(), range.end()))
         })
+    }
+
+    fn span_ms(&self, key: &str) -> Result<u64, BadSetting> {
+        parse_span_ms(self.text(key))
+            .filter(|ms| (1..=SPAN_MS_MAX).contains(ms))
+            .ok_or_else(|| self.bad(key, "a time from 1ms to 36500d (like 30d)"))
     }
 
     fn switch(&self, key: &str) -> Result<bool, BadSetting> {
@@ -332,6 +339,8 @@ fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadS
     engine.retry.base_ms = from.number("retry_base_ms", 0..=MAX_MS)?;
     engine.retry.max_ms = from.number("retry_max_ms", 0..=MAX_MS)?;
     engine.retry.jitter_pct = narrow(from.number("retry_jitter_pct", 0..=100)?);
+    engine.dead_letter_retention_ms = from.span_ms("dead_letter_retention")?;
+    engine.abandoned_retention_ms = from.span_ms("abandoned_retention")?;
     engine.timeout_ms = from.number("execution_timeout_ms", 1..=MAX_MS)?;
     engine.limits.operations =
         from.number("max_operations", 1..=relive_engine::script::OPERATIONS_UPPER_BOUND)?;
@@ -351,6 +360,16 @@ fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadS
 /// Narrows a number whose range was checked.
 fn narrow<T: TryFrom<u64> + Default>(number: u64) -> T {
     T::try_from(number).unwrap_or_default()
+}
+
+/// The longest time that anything may be kept: a hundred years.
+const SPAN_MS_MAX: u64 = 36_500 * 24 * 3600 * 1000;
+
+/// Parses `30d`, `12h`, `5m`, `10s`, `500ms`.
+pub(crate) fn parse_span_ms(text: &str) -> Option<u64> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let (number, ms) = units.iter().find_map(|(unit, ms)| Some((text.trim().strip_suffix(unit)?, ms)))?;
+    number.trim().parse::<u64>().ok()?.checked_mul(*ms)
 }
 
 /// Parses `64MiB`, `512KiB`, `1GiB`, `4096`.
@@ -486,6 +505,26 @@ mod tests {
             let resolved = resolve(&[], env.as_slice(), file).unwrap();
             assert_eq!(Settings::check(&resolved, 2).unwrap().network_filesystem, want, "{env:?} {file:?}");
         }
+    }
+
+    #[test]
+    fn spans_parse() {
+        for (text, want) in [
+            ("30d", Some(30 * 86_400_000)),
+            ("12 h", Some(12 * 3_600_000)),
+            ("500ms", Some(500)),
+            ("5m", Some(300_000)),
+            ("10s", Some(10_000)),
+            ("7", None),
+            ("forever", None),
+            ("-1d", None),
+        ] {
+            assert_eq!(parse_span_ms(text), want, "{text}");
+        }
+        let bad = resolve(&[], &[("RELIVE_DEAD_LETTER_RETENTION", "0d")], None)
+            .and_then(|r| Settings::check(&r, 2))
+            .unwrap_err();
+        assert!(bad.to_string().contains("RELIVE_DEAD_LETTER_RETENTION"), "{bad}");
     }
 
     #[test]

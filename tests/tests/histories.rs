@@ -284,6 +284,8 @@ impl World {
                 letter,
                 execution,
                 by,
+                by_execution: None,
+                job: None,
             })));
         }
     }

@@ -6,18 +6,19 @@
 
 use relive_log::events::{
     AbandonReason, Abandoned, AttemptRecord, Completed, ErrorKind, ErrorRecord, Event, ExecutionEvent,
-    KeptReply, KvDeleted, KvEvent, KvPut, OutputRecord, ReadRecord, Source, Writer,
+    KeptReply, KvDeleted, KvEvent, KvPut, OutputRecord, Principal, ReadRecord, Source, VersionChoice, Writer,
 };
 use relive_log::{AppId, ExecutionId, Lsn, UnixMicros};
-use relive_projections::{App, KvBounds, ReadError};
+use relive_projections::{App, KvBounds, LetterRow, ReadError};
 
 use super::expiry::Endings;
 use super::fire::{Cause, fire_mutations};
 use super::kv::read_failed;
+use super::letters::{self, Actor};
 use super::send::{Message, send};
 use super::{Decision, Scene};
 use crate::refusal::{Failure, Refusal};
-use crate::script::{Lapsed, SendEffect, WriteEffect};
+use crate::script::{Lapsed, LetterEffect, LetterVerb, SendEffect, WriteEffect};
 
 /// Keys of an attempt's writes with what happens to them.
 pub(crate) type Writes = std::collections::BTreeMap<(String, String), WriteEffect>;
@@ -49,6 +50,10 @@ pub(crate) struct Success {
     pub writes: Writes,
     /// Messages for queues, in order.
     pub sends: Vec<SendEffect>,
+    /// Dead letters that it closes.
+    pub letters: Vec<LetterEffect>,
+    /// Whom it ran as.
+    pub principal: Option<Principal>,
     /// Reads to validate where recording is off and the record has none.
     pub unrecorded_reads: Vec<ReadRecord>,
     pub snapshot: Lsn,
@@ -61,7 +66,7 @@ pub(crate) struct Success {
 impl Success {
     /// Whether it leaves anything behind beside its record.
     pub(crate) fn has_effects(&self) -> bool {
-        !self.writes.is_empty() || !self.sends.is_empty()
+        !self.writes.is_empty() || !self.sends.is_empty() || !self.letters.is_empty()
     }
 }
 
@@ -88,7 +93,8 @@ pub(crate) fn still_valid(
     let kv = scene.views.kv();
     for read in reads {
         let changed = match read {
-            ReadRecord::KeyAt { .. } => false,
+            // A letter is looked at again when it is closed; one that is closed stays so.
+            ReadRecord::KeyAt { .. } | ReadRecord::Letter { .. } => false,
             ReadRecord::Key { collection, key, .. } | ReadRecord::History { collection, key, .. } => {
                 kv.last_write(app, collection, key)?.is_some_and(|last| last.lsn > snapshot)
             }
@@ -135,8 +141,16 @@ pub(crate) fn commit(
     out: &mut Decision,
 ) -> Result<(), NotCommitted> {
     let failed = |e: ReadError| NotCommitted::Failed(read_failed(e));
+    let mut closing = Vec::with_capacity(success.letters.len());
     if success.has_effects() {
         let mut valid = true;
+        for LetterEffect { letter, verb } in &success.letters {
+            // One that somebody else closed meanwhile: the script sees it when it runs again.
+            match letters::open_letter(scene, app, *letter) {
+                Ok(row) => closing.push((row, verb.clone())),
+                Err(_) => valid = false,
+            }
+        }
         for reads in [&success.record.reads, &success.unrecorded_reads] {
             valid = valid && still_valid(scene, app.id, reads, success.snapshot).map_err(failed)?;
         }
@@ -144,6 +158,7 @@ pub(crate) fn commit(
             return Err(NotCommitted::Conflict(Box::new(success)));
         }
     }
+    let closed_by = success.principal.clone();
     let mut endings = Endings::default();
     for Lapsed { collection, key, version } in &success.lapsed {
         endings.end(scene, app.id, (collection, key), *version, out).map_err(failed)?;
@@ -179,6 +194,10 @@ pub(crate) fn commit(
             }
             (None, None) => {}
         }
+    }
+    if let Some(by) = &closed_by {
+        let script = Some((ending.execution, ending.root, ending.depth));
+        close_letters(scene, app, closing, &Actor { by, script, job: None }, out);
     }
     let cause = Cause { by: Some((ending.execution, ending.root, ending.depth)) };
     for effect in success.sends {
@@ -217,6 +236,29 @@ fn send_effect(
         let message = format!("queue::send: {refusal}");
         ErrorRecord { kind: ErrorKind::Runtime, message, line, column: 0 }
     })
+}
+
+/// Closes the letters of an attempt (D18).
+fn close_letters(
+    scene: &Scene<'_>,
+    app: &App,
+    closing: Vec<(LetterRow, LetterVerb)>,
+    actor: &Actor<'_>,
+    out: &mut Decision,
+) {
+    for (row, verb) in closing {
+        match verb {
+            LetterVerb::Redrive(execution) => {
+                let current = (execution, VersionChoice::Current);
+                // Refuses only a version that does not exist; the current one always does.
+                let _ = letters::redrive(scene, app, &row, current, actor, out);
+            }
+            LetterVerb::Resolve(note) => {
+                let note = Some(note.as_str()).filter(|note| !note.is_empty());
+                letters::resolve(&row, "ignored", note, actor, out);
+            }
+        }
+    }
 }
 
 /// Records that nobody was there to take the outcome (D5).

@@ -70,6 +70,8 @@ fn mutation(event: &Event, lsn: Lsn) -> Option<Mutation> {
         | Event::Secret(_)
         | Event::Execution(_)
         | Event::DeadLetter(_)
+        | Event::Job(_)
+        | Event::Retention(_)
         | Event::Cron(_) => None,
     }
 }

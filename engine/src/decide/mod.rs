@@ -6,6 +6,7 @@
 //! Invariants: E1 a refusal leaves nothing behind; E2 the events of one decision are one batch, all or nothing;
 //! E3 `Decision` knows the LSN of each event that it pushes (causes and inputs refer to events of the same batch).
 
+pub(crate) mod bulk;
 pub(crate) mod commit;
 pub(crate) mod cron;
 pub(crate) mod deploy;
@@ -14,17 +15,18 @@ pub(crate) mod failure;
 pub(crate) mod fire;
 pub(crate) mod imports;
 pub(crate) mod kv;
+pub(crate) mod letters;
 pub(crate) mod pause;
-pub(crate) mod redrive;
 pub(crate) mod registry;
+pub(crate) mod retention;
 pub(crate) mod send;
 pub(crate) mod tokens;
 pub(crate) mod undo;
 
 use std::sync::Arc;
 
-use relive_log::events::{Event, Principal};
-use relive_log::{ExecutionId, Lsn, UnixMicros};
+use relive_log::events::{Event, Principal, VersionChoice};
+use relive_log::{ExecutionId, LetterId, Lsn, UnixMicros};
 use relive_projections::{App, Registry, Views};
 use uuid::Uuid;
 
@@ -159,8 +161,30 @@ pub(crate) fn decide(
             by,
             out,
         ),
-        Command::Redrive { app, letter, version } => {
-            Ok(redrive::redrive(scene, &app, letter, version, by, out)?)
+        Command::Redrive { app, letter, version } => Ok(redrive(scene, &app, (letter, version), by, out)?),
+        Command::ResolveLetter { app, letter, resolution, note } => {
+            let found = scene.app(&app)?;
+            let resolution = resolution.as_deref().unwrap_or("ignored");
+            letters::check_resolution(resolution, note.as_deref())?;
+            let row = letters::open_letter(scene, &found, letter)?;
+            letters::resolve(&row, resolution, note.as_deref(), &letters::Actor::person(by), out);
+            Ok(Answer::Done)
         }
+        Command::StartJob { app, plan } => Ok(bulk::start(scene, &app, plan, by, out)?),
+        Command::CancelJob { app, job } => Ok(bulk::cancel(scene, &app, job, by, out)?),
     }
+}
+
+fn redrive(
+    scene: &Scene<'_>,
+    slug: &str,
+    (letter, version): (LetterId, VersionChoice),
+    by: &Principal,
+    out: &mut Decision,
+) -> Result<Answer, Refusal> {
+    let app = scene.app(slug)?;
+    let row = letters::open_letter(scene, &app, letter)?;
+    let execution = ExecutionId(scene.mint());
+    letters::redrive(scene, &app, &row, (execution, version), &letters::Actor::person(by), out)?;
+    Ok(Answer::Execution(execution))
 }

@@ -26,7 +26,7 @@ use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
 use super::locks::{Scope, Ticket, Touched};
 use super::seat::Seat;
-use super::snapshot::{Leave, Settle, ViewSnapshot};
+use super::snapshot::{Leave, Letters, Settle, ViewSnapshot};
 use super::waiters::Action;
 use super::{Delivery, Node, Outcome, Reply, ReplyTo};
 use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_gone};
@@ -439,6 +439,7 @@ impl Node {
                 reader: self.reader.clone(),
                 settle,
                 list_bytes_max: self.settings.limits.list_bytes_max,
+                letters: Letters::Now,
             }),
             secrets: self.vaults.of(&job.app),
             calls,
@@ -451,7 +452,7 @@ impl Node {
 
     /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.
     fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
-        let Finished { outcome, writes, sends, mut record, lapsed, depends_on, masker } = finished;
+        let Finished { outcome, writes, sends, letters, mut record, lapsed, depends_on, masker } = finished;
         record.conflicts = conflicts;
         self.mask_record(&job.app, &mut record);
         let keeps = !records_nothing(job);
@@ -499,6 +500,8 @@ impl Node {
             reply: kept,
             writes,
             sends,
+            letters,
+            principal: job.principal.clone(),
             unrecorded_reads,
             snapshot,
             claimed_at,

@@ -327,6 +327,7 @@ impl Node {
     /// durable, else a script that kills the process would never run out of attempts.
     pub(super) fn pump(self: &Arc<Self>, core: &mut Core) {
         let now = self.clock.now();
+        self.step_jobs(core, now);
         core.dispatch.advance(now);
         if core.dispatch.give_places() {
             self.places.notify_all();

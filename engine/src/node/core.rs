@@ -7,13 +7,14 @@
 //! Invariants: E80 what is appended is applied before the lock is given up; E81 `running` holds exactly the
 //! executions with an open claim; E82 a caller stands in the inbox from its admission until its outcome.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relive_log::events::{
-    AfterFailure, AppEvent, Claimed, ErrorKind, Event, ExecutionEvent, Principal, Source, TriggerEvent,
+    AfterFailure, AppEvent, Claimed, DeadLetterEvent, ErrorKind, Event, ExecutionEvent, JobEvent, Principal,
+    Source, TriggerEvent,
 };
-use relive_log::{Appended, Appender, Batch, Durability, ExecutionId, Lsn, UnixMicros};
+use relive_log::{AppId, Appended, Appender, Batch, Durability, ExecutionId, JobId, Lsn, UnixMicros};
 use relive_projections::{App, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
 
 use super::expiry::Expiries;
@@ -96,6 +97,10 @@ pub(super) struct Core {
     pub expiries: Expiries,
     steady: Arc<Steady>,
     pub deferred: Vec<Deferred>,
+    /// Jobs that have not ended, and when their next step comes (`None`: when something that they redrove ends).
+    pub jobs: BTreeMap<(AppId, JobId), Option<UnixMicros>>,
+    /// When to look for what is no longer kept; `None`: now.
+    pub records_until: Option<UnixMicros>,
     pub admitting: bool,
     pub stopping: bool,
     /// Nothing starts before this is durable: others join an execution that ran alone only when the log says so.
@@ -143,6 +148,8 @@ impl Core {
             expiries: Expiries::new(),
             steady,
             deferred: Vec::new(),
+            jobs: BTreeMap::new(),
+            records_until: None,
             admitting: true,
             stopping: false,
             barrier: Lsn::ZERO,
@@ -238,8 +245,14 @@ impl Core {
         for (event, at) in decision.events().iter().zip(0_u64..) {
             match event {
                 Event::Execution(event) => {
+                    if let ExecutionEvent::Abandoned(_) = event {
+                        self.records_until = None;
+                    }
                     self.observe_execution(event, decision.first().plus(at), views, now);
                 }
+                Event::DeadLetter(DeadLetterEvent::DeadLettered(_)) => self.records_until = None,
+                Event::Job(JobEvent::Created(e)) => drop(self.jobs.insert((e.app, e.job), Some(now))),
+                Event::Job(JobEvent::Ended(e)) => drop(self.jobs.remove(&(e.app, e.job))),
                 Event::App(AppEvent::Paused(e)) => self.dispatch.pause_app(e.app),
                 Event::App(AppEvent::Resumed(e)) => self.dispatch.resume_app(e.app),
                 Event::App(AppEvent::Deleted(e)) => self.dispatch.drop_app(e.app),
@@ -255,7 +268,14 @@ impl Core {
                 | Event::Token(_)
                 | Event::Secret(_)
                 | Event::Kv(_)
-                | Event::DeadLetter(_)
+                | Event::DeadLetter(
+                    DeadLetterEvent::HandlerFailed(_)
+                    | DeadLetterEvent::Redriven(_)
+                    | DeadLetterEvent::Resolved(_)
+                    | DeadLetterEvent::Expired(_),
+                )
+                | Event::Job(JobEvent::Progressed(_))
+                | Event::Retention(_)
                 | Event::Cron(_) => {}
             }
             if let Event::App(_) | Event::Trigger(_) = event {
@@ -350,7 +370,9 @@ impl Core {
     pub(super) fn next_time(&self) -> Option<UnixMicros> {
         let alone = self.dispatch.only().and_then(|e| self.running.get(&e)).and_then(|r| r.alone_until);
         let waiting = self.waiting.first().map(|(deadline, _)| *deadline);
-        [self.dispatch.next_due(), self.cron.next(), waiting, alone, self.expiries.next()]
+        let job = self.jobs.values().copied().flatten().min();
+        let record = Some(self.records_until.unwrap_or(UnixMicros(0)));
+        [self.dispatch.next_due(), self.cron.next(), waiting, alone, self.expiries.next(), job, record]
             .into_iter()
             .flatten()
             .min()

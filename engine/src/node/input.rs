@@ -285,6 +285,8 @@ impl Inputs<'_> {
             | Event::Secret(_)
             | Event::Execution(_)
             | Event::DeadLetter(_)
+            | Event::Job(_)
+            | Event::Retention(_)
             | Event::Cron(_) => Ok(None),
         }
     }
@@ -336,6 +338,8 @@ fn enqueued(event: Event, lsn: Lsn) -> Result<Enqueued, NoInput> {
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::DeadLetter(_)
+        | Event::Job(_)
+        | Event::Retention(_)
         | Event::Cron(_) => Err(unreadable(format!("event {lsn} is no enqueue"))),
     }
 }

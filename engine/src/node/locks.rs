@@ -40,7 +40,7 @@ impl Touched {
                     self.ranges.insert((collection.clone(), prefix.clone()));
                 }
                 // The past is not written any more.
-                ReadRecord::KeyAt { .. } => {}
+                ReadRecord::KeyAt { .. } | ReadRecord::Letter { .. } => {}
             }
         }
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod answer;
 mod attempt;
+mod bulk;
 mod calling;
 mod calls;
 mod core;
@@ -268,6 +269,9 @@ impl Node {
             | Command::ImportKeys { .. }
             | Command::Undo { .. }
             | Command::DeleteKey { .. }
+            | Command::ResolveLetter { .. }
+            | Command::StartJob { .. }
+            | Command::CancelJob { .. }
             | Command::Redrive { .. } => {}
         }
     }

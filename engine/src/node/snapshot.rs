@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use relive_log::events::{Event, KvEvent};
-use relive_log::{AppId, Durability, Lsn, Reader, UnixMicros};
+use relive_log::{AppId, Durability, LetterId, Lsn, Reader, UnixMicros};
 use relive_projections::{AsOf, KvRange, Views};
 
 use crate::script::{ListItem, ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Slot, Snapshot};
@@ -19,6 +19,16 @@ pub(crate) struct ViewSnapshot {
     pub settle: Settle,
     /// Bytes of keys and values in one page.
     pub list_bytes_max: usize,
+    /// Dead letters.
+    pub letters: Letters,
+}
+
+/// Where it is known whether a dead letter is open.
+pub(crate) enum Letters {
+    /// The view says it, as of now.
+    Now,
+    /// The record of the attempt that is replayed says it.
+    Recorded(Vec<(LetterId, Option<bool>)>),
 }
 
 /// Ends a run that may not wait where it is.
@@ -61,6 +71,15 @@ impl Snapshot for ViewSnapshot {
         let slot = self.views.kv().get(self.app, collection, key, self.at).map_err(failed)?;
         let relive_projections::KvSlot { version, value, expires_at, lapsed, pos: _ } = slot;
         Ok(Slot { version, value, expires_at, lapsed })
+    }
+
+    fn letter(&self, letter: LetterId) -> Result<Option<bool>, ReadFailed> {
+        Ok(match &self.letters {
+            Letters::Now => self.views.dead_letters().get(self.app, letter).map(|row| row.is_open()),
+            Letters::Recorded(answers) => {
+                answers.iter().find(|(asked, _)| *asked == letter).and_then(|(_, open)| *open)
+            }
+        })
     }
 
     fn list(&self, query: &ListQuery) -> Result<ListPage, ReadFailed> {

@@ -73,6 +73,7 @@ impl Node {
         let mut open = self.views.executions().open(None);
         open.sort_by_key(|row| row.enqueued.lsn);
         let now = self.clock.now();
+        core.jobs = self.views.jobs().running().into_iter().map(|key| (key, Some(now))).collect();
         // What lost events left open is settled as if it had run: it holds its line until then.
         let is_cut_off =
             |row: &ExecutionRow| row.status == Status::Running || lost_by(&self.reader, row).is_some();

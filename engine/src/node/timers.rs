@@ -57,6 +57,7 @@ impl Node {
     fn tick_locked(self: &Arc<Self>, core: &mut Core, now: UnixMicros) {
         self.end_time_alone(core, now);
         self.tick_schedules(core, now);
+        self.expire_records(core, now);
         while let Some(&(deadline, execution)) = core.waiting.first() {
             if deadline > now {
                 break;

@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use relive_log::events::{
     AbandonReason, AttemptRecord, Claimed, ErrorKind, ErrorRecord, Event, ExecutionEvent, KvEvent,
-    ScriptEvent, Writer, decode_record,
+    ReadRecord, ScriptEvent, Writer, decode_record,
 };
-use relive_log::{AppId, ExecutionId, Lsn, ReadError as LogError, Reader};
+use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader};
 use relive_projections::{App, AsOf, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
 
 use super::answers::{SecretAnswer, Secrets};
 use super::recording::{Candidate, Recorded, Recording, Sealed};
 use crate::node::input::{For, Inputs, NoInput, Withheld};
-use crate::node::snapshot::{Settle, ViewSnapshot};
+use crate::node::snapshot::{Letters, Settle, ViewSnapshot};
 use crate::node::vault::Vaults;
 use crate::refusal::Failure;
 use crate::script::{
@@ -178,6 +178,7 @@ impl Archive {
             lsn: snapshot,
             input,
         };
+        let letters = record.map_or_else(Vec::new, letters_seen);
         let kv = ViewSnapshot {
             views: Arc::clone(&self.views),
             app: app.id,
@@ -185,6 +186,7 @@ impl Archive {
             reader: self.reader.clone(),
             settle: Settle::Settled,
             list_bytes_max: self.settings.limits.list_bytes_max,
+            letters: Letters::Recorded(letters),
         };
         let imports = self.imports(app, &script, &claimed)?;
         Ok(Recording {
@@ -425,4 +427,16 @@ fn end(event: ExecutionEvent) -> Option<End> {
         }
         _ => None,
     }
+}
+
+/// What the attempt saw of dead letters: they may be closed by now.
+fn letters_seen(record: &AttemptRecord) -> Vec<(LetterId, Option<bool>)> {
+    let letter = |read: &ReadRecord| match read {
+        ReadRecord::Letter { letter, open } => Some((*letter, *open)),
+        ReadRecord::Key { .. }
+        | ReadRecord::KeyAt { .. }
+        | ReadRecord::Range { .. }
+        | ReadRecord::History { .. } => None,
+    };
+    record.reads.iter().filter_map(letter).collect()
 }

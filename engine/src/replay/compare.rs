@@ -124,6 +124,7 @@ fn read(read: &ReadRecord) -> Value {
             "collection": collection, "prefix": prefix, "cursor": cursor, "reverse": reverse, "limit": limit,
             "items": items,
         }),
+        ReadRecord::Letter { letter, open } => json!({"dead_letter_id": letter, "open": open}),
         ReadRecord::KeyAt { collection, key, at, version, present } => json!({
             "collection": collection, "key": key, "at_lsn": at, "version": version, "present": present,
         }),

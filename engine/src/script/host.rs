@@ -23,7 +23,7 @@ use super::context::Context;
 use super::errors::{self, Answer};
 use super::memory::held_bytes;
 use super::modules::chance;
-use super::run::{Run, SendEffect, WriteEffect};
+use super::run::{LetterEffect, Run, SendEffect, WriteEffect};
 use super::types::{
     Lapsed, Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot,
 };
@@ -39,6 +39,7 @@ pub(super) struct Effects {
     pub(super) writes: BTreeMap<FullKey, WriteEffect>,
     pub(super) write_bytes: usize,
     pub(super) sends: Vec<SendEffect>,
+    pub(super) letters: Vec<LetterEffect>,
     pub(super) seen: BTreeMap<FullKey, Slot>,
     pub(super) listed: BTreeSet<ListQuery>,
     pub(super) reads: Vec<ReadRecord>,

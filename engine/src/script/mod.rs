@@ -39,7 +39,7 @@ pub use imports::{Import, Imports};
 pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
 pub(crate) use run::mask_call;
-pub use run::{Finished, Run, SendEffect, WriteEffect, run, run_watched};
+pub use run::{Finished, LetterEffect, LetterVerb, Run, SendEffect, WriteEffect, run, run_watched};
 pub use types::{
     Lapsed, Limits, ListItem, ListPage, ListQuery, Moment, NoPast, OPERATIONS_UPPER_BOUND, PastVersion,
     ReadFailed, SCRIPT_STACK_BYTES, STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot,

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use relive_log::events::{AttemptRecord, CallOutcome, CallRecord, ErrorKind, ErrorRecord, SharedBytes};
-use relive_log::{ExecutionId, Lsn, UnixMicros};
+use relive_log::{ExecutionId, LetterId, Lsn, UnixMicros};
 use rhai::{Dynamic, EvalAltResult, Position, Scope};
 
 use super::calls::Calls;
@@ -76,6 +76,24 @@ pub struct SendEffect {
     pub line: u32,
 }
 
+/// A dead letter that the run closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterEffect {
+    /// The letter.
+    pub letter: LetterId,
+    /// How.
+    pub verb: LetterVerb,
+}
+
+/// How a letter is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LetterVerb {
+    /// Run again, under this id.
+    Redrive(ExecutionId),
+    /// Closed, with this note.
+    Resolve(String),
+}
+
 /// What a run leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
@@ -85,6 +103,8 @@ pub struct Finished {
     pub writes: BTreeMap<(String, String), WriteEffect>,
     /// Messages for queues, in order; as the writes.
     pub sends: Vec<SendEffect>,
+    /// Dead letters that it closes, in order; to be committed only if the outcome is good.
+    pub letters: Vec<LetterEffect>,
     /// The journal.
     pub record: AttemptRecord,
     /// What it took for expired although the log may not say so yet.
@@ -192,6 +212,7 @@ fn finish(
         outcome,
         writes: effects.writes,
         sends: effects.sends,
+        letters: effects.letters,
         record,
         lapsed: effects.lapsed.into_iter().collect(),
         depends_on: effects.depends_on,

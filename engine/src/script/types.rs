@@ -4,7 +4,7 @@
 //! Invariants: E43.
 
 use relive_log::events::SharedBytes;
-use relive_log::{Lsn, UnixMicros};
+use relive_log::{LetterId, Lsn, UnixMicros};
 
 /// Stack that a thread needs before it may call [`run`](super::run): dropping deeply nested values recurses.
 pub const SCRIPT_STACK_BYTES: usize = 256 << 20;
@@ -156,6 +156,13 @@ pub trait Snapshot: Send + Sync {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<PastVersion>, ReadFailed>;
+
+    /// Whether a dead letter of the app is open; `None`: there is none. As of now, not of the snapshot: a letter closes
+    /// once, and the commit looks again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn letter(&self, letter: LetterId) -> Result<Option<bool>, ReadFailed>;
 }
 
 /// What the store of secrets says.

@@ -12,6 +12,7 @@ mod dispatch;
 mod expiry;
 mod imports;
 mod keyed;
+mod letters;
 mod pausing;
 mod queues;
 mod recording;

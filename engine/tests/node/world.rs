@@ -431,6 +431,21 @@ impl World {
         }
     }
 
+    /// A sync call of a principal, not run yet.
+    pub(crate) fn admit_as(&self, path: &str, body: &str, principal: Principal) -> (ExecutionId, Mailbox) {
+        let mut call = self.route_call("POST", path, &[], body);
+        call.principal = Some(principal);
+        let (mailbox, reply) = Mailbox::open(Delivery::Delivered);
+        (runs(self.node.call(call, reply).unwrap()), mailbox)
+    }
+
+    /// A sync call of a principal with a body, run to its outcome.
+    pub(crate) fn call_with(&mut self, path: &str, body: &str, principal: Principal) -> Outcome2 {
+        let (_, mailbox) = self.admit_as(path, body, principal);
+        self.settle();
+        mailbox.one()
+    }
+
     /// A sync call, run to its outcome.
     pub(crate) fn call(&mut self, path: &str, body: &str) -> Outcome2 {
         let (_, mailbox) = self.admit(path, body).unwrap();

@@ -8,8 +8,8 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use super::{
-    AppEvent, CronEvent, DeadLetterEvent, Event, ExecutionEvent, KvEvent, RouteEvent, ScriptEvent,
-    SecretEvent, TokenEvent, TriggerEvent,
+    AppEvent, CronEvent, DeadLetterEvent, Event, ExecutionEvent, JobEvent, KvEvent, RetentionEvent,
+    RouteEvent, ScriptEvent, SecretEvent, TokenEvent, TriggerEvent,
 };
 
 /// The largest body of one event, bytes: a batch may hold no more.
@@ -156,5 +156,11 @@ kinds! {
     0x0901 "dead_lettered" DeadLetter DeadLetterEvent::DeadLettered;
     0x0902 "dead_letter_handler_failed" DeadLetter DeadLetterEvent::HandlerFailed;
     0x0903 "dead_letter_redriven" DeadLetter DeadLetterEvent::Redriven;
+    0x0904 "dead_letter_resolved" DeadLetter DeadLetterEvent::Resolved;
+    0x0905 "dead_letter_expired" DeadLetter DeadLetterEvent::Expired;
     0x0a01 "cron_ticked" Cron CronEvent::Ticked;
+    0x0b01 "job_created" Job JobEvent::Created;
+    0x0b02 "job_progressed" Job JobEvent::Progressed;
+    0x0b03 "job_ended" Job JobEvent::Ended;
+    0x0c01 "abandoned_expired" Retention RetentionEvent::AbandonedExpired;
 }

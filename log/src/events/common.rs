@@ -462,6 +462,13 @@ pub enum ReadRecord {
         /// The versions that came back, newest first.
         versions: Vec<Lsn>,
     },
+    /// A dead letter that was to be redriven or resolved: whether it was open.
+    Letter {
+        /// The letter.
+        letter: LetterId,
+        /// Whether it was open; `None`: there was none.
+        open: Option<bool>,
+    },
 }
 
 /// An `Idempotency-Key` of a call (D14): with it the call runs once a day.

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use super::common::{ErrorRecord, Principal, Source};
-use crate::ids::{AppId, ExecutionId, LetterId};
+use crate::ids::{AppId, ExecutionId, JobId, LetterId};
 use crate::types::{Lsn, UnixMicros};
 
 /// `dead_lettered`: beside the last `attempt_failed`, in the same batch. Holds all that the letter shows, so
@@ -64,8 +64,40 @@ pub struct DeadLetterRedriven {
     pub letter: LetterId,
     /// The new execution.
     pub execution: ExecutionId,
-    /// Who did it.
+    /// Who did it; of a script, whom it ran as.
     pub by: Principal,
+    /// The execution that did it, if a script did.
+    pub by_execution: Option<ExecutionId>,
+    /// The job that did it, if one did.
+    pub job: Option<JobId>,
+}
+
+/// `dead_letter_resolved`: closed without being run again (D12).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLetterResolved {
+    /// The app.
+    pub app: AppId,
+    /// The letter.
+    pub letter: LetterId,
+    /// As what; `ignored` unless somebody said otherwise.
+    pub resolution: String,
+    /// Why, for people.
+    pub note: Option<String>,
+    /// Who did it; of a script, whom it ran as.
+    pub by: Principal,
+    /// The execution that did it, if a script did.
+    pub execution: Option<ExecutionId>,
+    /// The job that did it, if one did.
+    pub job: Option<JobId>,
+}
+
+/// `dead_letter_expired`: it was kept long enough, open or resolved (D11).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeadLetterExpired {
+    /// The app.
+    pub app: AppId,
+    /// The letter.
+    pub letter: LetterId,
 }
 
 /// Events of the family.
@@ -77,4 +109,8 @@ pub enum DeadLetterEvent {
     HandlerFailed(DeadLetterHandlerFailed),
     /// `dead_letter_redriven`
     Redriven(DeadLetterRedriven),
+    /// `dead_letter_resolved`
+    Resolved(Box<DeadLetterResolved>),
+    /// `dead_letter_expired`
+    Expired(DeadLetterExpired),
 }

@@ -12,9 +12,11 @@ mod common;
 mod cron;
 mod dead_letter;
 mod execution;
+mod job;
 mod journal;
 mod kv;
 pub mod registry;
+mod retention;
 mod route;
 mod script;
 mod secret;
@@ -29,13 +31,18 @@ pub use common::{
     SealedBytes, SharedBytes, Source, Writer,
 };
 pub use cron::{CronEvent, CronTicked};
-pub use dead_letter::{DeadLetterEvent, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLettered};
+pub use dead_letter::{
+    DeadLetterEvent, DeadLetterExpired, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLetterResolved,
+    DeadLettered,
+};
 pub use execution::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
     Dropped, Enqueued, ExecutionEvent, Released,
 };
+pub use job::{JobCreated, JobEnded, JobEvent, JobFilter, JobKind, JobOutcome, JobProgressed, VersionChoice};
 pub use journal::{CallAnswer, CallOutcome, CallRecord};
 pub use kv::{KvDeleted, KvEvent, KvExpired, KvPut};
+pub use retention::{AbandonedExpired, RetentionEvent};
 pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
 pub use script::{ImportedVersion, ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
@@ -68,6 +75,10 @@ pub enum Event {
     Execution(ExecutionEvent),
     /// Dead letters.
     DeadLetter(DeadLetterEvent),
+    /// Jobs on dead letters.
+    Job(JobEvent),
+    /// What is no longer kept.
+    Retention(RetentionEvent),
     /// Schedules.
     Cron(CronEvent),
 }
@@ -116,6 +127,12 @@ impl Event {
             Event::DeadLetter(DeadLetterEvent::DeadLettered(e)) => e.app,
             Event::DeadLetter(DeadLetterEvent::HandlerFailed(e)) => e.app,
             Event::DeadLetter(DeadLetterEvent::Redriven(e)) => e.app,
+            Event::DeadLetter(DeadLetterEvent::Resolved(e)) => e.app,
+            Event::DeadLetter(DeadLetterEvent::Expired(e)) => e.app,
+            Event::Job(JobEvent::Created(e)) => e.app,
+            Event::Job(JobEvent::Progressed(e)) => e.app,
+            Event::Job(JobEvent::Ended(e)) => e.app,
+            Event::Retention(RetentionEvent::AbandonedExpired(e)) => e.app,
             Event::Cron(CronEvent::Ticked(e)) => e.app,
         }
     }
@@ -149,6 +166,9 @@ impl Event {
             Event::DeadLetter(DeadLetterEvent::DeadLettered(e)) => Some(e.execution),
             Event::DeadLetter(DeadLetterEvent::HandlerFailed(e)) => Some(e.execution),
             Event::DeadLetter(DeadLetterEvent::Redriven(e)) => Some(e.execution),
+            Event::DeadLetter(DeadLetterEvent::Resolved(e)) => e.execution,
+            Event::DeadLetter(DeadLetterEvent::Expired(_)) | Event::Job(_) => None,
+            Event::Retention(RetentionEvent::AbandonedExpired(e)) => Some(e.execution),
             Event::Cron(CronEvent::Ticked(e)) => e.execution,
         }
     }

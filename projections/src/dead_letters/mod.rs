@@ -1,7 +1,7 @@
 //! The `dead_letters` view: work that used up its attempts, open or resolved.
 //!
-//! Owns: the fold of the family `dead_letter`. Never does: hold the input (it is read at the letter's `enqueued`),
-//! or expire anything.
+//! Owns: the fold of the family `dead_letter`, and letters by age. Never does: hold the input (it is read at the letter's
+//! `enqueued`), or decide that one expires.
 
 mod row;
 
@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::RwLock;
 use relive_log::events::{AppEvent, DeadLetterEvent};
-use relive_log::{AppId, LetterId};
+use relive_log::{AppId, LetterId, Lsn, UnixMicros};
 
-pub use row::{LetterFilter, LetterRow, Resolution};
+pub use row::{LetterFilter, LetterGroup, LetterRow, Resolution};
 
 use crate::digest::Digest;
 use crate::rows::{self, tag};
@@ -30,6 +30,7 @@ type Key = (AppId, LetterId);
 struct Letters {
     rows: BTreeMap<Key, Box<LetterRow>>,
     open: BTreeMap<AppId, u64>,
+    by_age: BTreeSet<(UnixMicros, AppId, LetterId)>,
     /// Changed since the last cut.
     dirty: BTreeSet<Key>,
 }
@@ -44,9 +45,25 @@ impl DeadLetters {
                 letters.resolve((e.app, e.letter), Resolution::HandlerFailed { execution: e.execution }, at);
             }
             DeadLetterEvent::Redriven(e) => {
-                let resolution = Resolution::Redriven { execution: e.execution, by: e.by.clone() };
+                let resolution = Resolution::Redriven {
+                    execution: e.execution,
+                    by: e.by.clone(),
+                    by_execution: e.by_execution,
+                    job: e.job,
+                };
                 letters.resolve((e.app, e.letter), resolution, at);
             }
+            DeadLetterEvent::Resolved(e) => {
+                let resolution = Resolution::Resolved {
+                    resolution: e.resolution.clone(),
+                    note: e.note.clone(),
+                    by: e.by.clone(),
+                    by_execution: e.execution,
+                    job: e.job,
+                };
+                letters.resolve((e.app, e.letter), resolution, at);
+            }
+            DeadLetterEvent::Expired(e) => letters.remove((e.app, e.letter)),
         }
     }
 
@@ -113,6 +130,72 @@ impl DeadLetters {
             .collect()
     }
 
+    /// Letters of an app, the lowest id first, above `after`, up to `limit`, that died at or before `until`.
+    #[must_use]
+    pub fn next(
+        &self,
+        app: AppId,
+        filter: &LetterFilter,
+        after: Option<LetterId>,
+        until: Lsn,
+    ) -> Vec<LetterRow> {
+        let start = after.map_or(std::ops::Bound::Included((app, LetterId::default())), |after| {
+            std::ops::Bound::Excluded((app, after))
+        });
+        let end = std::ops::Bound::Included((app, LetterId::from_bytes([0xff; 16])));
+        let letters = self.letters.read();
+        let wanted = letters.rows.range((start, end)).map(|(_, row)| row);
+        let wanted = wanted.filter(|row| row.at.lsn <= until && filter.wants(row));
+        wanted.take(filter.limit).map(|row| LetterRow::clone(row)).collect()
+    }
+
+    /// How many letters of an app a filter wants.
+    #[must_use]
+    pub fn count(&self, app: AppId, filter: &LetterFilter) -> u64 {
+        let letters = self.letters.read();
+        let all = (app, LetterId::default())..=(app, LetterId::from_bytes([0xff; 16]));
+        letters.rows.range(all).map(|(_, row)| u64::from(filter.wants(row))).sum()
+    }
+
+    /// Letters of an app that a filter wants and that died at or before `until`, by fingerprint.
+    #[must_use]
+    pub fn groups(&self, app: AppId, filter: &LetterFilter, until: Lsn) -> Vec<LetterGroup> {
+        let mut groups: BTreeMap<u64, LetterGroup> = BTreeMap::new();
+        let letters = self.letters.read();
+        let all = (app, LetterId::default())..=(app, LetterId::from_bytes([0xff; 16]));
+        let wanted = letters.rows.range(all).map(|(_, row)| row);
+        for row in wanted.filter(|row| row.at.lsn <= until && filter.wants(row)) {
+            let group = groups.entry(row.fingerprint).or_insert_with(|| LetterGroup {
+                fingerprint: row.fingerprint,
+                count: 0,
+                open: 0,
+                first_at: row.at.time,
+                last: LetterRow::clone(row),
+            });
+            group.count += 1;
+            group.open += u64::from(row.is_open());
+            group.first_at = group.first_at.min(row.at.time);
+            if row.at.lsn > group.last.at.lsn {
+                group.last = LetterRow::clone(row);
+            }
+        }
+        groups.into_values().collect()
+    }
+
+    /// When the oldest letter of all apps died.
+    #[must_use]
+    pub fn oldest(&self) -> Option<UnixMicros> {
+        self.letters.read().by_age.first().map(|(at, ..)| *at)
+    }
+
+    /// Letters from before a time, oldest first.
+    #[must_use]
+    pub fn before(&self, time: UnixMicros, limit: usize) -> Vec<(AppId, LetterId)> {
+        let letters = self.letters.read();
+        let old = letters.by_age.iter().take_while(|(at, ..)| *at < time);
+        old.take(limit).map(|(_, app, letter)| (*app, *letter)).collect()
+    }
+
     /// How many letters of an app are open.
     #[must_use]
     pub fn open_count(&self, app: AppId) -> u64 {
@@ -129,6 +212,7 @@ impl Letters {
         if row.is_open() {
             *self.open.entry(row.app).or_default() += 1;
         }
+        self.by_age.insert((row.at.time, row.app, row.letter));
         self.rows.insert(key, Box::new(row));
         self.dirty.insert(key);
     }
@@ -149,11 +233,17 @@ impl Letters {
     fn remove_app(&mut self, app: AppId) {
         let range = (app, LetterId::default())..=(app, LetterId::from_bytes([0xff; 16]));
         let gone: Vec<Key> = self.rows.range(range).map(|(key, _)| *key).collect();
-        for key in gone {
-            self.rows.remove(&key);
-            self.dirty.insert(key);
-        }
+        gone.into_iter().for_each(|key| self.remove(key));
         self.open.remove(&app);
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(row) = self.rows.remove(&key) else { return };
+        self.by_age.remove(&(row.at.time, key.0, key.1));
+        if let Some(open) = self.open.get_mut(&key.0).filter(|_| row.is_open()) {
+            *open = open.saturating_sub(1);
+        }
+        self.dirty.insert(key);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 use relive_log::events::{DeadLettered, ErrorRecord, Principal, Source};
-use relive_log::{AppId, ExecutionId, LetterId, Lsn, TriggerId, UnixMicros};
+use relive_log::{AppId, ExecutionId, JobId, LetterId, Lsn, TriggerId, UnixMicros};
 
 use crate::source::At;
 
@@ -18,18 +18,36 @@ pub enum Resolution {
     Redriven {
         /// The new execution.
         execution: ExecutionId,
-        /// Who did it.
+        /// Who did it; of a script, whom it ran as.
         by: Principal,
+        /// The execution that did it, if a script did.
+        by_execution: Option<ExecutionId>,
+        /// The job that did it, if one did.
+        job: Option<JobId>,
+    },
+    /// It was closed without being run again (D12).
+    Resolved {
+        /// As what.
+        resolution: String,
+        /// Why, for people.
+        note: Option<String>,
+        /// Who did it; of a script, whom it ran as.
+        by: Principal,
+        /// The execution that did it, if a script did.
+        by_execution: Option<ExecutionId>,
+        /// The job that did it, if one did.
+        job: Option<JobId>,
     },
 }
 
 impl Resolution {
     /// The name on the outside.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Resolution::HandlerFailed { .. } => "handler_failed",
             Resolution::Redriven { .. } => "redriven",
+            Resolution::Resolved { resolution, .. } => resolution,
         }
     }
 }
@@ -83,7 +101,7 @@ impl LetterRow {
     pub const fn is_open(&self) -> bool {
         match &self.resolution {
             None | Some(Resolution::HandlerFailed { .. }) => true,
-            Some(Resolution::Redriven { .. }) => false,
+            Some(Resolution::Redriven { .. } | Resolution::Resolved { .. }) => false,
         }
     }
 
@@ -112,6 +130,21 @@ impl LetterRow {
             resolved_at: None,
         }
     }
+}
+
+/// Letters whose errors are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterGroup {
+    /// What they have alike.
+    pub fingerprint: u64,
+    /// How many there are.
+    pub count: u64,
+    /// How many of them are open.
+    pub open: u64,
+    /// When the first of them died.
+    pub first_at: UnixMicros,
+    /// The one that died last.
+    pub last: LetterRow,
 }
 
 /// Which letters a listing wants; absent fields want all.

@@ -18,8 +18,14 @@ fn handler_failed(n: u8) -> Event {
 }
 
 fn redriven(n: u8) -> Event {
-    let event =
-        DeadLetterRedriven { app: app(0), letter: letter(n), execution: execution(91), by: someone() };
+    let event = DeadLetterRedriven {
+        app: app(0),
+        letter: letter(n),
+        execution: execution(91),
+        by: someone(),
+        by_execution: None,
+        job: None,
+    };
     Event::DeadLetter(DeadLetterEvent::Redriven(event))
 }
 

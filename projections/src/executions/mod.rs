@@ -56,7 +56,10 @@ impl Executions {
                 let patch = Patch { lsn: at.lsn, abandoned: None, letter: Some(e.letter) };
                 self.outbox.write().patch(e.app, e.execution, patch, &self.ended.now().active);
             }
-            DeadLetterEvent::HandlerFailed(_) | DeadLetterEvent::Redriven(_) => {}
+            DeadLetterEvent::HandlerFailed(_)
+            | DeadLetterEvent::Redriven(_)
+            | DeadLetterEvent::Resolved(_)
+            | DeadLetterEvent::Expired(_) => {}
         }
     }
 

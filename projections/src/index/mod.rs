@@ -145,6 +145,7 @@ impl Index {
                 ReadRecord::Range { collection, .. } => {
                     row_key(RANGE_READ, &kv_key::collection_prefix(app, collection), record.snapshot, at.lsn)
                 }
+                ReadRecord::Letter { .. } => continue,
                 ReadRecord::History { collection, key, versions, .. } => {
                     let encoded = kv_key::encode(app, collection, key);
                     for version in versions {

@@ -260,6 +260,8 @@ impl KvView {
             | Event::Secret(_)
             | Event::Execution(_)
             | Event::DeadLetter(_)
+            | Event::Job(_)
+            | Event::Retention(_)
             | Event::Cron(_) => Err(ReadError::WrongEvent { lsn }),
         }
     }

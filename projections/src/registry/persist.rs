@@ -247,6 +247,8 @@ pub(crate) fn source_of(
         | Event::Kv(_)
         | Event::Execution(_)
         | Event::DeadLetter(_)
+        | Event::Job(_)
+        | Event::Retention(_)
         | Event::Cron(_) => Ok(None),
     }
 }
@@ -263,6 +265,8 @@ fn sealed_of(log: &dyn ValueSource, pos: FramePos, lsn: Lsn) -> Result<Option<Se
         | Event::Kv(_)
         | Event::Execution(_)
         | Event::DeadLetter(_)
+        | Event::Job(_)
+        | Event::Retention(_)
         | Event::Cron(_) => Ok(None),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use relive_log::events::*;
-use relive_log::{AppId, ExecutionId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
+use relive_log::{AppId, ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
 /// One event, before it is made.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Op {
     flag: bool,
 }
 
-const KINDS: u8 = 44;
+const KINDS: u8 = 48;
 
 /// Batches of one to five events.
 pub(crate) fn history(batches: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
@@ -310,11 +310,20 @@ impl Op {
                 Event::DeadLetter(DeadLetterEvent::HandlerFailed(event))
             }
             31 => {
-                let event =
-                    DeadLetterRedriven { app, letter: letter(self.what), execution: id, by: someone() };
+                let event = DeadLetterRedriven {
+                    app,
+                    letter: letter(self.what),
+                    execution: id,
+                    by: someone(),
+                    by_execution: None,
+                    job: self.job(),
+                };
                 Event::DeadLetter(DeadLetterEvent::Redriven(event))
             }
             33 => self.token(app),
+            34 => self.resolved(app, id),
+            35 | 36 => self.job_event(app),
+            37 => Event::Retention(RetentionEvent::AbandonedExpired(AbandonedExpired { app, execution: id })),
             32 => Event::Execution(ExecutionEvent::AloneEnded(AloneEnded { app, execution: id, attempt })),
             _ => Event::Execution(ExecutionEvent::DepthExceeded(Box::new(DepthExceeded {
                 app,
@@ -327,6 +336,51 @@ impl Op {
                 source,
             }))),
         }
+    }
+
+    fn job(&self) -> Option<JobId> {
+        (self.what < 4).then(|| JobId::from_bytes([self.what % 2 + 1; 16]))
+    }
+
+    fn resolved(&self, app: AppId, execution: ExecutionId) -> Event {
+        let letter = letter(self.what);
+        Event::DeadLetter(if self.flag {
+            DeadLetterEvent::Expired(DeadLetterExpired { app, letter })
+        } else {
+            DeadLetterEvent::Resolved(Box::new(DeadLetterResolved {
+                app,
+                letter,
+                resolution: "ignored".into(),
+                note: None,
+                by: someone(),
+                execution: Some(execution),
+                job: self.job(),
+            }))
+        })
+    }
+
+    fn job_event(&self, app: AppId) -> Event {
+        let job = self.job().unwrap_or_default();
+        Event::Job(match self.who {
+            0..3 => JobEvent::Created(Box::new(JobCreated {
+                app,
+                job,
+                kind: JobKind::Redrive { version: VersionChoice::Current },
+                filter: JobFilter::default(),
+                total: 3,
+                interval_us: 0,
+                stop_after_failures: self.flag.then_some(2),
+                by: someone(),
+            })),
+            3..5 => JobEvent::Progressed(JobProgressed {
+                app,
+                job,
+                done: 2,
+                skipped: 1,
+                cursor: letter(self.what),
+            }),
+            _ => JobEvent::Ended(JobEnded { app, job, outcome: JobOutcome::Completed, by: None }),
+        })
     }
 
     fn token(&self, app: AppId) -> Event {

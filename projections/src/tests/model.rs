@@ -57,6 +57,8 @@ impl Model {
                     | Event::Secret(_)
                     | Event::Execution(_)
                     | Event::DeadLetter(_)
+                    | Event::Job(_)
+                    | Event::Retention(_)
                     | Event::Cron(_) => continue,
                 };
                 model.keys.entry(key).or_default().push(Written { lsn, value, expires_at });

@@ -84,6 +84,8 @@ impl Follower {
             | Event::Script(_)
             | Event::Route(_)
             | Event::Trigger(_)
+            | Event::Job(_)
+            | Event::Retention(_)
             | Event::Token(_)
             | Event::Secret(_)
             | Event::Kv(_)
@@ -164,6 +166,10 @@ impl Follower {
                 self.work.remove(&e.execution);
             }
             DeadLetterEvent::HandlerFailed(e) => line(at, "DEAD", &format!("handler of {} failed", e.letter)),
+            DeadLetterEvent::Resolved(e) => {
+                line(at, "ok", &format!("{} resolved as {}", e.letter, e.resolution))
+            }
+            DeadLetterEvent::Expired(_) => {}
             DeadLetterEvent::Redriven(e) => {
                 line(at, "redrive", &format!("{} as execution {}", e.letter, e.execution));
             }

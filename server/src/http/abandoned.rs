@@ -1,11 +1,11 @@
-//! `/apps/{app}/abandoned`: outcomes that nobody took (D5).
+//! `/apps/{app}/abandoned`: outcomes that nobody took (D5), until their records expire (D11).
 //!
 //! Owns: their JSON.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
-use relive_projections::ExecutionRow;
+use relive_projections::{AbandonedRecord, ExecutionRow};
 use serde_json::{Value, json};
 
 use super::error::ApiResult;
@@ -14,16 +14,16 @@ use super::query::Query;
 use super::shared::{blocking, view_error};
 use super::{Ctx, dto};
 
-fn shown(row: &ExecutionRow) -> Value {
+fn shown(record: &AbandonedRecord, row: Option<&ExecutionRow>) -> Value {
     json!({
-        "execution_id": row.execution,
-        "at": dto::maybe_time(row.abandoned.map(|(_, at)| at)),
-        "reason": row.abandoned.map(|(reason, _)| reason.name()),
-        "script": row.script,
-        "source": row.source.name(),
-        "status": row.status.name(),
-        "enqueued_at": dto::rfc3339(row.enqueued.time),
-        "lsn": row.enqueued.lsn,
+        "execution_id": record.execution,
+        "at": dto::rfc3339(record.at),
+        "reason": record.reason.name(),
+        "script": row.map(|row| &row.script),
+        "source": row.map(|row| row.source.name()),
+        "status": row.map(|row| row.status.name()),
+        "enqueued_at": dto::maybe_time(row.map(|row| row.enqueued.time)),
+        "lsn": row.map(|row| row.enqueued.lsn),
     })
 }
 
@@ -37,13 +37,16 @@ pub(crate) async fn list(
     let (app, _) = shared.app(&app).await?;
     let page = Page::of(&shared, &query, "abandoned", Some(app.id))?;
     let node = Arc::clone(shared.node().await?);
-    let (id, limit, from) = (app.id, page.limit + 1, page.position_as());
-    let mut rows =
-        blocking(move || node.views().executions().abandoned(id, limit, from).map_err(|e| view_error(&e)))
-            .await?;
+    let mut records = node.views().abandoned().list(app.id, page.position_as(), page.limit + 1);
     let pinned = page.pinned(shared.seen().await?);
-    let more = rows.len() > page.limit;
-    rows.truncate(page.limit);
-    let next = rows.last().filter(|_| more).map(|row| row.execution.to_string());
-    Ok(page.answer(&shared, rows.iter().map(shown).collect(), next, pinned))
+    let more = records.len() > page.limit;
+    records.truncate(page.limit);
+    let next = records.last().filter(|_| more).map(|record| record.execution.to_string());
+    let items: Vec<Value> = blocking(move || {
+        let row = |record: &AbandonedRecord| node.views().executions().get(record.app, record.execution);
+        let one = |record| Ok(shown(record, row(record).map_err(|e| view_error(&e))?.as_ref()));
+        records.iter().map(one).collect::<ApiResult<_>>()
+    })
+    .await?;
+    Ok(page.answer(&shared, items, next, pinned))
 }

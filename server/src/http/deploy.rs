@@ -76,6 +76,7 @@ pub(crate) async fn deploy(
         | Answer::Route(_)
         | Answer::Trigger(_)
         | Answer::Token(_)
+        | Answer::Job(_)
         | Answer::Version(_)
         | Answer::Key(_)
         | Answer::Execution(_) => Vec::new(),

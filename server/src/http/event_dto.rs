@@ -5,9 +5,9 @@
 
 use relive_log::events::{
     AfterFailure, AppEvent, AppPaused, AppResumed, AttemptRecord, CallOutcome, CallRecord, CronEvent,
-    DeadLetterEvent, Event, ExecutionEvent, HeaderRecord, ImportedVersion, Input, KvEvent, OutputRecord,
-    Principal, ReadRecord, RequestRecord, RouteEvent, ScriptEvent, SecretEvent, TokenEvent, TriggerEvent,
-    Writer,
+    DeadLetterEvent, Event, ExecutionEvent, HeaderRecord, ImportedVersion, Input, JobEvent, JobKind, KvEvent,
+    OutputRecord, Principal, ReadRecord, RequestRecord, RetentionEvent, RouteEvent, ScriptEvent, SecretEvent,
+    TokenEvent, TriggerEvent, Writer,
 };
 use relive_log::{Gap, Lsn, UnixMicros};
 use serde_json::{Map, Value, json};
@@ -47,6 +47,8 @@ fn data(event: &Event) -> Value {
         Event::Kv(event) => kv(event),
         Event::Execution(event) => execution(event),
         Event::DeadLetter(event) => dead_letter(event),
+        Event::Job(event) => job(event),
+        Event::Retention(RetentionEvent::AbandonedExpired(_)) => json!({}),
         Event::Cron(CronEvent::Ticked(e)) => json!({
             "trigger_id": e.trigger,
             "scheduled_at": dto::rfc3339(e.scheduled_at),
@@ -239,6 +241,7 @@ pub(crate) fn reads(reads: &[ReadRecord]) -> Value {
             "version": version,
             "present": present,
         }),
+        ReadRecord::Letter { letter, open } => json!({"dead_letter_id": letter, "open": open}),
         ReadRecord::Range { collection, prefix, cursor, reverse, limit, items } => json!({
             "collection": collection,
             "prefix": prefix,
@@ -406,8 +409,37 @@ fn dead_letter(event: &DeadLetterEvent) -> Value {
             data.into()
         }
         DeadLetterEvent::HandlerFailed(e) => json!({"id": e.letter, "handler_execution_id": e.execution}),
-        DeadLetterEvent::Redriven(e) => {
-            json!({"id": e.letter, "redriven_as": e.execution, "by": by(&e.by)})
+        DeadLetterEvent::Redriven(e) => json!({
+            "id": e.letter,
+            "redriven_as": e.execution,
+            "by": by(&e.by),
+            "by_execution": e.by_execution,
+            "job_id": e.job,
+        }),
+        DeadLetterEvent::Resolved(e) => json!({
+            "id": e.letter,
+            "resolution": e.resolution,
+            "note": e.note,
+            "by": by(&e.by),
+            "by_execution": e.execution,
+            "job_id": e.job,
+        }),
+        DeadLetterEvent::Expired(e) => json!({"id": e.letter}),
+    }
+}
+
+fn job(event: &JobEvent) -> Value {
+    match event {
+        JobEvent::Created(e) => {
+            let kind = match &e.kind {
+                JobKind::Redrive { .. } => "redrive",
+                JobKind::Resolve { .. } => "resolve",
+            };
+            json!({"id": e.job, "job": kind, "total": e.total, "by": by(&e.by)})
+        }
+        JobEvent::Progressed(e) => json!({"id": e.job, "done": e.done, "skipped": e.skipped}),
+        JobEvent::Ended(e) => {
+            json!({"id": e.job, "outcome": e.outcome.name(), "by": dto::maybe_principal(e.by.as_ref())})
         }
     }
 }

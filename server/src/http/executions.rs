@@ -215,6 +215,8 @@ impl Ended {
                 | Event::Secret(_)
                 | Event::Execution(_)
                 | Event::DeadLetter(_)
+                | Event::Job(_)
+                | Event::Retention(_)
                 | Event::Cron(_) => {}
             }
         }

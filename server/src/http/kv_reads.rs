@@ -124,6 +124,8 @@ impl Writers<'_> {
             | Event::Secret(_)
             | Event::Execution(_)
             | Event::DeadLetter(_)
+            | Event::Job(_)
+            | Event::Retention(_)
             | Event::Cron(_) => {
                 let text = format!("event {} is no mutation of a key", version.lsn);
                 return Err(ApiError::new(ErrorCode::ReadFailed, text));

@@ -54,6 +54,7 @@ fn answer(done: &Committed) -> axum::response::Response {
         | Answer::Route(_)
         | Answer::Trigger(_)
         | Answer::Token(_)
+        | Answer::Job(_)
         | Answer::Version(_)
         | Answer::Changes(_)
         | Answer::Execution(_) => done.lsn,

@@ -7,6 +7,7 @@ mod abandoned;
 mod apps;
 mod auth;
 mod body;
+mod bulk;
 mod cursor;
 mod data;
 mod dead_letters;
@@ -135,7 +136,13 @@ fn work_routes() -> Router<Arc<Shared>> {
         .route("/apps/{app}/outbox", get(outbox::list))
         .route("/apps/{app}/abandoned", get(abandoned::list))
         .route("/apps/{app}/dead-letters", get(dead_letters::list))
+        .route("/apps/{app}/dead-letters/groups", get(dead_letters::groups))
+        .route("/apps/{app}/dead-letters/redrive", post(bulk::redrive))
+        .route("/apps/{app}/dead-letters/resolve", post(bulk::resolve))
         .route("/apps/{app}/dead-letters/{id}", get(dead_letters::show))
+        .route("/apps/{app}/dead-letters/{id}/resolve", post(dead_letters::resolve))
+        .route("/apps/{app}/jobs", get(bulk::list))
+        .route("/apps/{app}/jobs/{id}", get(bulk::show).delete(bulk::cancel))
         .route("/apps/{app}/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .route("/apps/{app}/queues/{queue}", post(queues::send))
         .route("/apps/{app}/log", get(log::list))

@@ -103,6 +103,8 @@ fn source_of(node: &Node, version: &ScriptVersion) -> ApiResult<Arc<str>> {
         | Event::Kv(_)
         | Event::Execution(_)
         | Event::DeadLetter(_)
+        | Event::Job(_)
+        | Event::Retention(_)
         | Event::Cron(_) => Err(ApiError::new(
             ErrorCode::ReadFailed,
             format!("event {} is not the script's deploy", version.lsn),
@@ -133,6 +135,7 @@ pub(crate) async fn put(
         | Answer::Route(_)
         | Answer::Trigger(_)
         | Answer::Token(_)
+        | Answer::Job(_)
         | Answer::Key(_)
         | Answer::Changes(_)
         | Answer::Execution(_) => script.current,

@@ -68,6 +68,7 @@ pub(crate) async fn put(
         | Answer::Route(_)
         | Answer::Trigger(_)
         | Answer::Token(_)
+        | Answer::Job(_)
         | Answer::Key(_)
         | Answer::Changes(_)
         | Answer::Execution(_) => None,

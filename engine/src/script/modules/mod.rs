@@ -5,13 +5,13 @@
 
 pub(super) mod chance;
 mod crypto;
+mod dead_letters;
 mod http;
 mod iterate;
 mod kv;
 mod kv_list;
 mod kv_past;
 pub(super) mod language;
-mod later;
 mod logs;
 mod patterns;
 mod queue;
@@ -112,9 +112,10 @@ fn located<T>(call: &Call<'_>, answer: Answer<T>) -> Answer<T> {
 }
 
 fn families() -> Vec<Family> {
-    let mut families = vec![
+    vec![
         text::base64(),
         crypto::module(),
+        dead_letters::module(),
         text::hex(),
         http::module(),
         text::json(),
@@ -127,9 +128,7 @@ fn families() -> Vec<Family> {
         time::module(),
         web::module(),
         chance::uuid(),
-    ];
-    later::add(&mut families);
-    families
+    ]
 }
 
 /// Every module by the name that scripts write, ready for an engine.
@@ -145,12 +144,6 @@ pub(super) fn names() -> Vec<String> {
         .iter()
         .flat_map(|family| family.functions.iter().map(|function| format!("{}::{function}", family.name)));
     names.collect()
-}
-
-/// Functions that only refuse, as (module, function, full name).
-#[cfg(test)]
-pub(super) fn not_yet() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    later::NOT_YET.into_iter()
 }
 
 fn finished(name: &str, mut module: Module) -> Shared<Module> {

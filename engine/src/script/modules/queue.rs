@@ -74,7 +74,7 @@ fn send(call: &Call<'_>, queue: &ImmutableString, message: &Dynamic, options: Op
         .map_err(|refused| runtime(format!("queue::send: {refused}")))?;
     let (line, _) = place(call.call_position());
     let mut effects = host.effects.lock();
-    let execution = host.caused_id(effects.sends.len());
+    let execution = host.caused_id(effects.sends.len() + effects.letters.len());
     effects.write_bytes += queue.len() + json.len() + options.key.as_ref().map_or(0, String::len);
     let Options { delay_ms, key } = options;
     let (queue, message) = (queue.to_string(), json.into());

@@ -19,6 +19,7 @@ fn writes(finished: &Finished) -> Vec<String> {
 
 fn reads(finished: &Finished) -> Vec<String> {
     let show = |read: &ReadRecord| match read {
+        ReadRecord::Letter { letter, open } => format!("letter {letter} {open:?}"),
         ReadRecord::Key { collection, key, version, present } => {
             format!("{collection}/{key}@{version} {present}")
         }
@@ -196,6 +197,10 @@ impl Snapshot for Panics {
     fn get(&self, _: &str, _: &str) -> Result<Slot, ReadFailed> {
         panic!("planted");
     }
+    fn letter(&self, _: relive_log::LetterId) -> Result<Option<bool>, ReadFailed> {
+        unreachable!("nothing asks")
+    }
+
     fn list(&self, _: &ListQuery) -> Result<ListPage, ReadFailed> {
         panic!("planted");
     }

@@ -120,14 +120,6 @@ fn what_the_language_leaves_out() {
 }
 
 #[test]
-fn functions_that_are_not_built_yet_say_so() {
-    for (module, function, full) in super::super::modules::not_yet() {
-        let source = format!("let a = 1;\n{module}::{function}(a)");
-        check_error(&source, ErrorKind::Runtime, 2, &format!("{full} is not supported yet"));
-    }
-}
-
-#[test]
 fn what_does_not_compile() {
     for (source, line, column, part) in [
         ("let a = 1;\nlet b = ;", 2, 9, ""),

@@ -62,6 +62,10 @@ impl Snapshot for Fixed {
         }))
     }
 
+    fn letter(&self, _: relive_log::LetterId) -> Result<Option<bool>, ReadFailed> {
+        Ok(None)
+    }
+
     fn list(&self, query: &ListQuery) -> Result<ListPage, ReadFailed> {
         self.sound()?;
         let mut items: Vec<ListItem> = self

@@ -12,6 +12,7 @@ const APP: AppId = AppId::from_bytes(*b"app-app-app-app!");
 const EXECUTION: ExecutionId = ExecutionId::from_bytes([0x11; 16]);
 const ROOT: ExecutionId = ExecutionId::from_bytes([0x22; 16]);
 const LETTER: LetterId = LetterId::from_bytes([0x33; 16]);
+const JOB: JobId = JobId::from_bytes([0x88; 16]);
 const ROUTE: RouteId = RouteId::from_bytes([0x44; 16]);
 const TRIGGER: TriggerId = TriggerId::from_bytes([0x55; 16]);
 const PRINCIPAL: PrincipalId = PrincipalId::from_bytes([0x66; 16]);
@@ -25,6 +26,7 @@ pub(super) fn samples() -> Vec<(&'static str, &'static str, Event)> {
     all.extend(kv_samples());
     all.extend(execution_samples());
     all.extend(dead_letter_samples());
+    all.extend(job_samples());
     all.extend(cron_samples());
     all
 }
@@ -519,11 +521,35 @@ fn dead_letter_samples() -> Vec<(&'static str, &'static str, Event)> {
         last_attempt_at: AT.plus_millis(3000),
     };
     let failed = DeadLetterHandlerFailed { app: APP, letter: LETTER, execution: EXECUTION };
-    let redriven = DeadLetterRedriven { app: APP, letter: LETTER, execution: EXECUTION, by: person() };
+    let redriven = DeadLetterRedriven {
+        app: APP,
+        letter: LETTER,
+        execution: EXECUTION,
+        by: person(),
+        by_execution: None,
+        job: Some(JOB),
+    };
+    let by_script = DeadLetterRedriven { by_execution: Some(ROOT), job: None, ..redriven.clone() };
+    let resolved = |note, execution, job| DeadLetterResolved {
+        app: APP,
+        letter: LETTER,
+        resolution: "ignored".into(),
+        note,
+        by: person(),
+        execution,
+        job,
+    };
+    let plain = resolved(None, None, None);
+    let noted = resolved(Some("handled by hand".into()), Some(ROOT), Some(JOB));
+    let expired = DeadLetterExpired { app: APP, letter: LETTER };
     vec![
         ("dead_lettered", "plain", event(DeadLetterEvent::DeadLettered(Box::new(letter)))),
         ("dead_letter_handler_failed", "plain", event(DeadLetterEvent::HandlerFailed(failed))),
-        ("dead_letter_redriven", "plain", event(DeadLetterEvent::Redriven(redriven))),
+        ("dead_letter_redriven", "by_a_job", event(DeadLetterEvent::Redriven(redriven))),
+        ("dead_letter_redriven", "by_a_script", event(DeadLetterEvent::Redriven(by_script))),
+        ("dead_letter_resolved", "plain", event(DeadLetterEvent::Resolved(Box::new(plain)))),
+        ("dead_letter_resolved", "noted", event(DeadLetterEvent::Resolved(Box::new(noted)))),
+        ("dead_letter_expired", "plain", event(DeadLetterEvent::Expired(expired))),
     ]
 }
 
@@ -533,4 +559,42 @@ fn cron_samples() -> Vec<(&'static str, &'static str, Event)> {
         Event::Cron(CronEvent::Ticked(ticked))
     };
     vec![("cron_ticked", "ran", ticked(1, Some(EXECUTION))), ("cron_ticked", "skipped", ticked(300, None))]
+}
+
+fn job_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let created = |kind, filter, stop_after_failures| {
+        Event::Job(JobEvent::Created(Box::new(JobCreated {
+            app: APP,
+            job: JOB,
+            kind,
+            filter,
+            total: 70_000,
+            interval_us: 100_000,
+            stop_after_failures,
+            by: person(),
+        })))
+    };
+    let redrive = |version| JobKind::Redrive { version };
+    let all_set = JobFilter {
+        script: Some("s".into()),
+        trigger: Some(TRIGGER),
+        fingerprint: Some(7),
+        error: Some("no".into()),
+    };
+    let resolve = JobKind::Resolve { resolution: "ignored".into(), note: Some("n".into()) };
+    let none = JobFilter::default;
+    let ended = |outcome, by| Event::Job(JobEvent::Ended(JobEnded { app: APP, job: JOB, outcome, by }));
+    let progressed = JobProgressed { app: APP, job: JOB, done: 100, skipped: 1, cursor: LETTER };
+    let expired = AbandonedExpired { app: APP, execution: EXECUTION };
+    vec![
+        ("job_created", "redrive", created(redrive(VersionChoice::Current), all_set, Some(3))),
+        ("job_created", "redrive_original", created(redrive(VersionChoice::Original), none(), None)),
+        ("job_created", "redrive_number", created(redrive(VersionChoice::Number(4)), none(), None)),
+        ("job_created", "resolve", created(resolve, none(), None)),
+        ("job_progressed", "plain", Event::Job(JobEvent::Progressed(progressed))),
+        ("job_ended", "completed", ended(JobOutcome::Completed, None)),
+        ("job_ended", "stopped", ended(JobOutcome::Stopped, None)),
+        ("job_ended", "cancelled", ended(JobOutcome::Cancelled, Some(person()))),
+        ("abandoned_expired", "plain", Event::Retention(RetentionEvent::AbandonedExpired(expired))),
+    ]
 }
