@@ -30,6 +30,10 @@ impl Snapshot for Endless {
         Ok(Slot { version: Lsn(5), value: Some(value()), ..Slot::default() })
     }
 
+    fn letter(&self, _: relive_log::LetterId) -> Result<Option<bool>, ReadFailed> {
+        Ok(None)
+    }
+
     fn list(&self, query: &ListQuery) -> Result<ListPage, ReadFailed> {
         let from: usize = query.cursor.as_ref().and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
         let keys = (from + 1..=100_000).take(query.limit.min(9));

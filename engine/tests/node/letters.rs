@@ -32,7 +32,8 @@ fn with_letters(count: usize) -> World {
 }
 
 fn admin() -> Principal {
-    Principal { scopes: Scopes::APP_ADMIN, name: "ops".into(), ..Principal::instance() }
+    let scopes = Scopes::APP_ADMIN.with(Scopes::SCRIPT_WRITE);
+    Principal { scopes, name: "ops".into(), ..Principal::instance() }
 }
 
 fn resolve(world: &mut World, letter: LetterId, resolution: Option<&str>) -> Result<(), String> {
@@ -104,7 +105,7 @@ fn d12_a_script_needs_a_principal_with_app_admin_and_a_letter_that_is_open() {
     let id = world.letters()[0].letter.to_string();
     let anonymous = world.call("/redrive", &id).result.unwrap_err();
     assert!(anonymous.starts_with("permission:") && anonymous.contains("app:admin"), "{anonymous}");
-    let reader = Principal { scopes: Scopes::APP_READ, ..admin() };
+    let reader = Principal { scopes: Scopes::APP_READ.with(Scopes::SCRIPT_WRITE), ..admin() };
     let poor = world.call_with("/resolve", &id, reader).result.unwrap_err();
     assert!(poor.starts_with("permission:") && poor.contains("app:admin"), "{poor}");
     assert_eq!(world.get("c", "x"), None, "a failed attempt leaves nothing behind");

@@ -132,6 +132,7 @@ fn listed(node: &Node, reader: &KeyReader, collection: &str, key: &str, version:
             ReadRecord::Range { .. }
             | ReadRecord::Key { .. }
             | ReadRecord::KeyAt { .. }
+            | ReadRecord::Letter { .. }
             | ReadRecord::History { .. } => false,
         })
     };
@@ -147,6 +148,8 @@ fn listed(node: &Node, reader: &KeyReader, collection: &str, key: &str, version:
         | Event::Secret(_)
         | Event::Kv(_)
         | Event::DeadLetter(_)
+        | Event::Job(_)
+        | Event::Retention(_)
         | Event::Cron(_) => None,
     };
     Ok(record.is_some_and(holds))
