@@ -7,7 +7,8 @@
 //! Invariants: E50 never more than `gate` executions hold a place, and never more than `threads_max` have begun; E51
 //! sync work goes first, background work keeps a quarter of the gate (at least 1 from a gate of 2 on; in a gate of
 //! 1 they take turns); E52 apps take turns; E53 while an execution runs alone nothing else starts; E54 pausing and
-//! resuming cost the same however much waits; E55 to E57 the order within a line.
+//! resuming cost the same however much waits; E55 to E57 the order within a line; E65 what is claimed ahead holds no
+//! place, goes before other background work, and is over before anything runs alone.
 //!
 //! Work that was dropped one by one is not searched for: it is found gone when its turn comes.
 
@@ -78,6 +79,16 @@ pub(crate) struct Start {
     pub app: AppId,
     pub execution: ExecutionId,
     pub lane: Lane,
+    pub claim: Claim,
+}
+
+/// Whether what starts has its claim already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is claimed now.
+    Now,
+    /// It was claimed ahead, durably: it may begin at once.
+    Ahead,
 }
 
 /// What work that may not start waits for; pauses are the registry's to tell.
@@ -135,6 +146,10 @@ pub(crate) struct Dispatch {
     /// Executions that were away and want a place again.
     returning: VecDeque<ExecutionId>,
     due: BTreeSet<Due>,
+    /// Claimed ahead and durable: next to begin.
+    ahead: VecDeque<(AppId, ExecutionId)>,
+    /// Claimed ahead, durable or not.
+    claimed_ahead: usize,
     /// The execution that runs alone now.
     only: Option<ExecutionId>,
     last_was_sync: bool,
@@ -159,6 +174,8 @@ impl Dispatch {
             away: 0,
             returning: VecDeque::new(),
             due: BTreeSet::new(),
+            ahead: VecDeque::new(),
+            claimed_ahead: 0,
             only: None,
             last_was_sync: false,
             draining: false,
@@ -357,12 +374,20 @@ impl Dispatch {
             && self.peek_lane() != Some(Lane::Alone)
             && self.free()
             && self.only.is_none()
-            && (self.background.is_empty() || self.running_background >= self.reserved_for_background())
+            && (!self.background_waits() || self.running_background >= self.reserved_for_background())
     }
 
     /// Takes the next execution to start, if there is room for one (E50 to E53).
     pub(crate) fn next(&mut self) -> Option<Start> {
         let lane = self.peek_lane()?;
+        if lane == Lane::Background
+            && let Some((app, execution)) = self.ahead.pop_front()
+        {
+            self.claimed_ahead -= 1;
+            self.last_was_sync = false;
+            self.started(execution, lane);
+            return Some(Start { app, execution, lane, claim: Claim::Ahead });
+        }
         let turns = match lane {
             Lane::Sync => &mut self.sync,
             Lane::Background => &mut self.background,
@@ -371,7 +396,37 @@ impl Dispatch {
         let (app, execution) = turns.pop()?;
         self.last_was_sync = lane == Lane::Sync;
         self.started(execution, lane);
-        Some(Start { app, execution, lane })
+        Some(Start { app, execution, lane, claim: Claim::Now })
+    }
+
+    /// How many more may be claimed ahead, so that `most` are: none before half of them began, so that they are
+    /// claimed in batches, and none while something has to run alone (E65).
+    pub(crate) fn room_ahead(&self, most: usize) -> usize {
+        if self.draining || self.only.is_some() || !self.alone.is_empty() || self.claimed_ahead > most / 2 {
+            return 0;
+        }
+        most - self.claimed_ahead
+    }
+
+    /// Takes background work to be claimed before there is a place for it: it begins as soon as there is one.
+    pub(crate) fn claim_ahead(&mut self) -> Option<Start> {
+        let (app, execution) = self.background.pop()?;
+        self.claimed_ahead += 1;
+        Some(Start { app, execution, lane: Lane::Background, claim: Claim::Ahead })
+    }
+
+    /// Its claim is durable.
+    pub(crate) fn ahead_is_durable(&mut self, app: AppId, execution: ExecutionId) {
+        self.ahead.push_back((app, execution));
+    }
+
+    /// It was not claimed after all.
+    pub(crate) fn not_ahead(&mut self) {
+        self.claimed_ahead -= 1;
+    }
+
+    fn background_waits(&self) -> bool {
+        !self.ahead.is_empty() || !self.draining && !self.background.is_empty()
     }
 
     /// Counts an execution as running (one that `next` gave is counted already).
@@ -490,9 +545,13 @@ impl Dispatch {
             return None;
         }
         if !self.draining && !self.alone.is_empty() {
-            return if self.running.is_empty() { Some(Lane::Alone) } else { None };
+            return match (self.ahead.is_empty(), self.running.is_empty() && self.claimed_ahead == 0) {
+                (false, _) => Some(Lane::Background),
+                (true, true) => Some(Lane::Alone),
+                (true, false) => None,
+            };
         }
-        let background = !self.draining && !self.background.is_empty();
+        let background = self.background_waits();
         match (!self.sync.is_empty(), background) {
             (false, false) => None,
             (true, false) => Some(Lane::Sync),

@@ -142,6 +142,7 @@ fn e54_pausing_between_two_starts() {
 
 #[test]
 fn d2_who_waits_for_the_world_gives_its_place_back() {
+    // E59
     let mut dispatch = Dispatch::new(2, 4);
     for n in 1..=6 {
         ready(&mut dispatch, app(1), n, Lane::Background);
@@ -189,4 +190,40 @@ fn d13_an_ordered_line_starts_one_at_a_time() {
     dispatch.closed(execution(1), UnixMicros(51));
     dispatch.ended(execution(1));
     assert_eq!(take(&mut dispatch), [2]);
+}
+
+#[test]
+fn e65_what_is_claimed_ahead_begins_first_and_keeps_nobody_out() {
+    let mut dispatch = Dispatch::new(2, 256);
+    for n in 1..=9 {
+        ready(&mut dispatch, app(1), n, Lane::Background);
+    }
+    assert_eq!(take(&mut dispatch), [1, 2]);
+    assert_eq!(dispatch.room_ahead(4), 4);
+    for n in 3..=6 {
+        assert_eq!(dispatch.claim_ahead().map(|start| start.execution), Some(execution(n)));
+    }
+    assert_eq!(dispatch.room_ahead(4), 0, "the next ones come in a batch");
+    dispatch.ended(execution(1));
+    assert_eq!(take(&mut dispatch), [7], "those are not durable yet");
+    (3..=6).for_each(|n| dispatch.ahead_is_durable(app(1), execution(n)));
+    dispatch.ended(execution(2));
+    let next = dispatch.next().unwrap();
+    assert_eq!((next.execution, next.claim), (execution(3), Claim::Ahead));
+    ready(&mut dispatch, app(1), 100, Lane::Sync);
+    dispatch.ended(execution(7));
+    assert_eq!(take(&mut dispatch), [100], "sync work goes before them");
+    assert_eq!(dispatch.room_ahead(4), 0);
+    dispatch.ended(execution(3));
+    assert_eq!(take(&mut dispatch), [4]);
+    assert_eq!(dispatch.room_ahead(4), 2);
+    ready(&mut dispatch, app(1), 90, Lane::Alone);
+    assert_eq!(dispatch.room_ahead(4), 0);
+    dispatch.ended(execution(100));
+    dispatch.ended(execution(4));
+    assert_eq!(take(&mut dispatch), [5, 6], "they go before what runs alone");
+    dispatch.ended(execution(5));
+    assert_eq!(take(&mut dispatch), Vec::<u8>::new());
+    dispatch.ended(execution(6));
+    assert_eq!(take(&mut dispatch), [90]);
 }

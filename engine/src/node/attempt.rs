@@ -9,18 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use relive_log::Lsn;
 use relive_log::events::{
     AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, LogLine, OutputRecord, Record,
     Released, Source,
 };
-use relive_log::{Lsn, UnixMicros};
 use relive_projections::{App, AsOf};
 
 use super::answer::answer;
-use super::calling::{AttemptCalls, CallParts, Line, NotHere};
+use super::calling::{AttemptCalls, CallParts, NotHere};
 use super::core::{Core, Deferred, Job, NotAppended};
 use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
@@ -28,100 +26,16 @@ use super::locks::{Scope, Ticket, Touched};
 use super::seat::Seat;
 use super::snapshot::{Leave, Letters, Settle, ViewSnapshot};
 use super::waiters::Action;
+use super::watches::BriefWatch;
 use super::{Delivery, Node, Outcome, Reply, ReplyTo};
 use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_gone};
 use crate::decide::failure::{FailedAttempt, fail};
 use crate::refusal::Failure;
 use crate::script::{
-    Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, STOPWATCH_EVERY_OPERATIONS,
-    StopCause, Stopwatch, mask_call, run,
+    Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, StopCause, Stopwatch,
+    mask_call, run,
 };
-use crate::seams::Clock;
 use crate::secrets::Masker;
-
-/// The wall-clock limit of an attempt, and the switch that cuts it off.
-pub(super) struct RunClock {
-    clock: Arc<dyn Clock>,
-    deadline: UnixMicros,
-    cut: AtomicBool,
-    /// Where the attempt waits for the world, if it does.
-    line: Mutex<Option<Line>>,
-}
-
-impl RunClock {
-    pub(super) fn new(clock: Arc<dyn Clock>, deadline: UnixMicros) -> RunClock {
-        RunClock { clock, deadline, cut: AtomicBool::new(false), line: Mutex::new(None) }
-    }
-
-    /// Ends the attempt at its next look: an orderly shutdown.
-    pub(super) fn cut(&self) {
-        self.cut.store(true, Ordering::Relaxed);
-        if let Some(line) = self.line.lock().take() {
-            line.cut();
-        }
-    }
-
-    /// How much of the attempt's time is left at `now`, milliseconds, rounded up.
-    pub(super) fn left_ms(&self, now: UnixMicros) -> u64 {
-        self.deadline.0.saturating_sub(now.0).div_ceil(1000)
-    }
-
-    /// The attempt waits there: a shutdown cuts it.
-    pub(super) fn hold(&self, line: Line) {
-        let mut held = self.line.lock();
-        if self.cut.load(Ordering::Relaxed) {
-            line.cut();
-        } else {
-            *held = Some(line);
-        }
-    }
-}
-
-impl Stopwatch for RunClock {
-    fn expired(&self) -> Option<StopCause> {
-        if self.cut.load(Ordering::Relaxed) {
-            return Some(StopCause::ShuttingDown);
-        }
-        (self.clock.now() > self.deadline).then_some(StopCause::Timeout)
-    }
-}
-
-/// A run on the thread of a caller (E93): handed over to a script thread once it is not brief.
-pub(super) struct BriefWatch {
-    clock: Arc<RunClock>,
-    looks_left: AtomicU64,
-}
-
-impl BriefWatch {
-    fn new(clock: &Arc<RunClock>, operations: u64) -> BriefWatch {
-        let looks = operations / STOPWATCH_EVERY_OPERATIONS;
-        BriefWatch { clock: Arc::clone(clock), looks_left: AtomicU64::new(looks) }
-    }
-
-    fn is_over(&self) -> bool {
-        self.looks_left.load(Ordering::Relaxed) == 0
-    }
-
-    /// The run asks the world: never on the thread of a caller.
-    pub(super) fn end(&self) {
-        self.looks_left.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Leave for BriefWatch {
-    fn elsewhere(&self) {
-        self.end();
-    }
-}
-
-impl Stopwatch for BriefWatch {
-    fn expired(&self) -> Option<StopCause> {
-        // Only the run's own thread comes here.
-        let left = self.looks_left.load(Ordering::Relaxed).saturating_sub(1);
-        self.looks_left.store(left, Ordering::Relaxed);
-        if left == 0 { Some(StopCause::NotBrief) } else { self.clock.expired() }
-    }
-}
 
 /// What an attempt that has to commit does while another execution holds a lock on what it writes.
 enum IfLocked<'a> {
@@ -598,7 +512,10 @@ impl Node {
             delivery(Ok(()));
             core = self.core.lock();
         }
-        core.running.remove(&execution);
+        let ran = core.running.remove(&execution);
+        if let Some(begun) = ran.filter(|_| !job.ending.source.reply_to()).and_then(|running| running.begun) {
+            core.pace.note(self.clock.now().0.saturating_sub(begun.0));
+        }
         core.dispatch.ended(execution);
         if !core.stopping {
             self.pump(&mut core);

@@ -15,8 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use relive_log::events::CallOutcome;
 use relive_log::{Durability, Lsn};
 
-use super::attempt::{BriefWatch, RunClock};
 use super::seat::Seat;
+use super::watches::{BriefWatch, RunClock};
 use crate::script::{Asked, CallReply, CallRequest, CallStop, Calls, StopCause, Stopwatch};
 use crate::seams::{CallBounds, Clock, Outgoing};
 

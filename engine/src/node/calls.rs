@@ -9,15 +9,15 @@ use relive_log::events::{
 use relive_log::{ExecutionId, Lsn, UnixMicros};
 use relive_projections::{App, At, ExecutionRow, Registry};
 
-use super::attempt::RunClock;
 use super::core::{Caller, Core, Job, NotAppended, Running, claim, ending};
 use super::input::{Recorder, Withhold};
 use super::keyed::Known;
+use super::watches::RunClock;
 use super::{Accepted, DirectRun, FirstCall, Node, ReplyTo, RouteCall};
 use crate::decide::commit::Ending;
 use crate::decide::{Decision, imports};
-use crate::dispatch::{Lane, Origin, Start};
-use crate::refusal::{Refusal, SubmitError};
+use crate::dispatch::{Claim, Lane, Origin, Start};
+use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::script::{ContextInput, Request};
 use crate::seams::uuid_v7;
 use crate::secrets::Masked;
@@ -310,7 +310,13 @@ impl Node {
             caller_gone: false,
         };
         let stop = Arc::new(RunClock::new(Arc::clone(&self.clock), now.plus_millis(admission.timeout_ms)));
-        let running = Running { ending: ending.clone(), alone_until: None, stop: Arc::clone(&stop) };
+        let running = Running {
+            ending: ending.clone(),
+            alone_until: None,
+            stop: Arc::clone(&stop),
+            begun: Some(now),
+            timeout_ms: admission.timeout_ms,
+        };
         core.running.insert(execution, running);
         let principal = admission.principal.clone();
         let keyed = admission.idempotency.is_some();
@@ -338,13 +344,27 @@ impl Node {
 
     fn claim_ready(self: &Arc<Self>, core: &mut Core, now: UnixMicros) {
         let mut decision = core.decision();
-        let mut jobs: Vec<(Lane, Box<Job>)> = Vec::new();
+        let (mut jobs, mut ahead): (Vec<(Lane, Box<Job>)>, Vec<Box<Job>>) = (Vec::new(), Vec::new());
         let registry = self.views.registry();
         while let Some(start) = core.dispatch.next() {
+            if start.claim == Claim::Ahead {
+                self.begin_ahead(core, start, now);
+                continue;
+            }
             match self.prepare(core, start, &registry, now, &mut decision) {
                 Some(job) => jobs.push((start.lane, job)),
                 None => {
                     core.dispatch.ended(start.execution);
+                    core.dispatch.closed(start.execution, now);
+                }
+            }
+        }
+        for _ in 0..core.dispatch.room_ahead(core.pace.ahead()) {
+            let Some(start) = core.dispatch.claim_ahead() else { break };
+            match self.prepare(core, start, &registry, now, &mut decision) {
+                Some(job) => ahead.push(job),
+                None => {
+                    core.dispatch.not_ahead();
                     core.dispatch.closed(start.execution, now);
                 }
             }
@@ -354,22 +374,74 @@ impl Node {
         }
         match core.append(&decision, &self.views, &self.durability, now) {
             Ok(appended) => {
-                for (lane, mut job) in jobs {
-                    job.claimed = appended.last;
-                    let after = if lane == Lane::Sync { core.barrier } else { appended.last };
-                    let line = Arc::clone(&self.jobs);
-                    self.waiters.when_durable(
-                        after,
-                        Box::new(move |durable| {
-                            if durable.is_ok() {
-                                line.push(job);
-                            }
-                        }),
-                    );
-                }
+                jobs.iter_mut().for_each(|(_, job)| job.claimed = appended.last);
+                ahead.iter_mut().for_each(|job| job.claimed = appended.last);
+                self.start_when_durable(core.barrier, appended.last, jobs, ahead);
             }
-            Err(error) => self.claims_failed(core, jobs, &error),
+            Err(error) => self.claims_failed(core, jobs, ahead, &error),
         }
+    }
+
+    /// One action for all claims of a batch.
+    fn start_when_durable(
+        self: &Arc<Self>,
+        barrier: Lsn,
+        claimed: Lsn,
+        jobs: Vec<(Lane, Box<Job>)>,
+        ahead: Vec<Box<Job>>,
+    ) {
+        let (sync, background): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|(lane, _)| *lane == Lane::Sync);
+        for (after, jobs) in [(barrier, sync), (claimed, background)] {
+            if jobs.is_empty() {
+                continue;
+            }
+            let line = Arc::clone(&self.jobs);
+            let start = move |durable: Result<(), Failure>| {
+                if durable.is_ok() {
+                    jobs.into_iter().for_each(|(_, job)| line.push(job));
+                }
+            };
+            self.waiters.when_durable(after, Box::new(start));
+        }
+        if !ahead.is_empty() {
+            let node = Arc::clone(self);
+            // Takes the sequencer's lock: never on this thread.
+            self.waiters.queue_up(
+                claimed,
+                Box::new(move |durable| {
+                    if durable.is_ok() {
+                        node.ahead_is_durable(ahead);
+                    }
+                }),
+            );
+        }
+    }
+
+    fn ahead_is_durable(self: &Arc<Self>, ahead: Vec<Box<Job>>) {
+        let mut core = self.core.lock();
+        if core.stopping {
+            ahead.into_iter().for_each(|job| self.jobs.push(job));
+            return;
+        }
+        for job in ahead {
+            core.dispatch.ahead_is_durable(job.ending.app, job.ending.execution);
+            core.ahead.insert(job.ending.execution, job);
+        }
+        self.pump(&mut core);
+    }
+
+    /// There is a place for an execution that was claimed ahead: its time runs from here on.
+    fn begin_ahead(&self, core: &mut Core, start: Start, now: UnixMicros) {
+        let (Some(job), Some(running)) =
+            (core.ahead.remove(&start.execution), core.running.get_mut(&start.execution))
+        else {
+            core.dispatch.ended(start.execution);
+            return;
+        };
+        running.begun = Some(now);
+        running.stop.begin(now.plus_millis(running.timeout_ms));
+        self.jobs.push(job);
     }
 
     fn prepare(
@@ -382,9 +454,10 @@ impl Node {
     ) -> Option<Box<Job>> {
         let (app, row, claimed) = claim(start, &self.views, registry, self.steady.now(), self.seed())?;
         let ending = ending(&row, &claimed);
+        let timeout_ms = self.timeout_ms(&app, &row.source);
         let (deadline, live) = match core.inbox.get_mut(&start.execution) {
             Some(caller) => (caller.deadline, caller.live.take()),
-            None => (now.plus_millis(self.timeout_ms(&app, &row.source)), None),
+            None => (now.plus_millis(timeout_ms), None),
         };
         core.waiting.remove(&(deadline, start.execution));
         let stop = Arc::new(RunClock::new(Arc::clone(&self.clock), deadline));
@@ -392,9 +465,10 @@ impl Node {
         if alone_until.is_some() {
             tracing::warn!(execution = %row.execution, ms = claimed.alone_ms, "runs alone after a crash");
         }
+        let begun = (start.claim == Claim::Now).then_some(now);
         core.running.insert(
             start.execution,
-            Running { ending: ending.clone(), alone_until, stop: Arc::clone(&stop) },
+            Running { ending: ending.clone(), alone_until, stop: Arc::clone(&stop), begun, timeout_ms },
         );
         decision.push(Event::Execution(ExecutionEvent::Claimed(claimed.clone())));
         let (principal, enqueued, keyed) = (row.principal, row.enqueued, row.keyed);
@@ -413,8 +487,22 @@ impl Node {
     }
 
     /// Claims that were not appended: the work stays where the log says it is, in the outbox.
-    fn claims_failed(&self, core: &mut Core, jobs: Vec<(Lane, Box<Job>)>, error: &NotAppended) {
+    fn claims_failed(
+        &self,
+        core: &mut Core,
+        jobs: Vec<(Lane, Box<Job>)>,
+        ahead: Vec<Box<Job>>,
+        error: &NotAppended,
+    ) {
         tracing::error!(?error, "claims could not be appended; the work waits");
+        for job in ahead {
+            let execution = job.ending.execution;
+            core.running.remove(&execution);
+            core.dispatch.not_ahead();
+            let again = self.clock.now().plus_millis(RETRY_CLAIM_MS);
+            let origin = Origin::of(&job.ending.source);
+            core.dispatch.again(job.ending.app, origin, execution, again, Lane::Background);
+        }
         for (lane, job) in jobs {
             let execution = job.ending.execution;
             core.running.remove(&execution);

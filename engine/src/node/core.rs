@@ -33,6 +33,10 @@ use crate::seams::Steady;
 pub(crate) const ALONE_MS_FIRST: u64 = 1000;
 /// Script threads at most, those that wait for the world included (D2).
 pub(crate) const SCRIPT_THREADS_MAX: usize = 256;
+/// Most executions claimed before there is a place for them.
+const AHEAD_MAX: usize = 64;
+/// Only attempts that take less than this on the average are claimed ahead, microseconds.
+const AHEAD_BELOW_US: u64 = 2000;
 /// The longest time alone.
 pub(crate) const ALONE_MS_MAX: u64 = 64_000;
 
@@ -50,7 +54,32 @@ pub(super) struct Running {
     pub ending: Ending,
     /// While it runs alone: until when.
     pub alone_until: Option<UnixMicros>,
-    pub stop: Arc<super::attempt::RunClock>,
+    pub stop: Arc<super::watches::RunClock>,
+    /// When it got its place.
+    pub begun: Option<UnixMicros>,
+    /// How long it may run, milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// How long attempts of background work take: only quick ones are claimed ahead.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    average_us: Option<u64>,
+}
+
+impl Pace {
+    /// An attempt took so long.
+    pub(super) fn note(&mut self, micros: u64) {
+        let before = self.average_us.unwrap_or(micros);
+        self.average_us = Some((before.saturating_mul(7).saturating_add(micros)) / 8);
+    }
+
+    /// How many may be claimed before there is a place for them: as many as begin within about one write of the
+    /// log, so that places do not stand empty while claims become durable. None while attempts are slow, or nothing
+    /// is known of them.
+    pub(super) fn ahead(self) -> usize {
+        if self.average_us.is_some_and(|micros| micros < AHEAD_BELOW_US) { AHEAD_MAX } else { 0 }
+    }
 }
 
 /// A claimed attempt on its way to a script thread.
@@ -66,7 +95,7 @@ pub(super) struct Job {
     pub enqueued: relive_projections::At,
     /// Whether its call came with an `Idempotency-Key`: the whole answer is kept.
     pub keyed: bool,
-    pub stop: Arc<super::attempt::RunClock>,
+    pub stop: Arc<super::watches::RunClock>,
 }
 
 /// A KV write of the admin API that waits for a lock.
@@ -86,6 +115,9 @@ pub(super) struct Core {
     pub dispatch: Dispatch,
     pub cron: CronTable,
     pub running: HashMap<ExecutionId, Running>,
+    /// Claimed ahead: their attempts begin when there is a place.
+    pub ahead: HashMap<ExecutionId, Box<Job>>,
+    pub pace: Pace,
     pub inbox: HashMap<ExecutionId, Caller>,
     /// Further callers of executions in the inbox: calls with the same `Idempotency-Key`.
     pub followers: HashMap<ExecutionId, super::keyed::Followers>,
@@ -141,6 +173,8 @@ impl Core {
             dispatch: Dispatch::new(gate, SCRIPT_THREADS_MAX),
             cron: CronTable::default(),
             running: HashMap::default(),
+            ahead: HashMap::default(),
+            pace: Pace::default(),
             inbox: HashMap::default(),
             followers: HashMap::default(),
             waiting: BTreeSet::new(),

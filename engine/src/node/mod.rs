@@ -26,6 +26,7 @@ mod undo;
 pub(crate) mod vault;
 mod waiters;
 mod waiting;
+mod watches;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use relive_log::ExecutionId;
 
 use super::Node;
-use super::attempt::RunClock;
+use super::watches::RunClock;
 use crate::script::Stopwatch;
 
 /// How long who waits for a place sleeps before it looks whether its time is over, milliseconds.

@@ -42,6 +42,8 @@ impl Node {
         for running in core.running.values() {
             running.stop.cut();
         }
+        // What was claimed ahead ends as released, like what was cut off.
+        core.ahead.drain().for_each(|(_, job)| self.jobs.push(job));
         while !core.running.is_empty() {
             if self.idle.wait_for(&mut core, CUT_WAIT_MAX).timed_out() {
                 tracing::warn!(running = core.running.len(), "attempts did not notice the shutdown in time");

@@ -100,6 +100,7 @@ impl Node {
         rows.iter()
             .map(|row| match row.status {
                 Status::Running if core.dispatch.is_away(row.execution) => Some(WaitingFor::Away),
+                Status::Running if core.ahead.contains_key(&row.execution) => Some(WaitingFor::Place),
                 Status::Running => core.locks.blocker(row.execution).map(WaitingFor::Lock),
                 Status::Pending | Status::Retrying => {
                     let app = registry.app(row.app);
