@@ -2,12 +2,14 @@
 //! mutating call of an installation and of a cut, where the walk begins (R4), the scrubber.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use relive_log::disk::sim::{SimDisk, SimOptions, SimRng, When};
+use relive_log::disk::{Disk, RealDisk};
 use relive_log::snapshot::{ScrubStep, SnapshotKind};
 use relive_log::{
-    LogOptions, Lsn, OpenError, OpenedLog, ReadError, SnapshotError, SnapshotSyncErrors, StepOutcome,
-    UnixMicros,
+    Batch, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, ReadError, SnapshotError,
+    SnapshotSyncErrors, StepOutcome, UnixMicros,
 };
 
 use crate::sim::model::{Model, dir, image, open_sim, segment, small};
@@ -446,4 +448,53 @@ fn r4_a_snapshot_of_another_history_is_passed_over() {
     let log = open_sim(&world.disk, &late(), 9).unwrap();
     assert!(log.snapshots.list().is_empty());
     assert!(log.report.damaged_snapshots[0].contains("history"), "{:?}", log.report.damaged_snapshots);
+}
+
+/// How long an open of a long real log takes, with a snapshot near its end. `RELIVE_OPEN_MIB` says how long (a small
+/// one by default); `RELIVE_OPEN_DIR` where.
+#[test]
+#[ignore = "writes a log of gigabytes; run it by hand in a release build"]
+fn time_to_open_a_long_log() {
+    let mib: u64 = std::env::var("RELIVE_OPEN_MIB").map_or(512, |text| text.parse().unwrap());
+    let folder = std::env::var("RELIVE_OPEN_DIR").map_or_else(|_| std::env::temp_dir(), PathBuf::from);
+    let temp = tempfile::tempdir_in(folder).unwrap();
+    let dir = temp.path().join("data");
+    let open = || {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+        let identity = FreshIdentity { log_id: [9; 16], frame_magic: [1, 2, 3, 4] };
+        relive_log::open(disk, &dir, &LogOptions::default(), identity, UnixMicros(1)).unwrap()
+    };
+    let mut log = open();
+    let mut batch = Batch::new();
+    (0..16).for_each(|n| batch.push_raw(1, 1, &[n; 1000]));
+    while log.reader.bytes() < mib << 20 {
+        for _ in 0..400 {
+            log.appender.append(&batch, UnixMicros(5)).unwrap();
+        }
+        settle(&mut log);
+        log.preparer.step();
+    }
+    let last = log.durability.durable();
+    let mut writer = log.snapshots.begin(last, 1, UnixMicros(6)).unwrap();
+    (0..1000).for_each(|_| writer.push(&[1; 4096]).unwrap());
+    writer.finish(0).unwrap();
+    log.appender.append(&batch, UnixMicros(7)).unwrap();
+    settle(&mut log);
+    let bytes = log.reader.bytes();
+    drop(log);
+    for cached in ["after a kill", "again", "again"] {
+        let begun = std::time::Instant::now();
+        let log = open();
+        let took = begun.elapsed();
+        println!(
+            "open {cached}: {} MiB, {} segments, walked from {} of {}: {took:?}",
+            bytes >> 20,
+            log.report.segments,
+            log.report.walked_from,
+            log.reader.durable()
+        );
+        let begun = std::time::Instant::now();
+        log.reader.frame_of(Lsn(last.0 / 2)).unwrap();
+        println!("first look-up in the middle: {:?}", begun.elapsed());
+    }
 }
