@@ -21,6 +21,16 @@ impl Digest {
         self.0 = self.0.wrapping_add(Digest::row(key, value));
     }
 
+    /// A row of which there may be several versions.
+    pub(crate) fn add_versioned(&mut self, key: &[u8], lsn: u64, value: &[u8]) {
+        let mut hasher = Xxh3::new();
+        hasher.update(&u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(key);
+        hasher.update(&lsn.to_le_bytes());
+        hasher.update(value);
+        self.0 = self.0.wrapping_add(hasher.digest128());
+    }
+
     pub(crate) fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.0 = self.0.wrapping_sub(Digest::row(key, value));
     }

@@ -42,6 +42,18 @@ pub enum ViewsError {
     /// The log could not be read.
     #[error("log cannot be read: {0}")]
     Log(#[from] relive_log::ReadError),
+    /// A snapshot could not be read, or not be written.
+    #[error(transparent)]
+    Snapshot(#[from] relive_log::SnapshotError),
+    /// The log was cut, and no snapshot is sound. Exit code 65: restore one.
+    #[error("the log begins at LSN {start}, and no snapshot that is sound reaches to there")]
+    NoSnapshot {
+        /// The first LSN of the log.
+        start: Lsn,
+    },
+    /// The views cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The bytes of an event could not be decoded.
     #[error("event {lsn} cannot be decoded: {source}")]
     Decode {
@@ -67,8 +79,8 @@ impl ViewsError {
     #[must_use]
     pub const fn exit_code(&self) -> i32 {
         match self {
-            ViewsError::AheadOfLog { .. } => 65,
-            ViewsError::Io { .. } | ViewsError::Log(_) => 74,
+            ViewsError::AheadOfLog { .. } | ViewsError::NoSnapshot { .. } => 65,
+            ViewsError::Io { .. } | ViewsError::Log(_) | ViewsError::Snapshot(_) | ViewsError::Read(_) => 74,
             ViewsError::Run(_) | ViewsError::Store(_) | ViewsError::Broken(_) | ViewsError::Decode { .. } => {
                 70
             }

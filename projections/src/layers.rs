@@ -89,13 +89,15 @@ impl<T: MemoryTable> LayerSet<T> {
         });
     }
 
-    /// Neighbouring runs were merged into one.
-    pub(crate) fn merged(&self, old: &[Arc<Run>], new: &Arc<Run>) {
+    /// Neighbouring runs were merged into one, or into nothing.
+    pub(crate) fn merged(&self, old: &[Arc<Run>], new: Option<&Arc<Run>>) {
         self.change(|layers| {
             let is_old = |run: &Arc<Run>| old.iter().any(|gone| Arc::ptr_eq(gone, run));
             let at = layers.runs.iter().position(is_old).unwrap_or(0);
             layers.runs.retain(|run| !is_old(run));
-            layers.runs.insert(at, Arc::clone(new));
+            if let Some(new) = new {
+                layers.runs.insert(at, Arc::clone(new));
+            }
         });
         for run in old {
             run.retire();

@@ -19,6 +19,9 @@
 //! | P9 | a run's filter never denies a key that is there | `run::filter` |
 //! | P10 | `CURRENT` names a generation only once that holds all that the log held when it was begun | `disk::generation` |
 //! | P11 | no value, input, source or secret stands under `views/`: positions only | `kv`, `registry` |
+//! | P17 | what a view shows depends on the horizon, never on whether a merge has dropped it already | `horizon` |
+//! | P18 | a snapshot is the state of one checkpoint: store and runs are taken while nothing is written | `snapshot` |
+//! | P19 | views that begin from a snapshot hold what a rebuild from the first event would | `snapshot` |
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 //! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
@@ -31,6 +34,7 @@ mod digest;
 mod disk;
 mod error;
 mod executions;
+mod horizon;
 mod idempotency;
 mod index;
 mod jobs;
@@ -40,6 +44,7 @@ mod options;
 mod registry;
 mod rows;
 mod run;
+mod snapshot;
 mod source;
 mod store;
 mod views;
@@ -63,6 +68,7 @@ pub use options::{
     IfAhead, Limits, Maintained, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions, Waiting,
 };
 pub use registry::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
+pub use snapshot::{SNAPSHOT_SCHEMA, SnapshotItems, SnapshotSource, StateAt};
 pub use source::{At, FoldedBatch, ValueSource};
 pub use store::MemoryStore;
 pub use views::Views;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use relive_log::Lsn;
 use relive_log::disk::Disk;
 
+use crate::snapshot::SnapshotSource;
 use crate::store::MemoryStore;
 
 /// How far files that an earlier process left can be trusted (V5).
@@ -53,6 +54,10 @@ pub struct ViewsOptions {
     pub timeline: u32,
     /// The last LSN of the recovered log (V in `docs/recovery.md`).
     pub last_lsn: Lsn,
+    /// The first LSN of the log: the horizon.
+    pub first_lsn: Lsn,
+    /// Where views that cannot be opened begin from; without any, from the first event.
+    pub snapshots: Option<Arc<dyn SnapshotSource>>,
     /// How far the files that are there can be trusted.
     pub trust: Trust,
     /// What to do when they are ahead of the log.
@@ -78,6 +83,8 @@ pub struct Limits {
     pub merge_ratio: usize,
     /// With so many runs, merging goes before writing another one.
     pub runs_max: usize,
+    /// A run of so many rows is merged no further: no merge takes longer than it takes to write about as many.
+    pub merge_rows_max: u64,
     /// Rows of the smallest size class of runs.
     pub tier_rows: u64,
     /// Bytes of one block of a run.
@@ -101,6 +108,7 @@ impl Default for Limits {
             check_events: 64,
             merge_ratio: 8,
             runs_max: 64,
+            merge_rows_max: 8_000_000,
             tier_rows: 1024,
             block_bytes: 4096,
             verify_bytes_max: 64 * 1024 * 1024,
@@ -111,7 +119,7 @@ impl Default for Limits {
     }
 }
 
-/// Why the views are folded from the first event of the log.
+/// Why the views are made anew, of the newest snapshot and the log behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RebuildReason {
     /// There are none (deleted, or an earlier rebuild did not end).
@@ -135,6 +143,8 @@ pub struct OpenedViews {
     pub applied: Lsn,
     /// Why they start from nothing; `None` if they do not, or if the log is new.
     pub rebuilt: Option<RebuildReason>,
+    /// The snapshot that they began from; `None`: the first event.
+    pub snapshot: Option<Lsn>,
     /// Where a generation that could not be opened was moved.
     pub quarantined: Option<PathBuf>,
     /// Number of the generation that is written.

@@ -9,12 +9,13 @@
 //! apply → active tables, dirty rows → cut → frozen tables, changed rows → durable → runs, one batch of the store
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use relive_log::events::{Event, decode_record};
-use relive_log::{Gap, Lsn, Reader};
+use relive_log::{AppId, FramePos, Gap, Lsn, Reader};
 
 use crate::abandoned::Abandoned;
 use crate::cron::CronView;
@@ -23,6 +24,7 @@ use crate::digest::Digest;
 use crate::disk::{self, DiskLayer, Runs, Sealed, SealedQueue, State};
 use crate::error::{ReadError, StoreError, ViewsError};
 use crate::executions::Executions;
+use crate::horizon::{Horizon, Lowest};
 use crate::idempotency::Idempotency;
 use crate::index::Index;
 use crate::jobs::Jobs;
@@ -31,6 +33,8 @@ use crate::layers::MemoryTable;
 use crate::options::{Limits, Maintained, OpenedViews, ViewsOptions, Waiting};
 use crate::registry::{Registry, RegistryView};
 use crate::rows::tag;
+use crate::run::RunKind;
+use crate::snapshot::StateAt;
 use crate::source::{At, FoldedBatch, ValueSource};
 
 /// See the module.
@@ -44,6 +48,7 @@ pub struct Views {
     abandoned: Abandoned,
     registry: RegistryView,
     cron: CronView,
+    horizon: Horizon,
     applied: AtomicU64,
     applier: Mutex<Applier>,
     sealed: Mutex<SealedQueue>,
@@ -77,6 +82,7 @@ impl Views {
         disk::open(&options, |opened| {
             let disk::Opened { layer, runs, rows, report } = opened;
             let views = Views::assemble(Arc::clone(&source), runs, report.applied, Some(layer));
+            views.set_horizon(options.first_lsn);
             for (key, value) in rows {
                 views.load(&key, &value, &*source)?;
             }
@@ -91,11 +97,13 @@ impl Views {
     }
 
     fn assemble(source: Arc<dyn ValueSource>, runs: Runs, applied: Lsn, layer: Option<DiskLayer>) -> Views {
+        let horizon = Horizon::new(Lsn::FIRST);
         Views {
-            kv: KvView::new(source, runs.kv),
-            executions: Executions::new(runs.ended),
-            index: Index::new(runs.index),
+            kv: KvView::new(source, runs.kv, horizon.clone()),
+            executions: Executions::new(runs.ended, horizon.clone()),
+            index: Index::new(runs.index, horizon.clone()),
             idempotency: Idempotency::new(runs.keyed),
+            horizon,
             dead_letters: DeadLetters::default(),
             jobs: Jobs::default(),
             abandoned: Abandoned::default(),
@@ -231,6 +239,96 @@ impl Views {
             Event::Retention(e) => self.abandoned.fold_retention(e),
             Event::Cron(e) => self.cron.fold(e),
         }
+    }
+
+    /// The first LSN that the log still holds: what is below is not shown any more (P14).
+    #[must_use]
+    pub fn horizon(&self) -> Lsn {
+        self.horizon.get()
+    }
+
+    /// The log begins at `first` now.
+    pub fn set_horizon(&self, first: Lsn) {
+        self.horizon.rise(first);
+    }
+
+    /// What a log that begins at `start` must keep of the events below: what the views refer to there, above `after`,
+    /// by LSN, at most `limit`. Everything that is shown at or above the horizon is read from these or from the log.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn needed_below(
+        &self,
+        start: Lsn,
+        after: Lsn,
+        limit: usize,
+    ) -> Result<Vec<(Lsn, FramePos)>, ReadError> {
+        let mut lowest = Lowest::above(after, limit);
+        let registry = self.registry.now();
+        let is_live = |key: &[u8]| {
+            let app = key.first_chunk::<16>().map(|bytes| AppId::from_bytes(*bytes));
+            app.is_some_and(|app| registry.apps.contains_key(&app))
+        };
+        for app in registry.apps.values() {
+            let versions = app.scripts.values().flat_map(|script| &script.versions);
+            let sources = versions.map(|version| (version.lsn, version.pos));
+            let secrets = app.secrets.values().map(|secret| (secret.lsn, secret.pos));
+            let below = sources.chain(secrets).filter(|(lsn, _)| *lsn < start);
+            below.for_each(|(lsn, pos)| lowest.offer(lsn, pos));
+        }
+        self.kv.current_below(start, is_live, &mut lowest)?;
+        Ok(lowest.into_sorted())
+    }
+
+    /// The lowest event that open work or an open dead letter still needs: the log is not cut above it. Where an
+    /// input is that of earlier work (a redrive, a handler), that of the earliest counts.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn oldest_needed(&self) -> Result<Option<Lsn>, ReadError> {
+        let (mut oldest, mut letters) = self.executions.needed();
+        letters.extend(self.dead_letters.open_letters());
+        let mut seen = BTreeSet::new();
+        while let Some((app, letter)) = letters.pop() {
+            if !seen.insert((app, letter)) {
+                continue;
+            }
+            let Some(row) = self.dead_letters.get(app, letter) else { continue };
+            oldest = Some(oldest.map_or(row.enqueued, |lsn| lsn.min(row.enqueued)));
+            let execution = self.executions.get(app, row.execution)?;
+            letters.extend(execution.and_then(|row| row.refers_to()).map(|letter| (app, letter)));
+        }
+        Ok(oldest)
+    }
+
+    /// The state of the newest checkpoint; `None` if there is none, or these views are not in force.
+    ///
+    /// # Errors
+    /// The store cannot be read, or these views are broken.
+    pub fn state_at_checkpoint(&self) -> Result<Option<StateAt>, ViewsError> {
+        let Some(layer) = &self.layer else { return Ok(None) };
+        // P15: whoever writes runs or rows holds this lock.
+        let mut state = layer.state.lock();
+        layer.check(&mut state)?;
+        if !state.is_in_force() || state.meta.applied == Lsn::ZERO {
+            return Ok(None);
+        }
+        let (kv, ended, index) = (self.kv.layers.now(), self.executions.ended.now(), self.index.layers.now());
+        let keyed = self.idempotency.layers.now();
+        let open = |number: u64, kind: RunKind| {
+            let runs = match kind {
+                RunKind::Kv => &kv.runs,
+                RunKind::Ended => &ended.runs,
+                RunKind::Index => &index.runs,
+                RunKind::Keyed => &keyed.runs,
+            };
+            runs.iter().find(|run| run.meta().number == number).cloned()
+        };
+        let runs: Option<Vec<_>> = state.meta.runs.iter().map(|run| open(run.number, run.kind)).collect();
+        let runs = runs.ok_or(StoreError::Damaged { check: "a run of the list is not open" })?;
+        let mut rows = layer.rows()?;
+        rows.retain(|(key, _)| !disk::is_meta(key));
+        Ok(Some(StateAt::new(state.meta.applied, state.meta.digest, rows, runs)))
     }
 
     /// The last LSN that was applied.

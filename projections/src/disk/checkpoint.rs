@@ -5,6 +5,7 @@
 //! checkpoint happens: before it the new runs are orphans, after it the views on disk are those of its LSN.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use relive_log::Lsn;
@@ -18,7 +19,8 @@ use crate::executions::EndedTable;
 use crate::idempotency::KeyedTable;
 use crate::index::IndexTable;
 use crate::kv::{self, Table};
-use crate::run::{Run, RunKind, RunMeta, RunWriter};
+use crate::run::{Run, RunKind, RunWriter};
+use crate::snapshot::{Restored, SnapshotItems, Target, restore};
 use crate::store::Change;
 use crate::views::Views;
 
@@ -37,19 +39,27 @@ impl DiskLayer {
     /// Writes a cut whose last LSN is durable, and gives its tables up.
     pub(crate) fn write(&self, state: &mut State, views: &Views, sealed: &Sealed) -> Result<(), ViewsError> {
         let kv = match &sealed.kv {
-            Some(table) => Some((table, self.write_run(state, RunKind::Kv, |w| kv::write_run(table, w))?)),
+            Some(table) => {
+                self.write_run(state, RunKind::Kv, |w| kv::write_run(table, w))?.map(|run| (table, run))
+            }
             None => None,
         };
         let ended = match &sealed.ended {
-            Some(table) => Some((table, self.write_run(state, RunKind::Ended, |w| table.write_run(w))?)),
+            Some(table) => {
+                self.write_run(state, RunKind::Ended, |w| table.write_run(w))?.map(|run| (table, run))
+            }
             None => None,
         };
         let index = match &sealed.index {
-            Some(table) => Some((table, self.write_run(state, RunKind::Index, |w| table.write_run(w))?)),
+            Some(table) => {
+                self.write_run(state, RunKind::Index, |w| table.write_run(w))?.map(|run| (table, run))
+            }
             None => None,
         };
         let keyed = match &sealed.keyed {
-            Some(table) => Some((table, self.write_run(state, RunKind::Keyed, |w| table.write_run(w))?)),
+            Some(table) => {
+                self.write_run(state, RunKind::Keyed, |w| table.write_run(w))?.map(|run| (table, run))
+            }
             None => None,
         };
         let mut meta = Meta { applied: sealed.last, ..state.meta.clone() };
@@ -76,19 +86,44 @@ impl DiskLayer {
         Ok(())
     }
 
-    /// Writes one run and opens it.
+    /// Fills a generation that holds nothing with what a snapshot holds. The views on disk are then those of its LSN.
+    pub(super) fn restore(
+        &self,
+        dir: &Path,
+        lsn: Lsn,
+        items: &mut dyn SnapshotItems,
+        digest: u128,
+    ) -> Result<Restored, ViewsError> {
+        let mut state = self.state.lock();
+        let target = Target {
+            disk: &self.disk,
+            dir,
+            store: &*self.store,
+            empty: state.meta.clone(),
+            block_bytes: self.limits.block_bytes,
+            common: &self.common,
+        };
+        let restored = restore(&target, lsn, items, digest)?;
+        state.next_number = restored.meta.runs.iter().map(|run| run.number).max().unwrap_or(0) + 1;
+        state.quiet_at = lsn;
+        state.meta = restored.meta.clone();
+        self.announce(&mut state)?;
+        Ok(restored)
+    }
+
+    /// Writes one run and opens it; `None` if it has no rows.
     pub(super) fn write_run(
         &self,
         state: &mut State,
         kind: RunKind,
         rows: impl FnOnce(&mut RunWriter<'_>) -> Result<(), ViewsError>,
-    ) -> Result<Arc<Run>, ViewsError> {
+    ) -> Result<Option<Arc<Run>>, ViewsError> {
         let id = self.run_id(&state.meta, kind, state.next_number);
         state.next_number += 1;
         let mut writer = RunWriter::create(&*self.disk, &self.dir, id, self.limits.block_bytes)?;
         rows(&mut writer)?;
-        let meta: RunMeta = writer.finish()?;
-        Ok(Arc::new(Run::open(&self.disk, &self.dir, id, meta, Arc::clone(&self.common))?))
+        let Some(meta) = writer.finish()? else { return Ok(None) };
+        Ok(Some(Arc::new(Run::open(&self.disk, &self.dir, id, meta, Arc::clone(&self.common))?)))
     }
 
     /// The single point at which anything happens (P7).

@@ -11,9 +11,10 @@ use super::{DiskLayer, State};
 use crate::error::ViewsError;
 use crate::executions::collapse;
 use crate::idempotency::newest;
+use crate::kv;
 use crate::layers::{LayerSet, MemoryTable};
 use crate::options::Limits;
-use crate::run::{Collapse, Run, RunKind, merge};
+use crate::run::{Collapse, Reach, Run, RunKind, merge};
 use crate::views::Views;
 
 /// Neighbours that should be merged: position of the newest among the runs of one kind, and how many.
@@ -23,23 +24,29 @@ pub(super) struct Group {
     len: usize,
 }
 
-/// The lowest class that has enough neighbours, smaller ones between them included. `rows`: newest run first.
+/// The lowest class that has enough neighbours, smaller ones between them included, none of `merge_rows_max` rows.
+/// `rows`: newest run first.
 pub(super) fn due(rows: &[u64], limits: &Limits) -> Option<Group> {
     let ratio = limits.merge_ratio.max(2);
     let step = u64::try_from(ratio).unwrap_or(u64::MAX);
     let highest = rows.iter().copied().max()?;
     let (mut from, mut end) = (0, limits.tier_rows.max(1));
     while from <= highest {
-        if let Some(group) = stretch(rows, from, end).filter(|(_, members)| *members >= ratio) {
-            return Some(group.0);
+        let sum = |group: &Group| rows.iter().skip(group.at).take(group.len).sum::<u64>();
+        let due = stretches(rows, from, end)
+            .into_iter()
+            .filter(|(group, members)| *members >= ratio && sum(group) <= limits.merge_rows_max)
+            .max_by_key(|(_, members)| *members);
+        if let Some((group, _)) = due {
+            return Some(group);
         }
         (from, end) = (end, end.saturating_mul(step).max(end.saturating_add(1)));
     }
     None
 }
 
-/// The stretch of runs below `end` with the most members of the class `from..end`, and how many those are.
-fn stretch(rows: &[u64], from: u64, end: u64) -> Option<(Group, usize)> {
+/// The stretches of runs below `end`, each with the number of its members of the class `from..end`.
+fn stretches(rows: &[u64], from: u64, end: u64) -> Vec<(Group, usize)> {
     let mut stretches = vec![(Group { at: 0, len: 0 }, 0)];
     for (at, &count) in rows.iter().enumerate() {
         match stretches.last_mut() {
@@ -50,7 +57,7 @@ fn stretch(rows: &[u64], from: u64, end: u64) -> Option<(Group, usize)> {
             Some(_) | None => stretches.push((Group { at: at + 1, len: 0 }, 0)),
         }
     }
-    stretches.into_iter().max_by_key(|(_, members)| *members)
+    stretches
 }
 
 impl DiskLayer {
@@ -61,12 +68,14 @@ impl DiskLayer {
 
     /// Merges one group, if one is due: how many runs became one.
     pub(crate) fn merge_one(&self, state: &mut State, views: &Views) -> Result<usize, ViewsError> {
-        let merged = self.merge_kind(state, RunKind::Kv, &views.kv().layers, Collapse::KeepAll)?;
+        let horizon = views.horizon();
+        let versions = Collapse::Versions { horizon, is_deleted: kv::is_deleted };
+        let merged = self.merge_kind(state, RunKind::Kv, &views.kv().layers, versions)?;
         if merged > 0 {
             return Ok(merged);
         }
-        let merged =
-            self.merge_kind(state, RunKind::Ended, &views.executions().ended, Collapse::Into(collapse))?;
+        let into = Collapse::Into { horizon, make: collapse };
+        let merged = self.merge_kind(state, RunKind::Ended, &views.executions().ended, into)?;
         if merged > 0 {
             return Ok(merged);
         }
@@ -76,7 +85,8 @@ impl DiskLayer {
         if merged > 0 {
             return Ok(merged);
         }
-        self.merge_kind(state, RunKind::Keyed, &views.idempotency().layers, Collapse::Into(newest))
+        let into = Collapse::Into { horizon, make: |values, _| Some(newest(values)) };
+        self.merge_kind(state, RunKind::Keyed, &views.idempotency().layers, into)
     }
 
     fn merge_kind<T: MemoryTable>(
@@ -89,26 +99,21 @@ impl DiskLayer {
         let rows: Vec<u64> = state.meta.of_kind(kind).map(|run| run.rows).collect();
         let Some(group) = due(&rows, &self.limits) else { return Ok(0) };
         let old: Vec<Arc<Run>> = layers.now().runs.iter().skip(group.at).take(group.len).cloned().collect();
+        // Nothing below the oldest run can come back to light.
+        let reach = if group.at + group.len == rows.len() { Reach::Oldest } else { Reach::OlderStay };
         let new =
-            self.write_run(state, kind, |writer| merge(&old, writer, collapse)).map_err(
-                |error| match error {
-                    ViewsError::Run(_) => self.break_off(state, error),
-                    ViewsError::AheadOfLog { .. }
-                    | ViewsError::Io { .. }
-                    | ViewsError::Store(_)
-                    | ViewsError::Log(_)
-                    | ViewsError::Decode { .. }
-                    | ViewsError::Broken(_)
-                    | ViewsError::Options { .. } => error,
-                },
-            )?;
+            self.write_run(state, kind, |writer| merge(&old, writer, collapse, reach)).map_err(|error| {
+                if matches!(error, ViewsError::Run(_)) { self.break_off(state, error) } else { error }
+            })?;
         let mut meta: Meta = state.meta.clone();
         let is_old = |number: u64| old.iter().any(|run| run.meta().number == number);
         let at = meta.runs.iter().position(|run| is_old(run.number)).unwrap_or(0);
         meta.runs.retain(|run| !is_old(run.number));
-        meta.runs.insert(at, *new.meta());
+        if let Some(new) = &new {
+            meta.runs.insert(at, *new.meta());
+        }
         self.commit(state, meta, &[])?;
-        layers.merged(&old, &new);
+        layers.merged(&old, new.as_ref());
         Ok(old.len())
     }
 }
@@ -118,7 +123,7 @@ mod tests {
     use super::*;
 
     fn check(rows: &[u64], expected: Option<(usize, usize)>) {
-        let limits = Limits { merge_ratio: 4, tier_rows: 10, ..Limits::default() };
+        let limits = Limits { merge_ratio: 4, tier_rows: 10, merge_rows_max: 100_000, ..Limits::default() };
         assert_eq!(due(rows, &limits).map(|group| (group.at, group.len)), expected, "{rows:?}");
     }
 
@@ -126,6 +131,8 @@ mod tests {
     fn groups_are_neighbours_of_one_class_lowest_first() {
         check(&[], None);
         check(&[1, 1, 1], None);
+        check(&[20_000, 30_000, 30_000, 30_000], None);
+        check(&[1, 1, 1, 1, 20_000, 30_000, 30_000, 30_000], Some((0, 4)));
         check(&[1, 1, 1, 1], Some((0, 4)));
         check(&[1, 1, 50, 1, 1], None);
         check(&[1, 50, 1, 1, 1, 1, 1], Some((2, 5)));

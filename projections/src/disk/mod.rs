@@ -16,13 +16,18 @@ use relive_log::Lsn;
 use relive_log::disk::Disk;
 
 pub(crate) use checkpoint::{Sealed, SealedQueue};
-use meta::Meta;
+pub(crate) use meta::Meta;
 pub(crate) use open::{Opened, Runs, open};
+
+/// Whether a row of the store is `!meta`.
+pub(crate) fn is_meta(key: &[u8]) -> bool {
+    key == meta::META_KEY
+}
 
 use crate::error::ViewsError;
 use crate::options::Limits;
 use crate::run::{Common, RunId, RunKind};
-use crate::store::ProjectionStore;
+use crate::store::{ProjectionStore, Rows};
 
 /// One generation, open for writing.
 pub(crate) struct DiskLayer {
@@ -83,6 +88,11 @@ impl DiskLayer {
             Some(why) => Err(ViewsError::Broken(Arc::clone(why))),
             None => Ok(()),
         }
+    }
+
+    /// Every row of the store.
+    pub(crate) fn rows(&self) -> Result<Rows, ViewsError> {
+        Ok(self.store.scan()?)
     }
 
     /// Hands everything to the system at a tidy stop.

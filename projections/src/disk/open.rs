@@ -3,6 +3,7 @@
 //! ```text
 //! evidence or `!meta` ahead of the log      refuse, or rebuild if the loss was accepted        V7
 //! no generation in force                    rebuild (a new log: begin)                         V9
+//! to rebuild                                begin from the newest snapshot that is sound, else the first event
 //! the machine went down since               discard and rebuild                                V5
 //! marked broken, cannot be opened, panics,
 //! hangs, foreign, a checksum or the digest
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use relive_log::Lsn;
 use relive_log::disk::EntryKind;
+use relive_log::{Lsn, SnapshotError};
 
 use super::generation::{self, STORE_NAME, io_error};
 use super::meta::{META_KEY, Meta};
@@ -26,6 +27,7 @@ use crate::error::{StoreError, ViewsError};
 use crate::options::{IfAhead, OpenedViews, RebuildReason, StoreKind, Trust, ViewsOptions};
 use crate::rows::{self, SCHEMA};
 use crate::run::{Common, Run, RunKind};
+use crate::snapshot::SnapshotSource;
 use crate::store::{MemoryStore, ProjectionStore, Rows, SledLimits, SledStore};
 
 /// Runs in force by kind, newest first.
@@ -66,7 +68,7 @@ pub(crate) fn open<V>(
     }
     let Some(number) = current else {
         let reason = (options.last_lsn > Lsn::ZERO).then_some(RebuildReason::Missing);
-        return take(begin(options, 1, reason, None)?);
+        return remake(options, 1, reason, None, &take);
     };
     let dir = generation::path(&options.dir, number);
     let reason = match try_open(options, number, &dir, &take) {
@@ -85,7 +87,61 @@ pub(crate) fn open<V>(
         | RebuildReason::Damaged(_)
         | RebuildReason::MarkedBroken => generation::quarantine(disk, &dir, number, &options.quarantine),
     };
-    take(begin(options, number.saturating_add(1), Some(reason), quarantined)?)
+    remake(options, number.saturating_add(1), Some(reason), quarantined, &take)
+}
+
+/// Makes a generation of the newest snapshot that is sound, or one that holds nothing.
+fn remake<V>(
+    options: &ViewsOptions,
+    mut number: u64,
+    rebuilt: Option<RebuildReason>,
+    quarantined: Option<PathBuf>,
+    take: &impl Fn(Opened) -> Result<V, ViewsError>,
+) -> Result<V, ViewsError> {
+    let source = options.snapshots.as_deref().filter(|_| rebuilt.is_some());
+    for lsn in source.map(SnapshotSource::newest_first).unwrap_or_default() {
+        let Some(source) = source.filter(|_| lsn <= options.last_lsn && lsn.next() >= options.first_lsn)
+        else {
+            continue;
+        };
+        let made = from_snapshot(options, source, lsn, number, (rebuilt.clone(), quarantined.clone()));
+        match made.and_then(take) {
+            Ok(views) => return Ok(views),
+            Err(ViewsError::Snapshot(why @ SnapshotError::Damaged { .. })) => source.give_up(lsn, &why),
+            Err(error) => return Err(error),
+        }
+        generation::remove_tree(&*options.disk, &generation::path(&options.dir, number));
+        number = number.saturating_add(1);
+    }
+    if options.first_lsn > Lsn::FIRST {
+        return Err(ViewsError::NoSnapshot { start: options.first_lsn });
+    }
+    take(begin(options, number, rebuilt, quarantined)?)
+}
+
+/// Begins a generation with what a snapshot holds (P16).
+fn from_snapshot(
+    options: &ViewsOptions,
+    source: &dyn SnapshotSource,
+    lsn: Lsn,
+    number: u64,
+    (rebuilt, quarantined): (Option<RebuildReason>, Option<PathBuf>),
+) -> Result<Opened, ViewsError> {
+    let (mut items, digest) = source.open(lsn)?;
+    let Opened { layer, .. } = begin(options, number, rebuilt.clone(), quarantined.clone())?;
+    let dir = generation::path(&options.dir, number);
+    let restored = layer.restore(&dir, lsn, &mut *items, digest)?;
+    let of_kind = |kind: RunKind| -> Vec<Arc<Run>> {
+        restored.runs.iter().filter(|run| run.meta().kind == kind).cloned().collect()
+    };
+    let runs = Runs {
+        kv: of_kind(RunKind::Kv),
+        ended: of_kind(RunKind::Ended),
+        index: of_kind(RunKind::Index),
+        keyed: of_kind(RunKind::Keyed),
+    };
+    let report = OpenedViews { applied: lsn, rebuilt, snapshot: Some(lsn), quarantined, generation: number };
+    Ok(Opened { layer, runs, rows: restored.rows, report })
 }
 
 enum Failure {
@@ -132,7 +188,8 @@ fn try_open<V>(
     let opened_runs = open_runs(options, dir, &meta, &common);
     let runs = opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;
     remove_orphans(options, dir, &meta);
-    let report = OpenedViews { applied, rebuilt: None, quarantined: None, generation: number };
+    let report =
+        OpenedViews { applied, rebuilt: None, snapshot: None, quarantined: None, generation: number };
     let layer = layer(options, number, store, meta, None, common);
     take(Opened { layer, runs, rows, report })
         .map_err(|error| Failure::Rebuild(RebuildReason::Damaged(error.to_string())))
@@ -249,7 +306,7 @@ fn begin(
     let (store, _) = open_store(options, &dir)?;
     let meta = Meta::new(options.log_id, options.timeline);
     store.apply(&[meta.change()])?;
-    let report = OpenedViews { applied: Lsn::ZERO, rebuilt, quarantined, generation: number };
+    let report = OpenedViews { applied: Lsn::ZERO, rebuilt, snapshot: None, quarantined, generation: number };
     let common = Arc::new(Common::default());
     let layer = layer(options, number, store, meta, Some(options.last_lsn), common);
     if options.last_lsn == Lsn::ZERO {

@@ -246,8 +246,8 @@ impl Gathered {
     }
 }
 
-/// Several encoded slots of one execution, newest first, as one.
-pub(crate) fn collapse(values: &[Vec<u8>]) -> Vec<u8> {
+/// Several encoded slots of one execution, newest first, as one; `None` if it ended below the horizon.
+pub(crate) fn collapse(values: &[Vec<u8>], horizon: Lsn) -> Option<Vec<u8>> {
     let mut gathered = Gathered::default();
     for value in values {
         let Some(slot) = Slot::decode(value) else { break };
@@ -255,7 +255,11 @@ pub(crate) fn collapse(values: &[Vec<u8>]) -> Vec<u8> {
             break;
         }
     }
-    gathered.slot().map(|slot| slot.encode()).or_else(|| values.first().cloned()).unwrap_or_default()
+    match gathered.slot() {
+        // A patch comes after the end: below the horizon, so is the row.
+        Some(slot) => (slot.lsn() >= horizon).then(|| slot.encode()),
+        None => values.first().cloned(),
+    }
 }
 
 /// See the module.

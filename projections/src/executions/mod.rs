@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use relive_log::events::{DeadLetterEvent, ExecutionEvent};
-use relive_log::{AppId, ExecutionId, Lsn};
+use relive_log::{AppId, ExecutionId, LetterId, Lsn};
 
+use crate::horizon::Horizon;
 use ended::{Columns, Gathered, Patch, Slot, Wanted, Which, key_of};
 pub(crate) use ended::{EndedTable, collapse};
 use outbox::Outbox;
@@ -30,6 +31,7 @@ use crate::store::Change;
 pub struct Executions {
     outbox: RwLock<Outbox>,
     pub(crate) ended: LayerSet<EndedTable>,
+    horizon: Horizon,
 }
 
 impl std::fmt::Debug for Executions {
@@ -39,8 +41,8 @@ impl std::fmt::Debug for Executions {
 }
 
 impl Executions {
-    pub(crate) fn new(runs: Vec<Arc<Run>>) -> Executions {
-        Executions { outbox: RwLock::new(Outbox::default()), ended: LayerSet::new(runs) }
+    pub(crate) fn new(runs: Vec<Arc<Run>>, horizon: Horizon) -> Executions {
+        Executions { outbox: RwLock::new(Outbox::default()), ended: LayerSet::new(runs), horizon }
     }
 
     /// Folds one event. What ends moves under the outbox's lock: a reader finds it in one of both.
@@ -69,6 +71,13 @@ impl Executions {
         Some(())
     }
 
+    /// The oldest input of open work, and the letters that open work refers to.
+    pub(crate) fn needed(&self) -> (Option<Lsn>, Vec<(AppId, LetterId)>) {
+        let outbox = self.outbox.read();
+        let letters = outbox.rows().filter_map(|row| row.refers_to().map(|letter| (row.app, letter)));
+        (outbox.rows().map(|row| row.enqueued.lsn).min(), letters.collect())
+    }
+
     /// Rows of the store that the next cut writes.
     pub(crate) fn dirty(&self) -> usize {
         self.outbox.read().dirty()
@@ -92,7 +101,7 @@ impl Executions {
         let mut gathered = Gathered::default();
         for table in std::iter::once(&layers.active).chain(&layers.frozen) {
             if table.slot(&key).is_some_and(|slot| gathered.take(slot)) {
-                return Ok(gathered.row.map(|row| *row));
+                return Ok(self.seen(gathered.row));
             }
         }
         for run in layers.runs.iter().filter(|run| run.may_contain(&key)) {
@@ -100,7 +109,12 @@ impl Executions {
                 break;
             }
         }
-        Ok(gathered.row.map(|row| *row))
+        Ok(self.seen(gathered.row))
+    }
+
+    /// The record of an execution that ended below the horizon is gone (P14).
+    fn seen(&self, row: Option<Box<ExecutionRow>>) -> Option<ExecutionRow> {
+        row.map(|row| *row).filter(|row| !ended_below(row, self.horizon.get()))
     }
 
     /// Executions of an app, the highest id first.
@@ -176,7 +190,8 @@ impl Executions {
             {
                 out.push(row);
             }
-            let ended = gathered.row.filter(|row| wanted.matches(row));
+            let ended =
+                gathered.row.filter(|row| wanted.matches(row) && !ended_below(row, self.horizon.get()));
             let seen = |row: &ExecutionRow| out.last().is_some_and(|last| last.execution == row.execution);
             if let Some(row) = ended.filter(|row| !seen(row)) {
                 out.push(*row);
@@ -201,8 +216,8 @@ impl Executions {
             let Some((key, _)) = keys.next(|layer, key| look(layer, key, &wanted, &mut gathered))? else {
                 return Ok(());
             };
-            if let Some(row) = gathered.row {
-                digest.add(&key, &rows::encode(&*row));
+            if let Some(row) = self.seen(gathered.row) {
+                digest.add(&key, &rows::encode(&row));
             }
         }
     }
@@ -240,6 +255,10 @@ fn look(
         }
     };
     Ok(slot.is_some_and(|slot| gathered.take(slot)).then_some(()))
+}
+
+fn ended_below(row: &ExecutionRow, horizon: Lsn) -> bool {
+    row.ended_at.is_some_and(|at| at.lsn < horizon)
 }
 
 fn slot_in_run(cursor: &mut Cursor, key: &[u8]) -> Result<Option<Slot>, ReadError> {

@@ -181,6 +181,16 @@ pub struct ExecutionRow {
 }
 
 impl ExecutionRow {
+    /// The letter whose input it takes: that of the work that it redrives, or handles.
+    #[must_use]
+    pub const fn refers_to(&self) -> Option<LetterId> {
+        match (self.redrive_of, &self.source) {
+            (Some(letter), _) => Some(letter),
+            (None, Source::DeadLetter { letter, .. }) => Some(*letter),
+            (None, _) => None,
+        }
+    }
+
     /// The attempt that runs, or ran last.
     #[must_use]
     pub fn last_attempt(&self) -> Option<&AttemptRef> {

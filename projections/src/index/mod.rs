@@ -32,6 +32,7 @@ pub(crate) use table::IndexTable;
 
 use crate::digest::Digest;
 use crate::error::{ReadError, RunError};
+use crate::horizon::Horizon;
 use crate::kv::key as kv_key;
 use crate::layers::{Direction, KeyMerge, LayerCursor, LayerSet};
 use crate::run::{Bytes, RowRef, Run};
@@ -75,6 +76,7 @@ pub struct Index {
     pub(crate) layers: LayerSet<IndexTable>,
     /// Times to live up to here were dealt with, durably.
     forgotten: AtomicU64,
+    horizon: Horizon,
 }
 
 impl std::fmt::Debug for Index {
@@ -84,8 +86,8 @@ impl std::fmt::Debug for Index {
 }
 
 impl Index {
-    pub(crate) fn new(runs: Vec<Arc<Run>>) -> Index {
-        Index { layers: LayerSet::new(runs), forgotten: AtomicU64::new(0) }
+    pub(crate) fn new(runs: Vec<Arc<Run>>, horizon: Horizon) -> Index {
+        Index { layers: LayerSet::new(runs), forgotten: AtomicU64::new(0), horizon }
     }
 
     fn put(&self, key: Vec<u8>, lsn: Lsn, value: &[u8]) {
@@ -213,10 +215,12 @@ impl Index {
 
     fn readers(&self, range: Range<Vec<u8>>) -> Result<Vec<KeyReader>, ReadError> {
         let len = range.start.len();
+        // The record of an attempt that ended below the horizon is gone.
+        let horizon = self.horizon.get();
         let mut readers = Vec::new();
         self.scan(range, |row| {
             // A longer key that begins with the bytes of this one and of a number stands among them.
-            if row.key.len() == len {
+            if row.key.len() == len && row.lsn >= horizon {
                 readers.push(decode_reader(row)?);
             }
             Some(true)
@@ -259,8 +263,11 @@ impl Index {
         Ok(())
     }
 
-    /// Whether a merge keeps a row (P13).
+    /// Whether a merge keeps a row (P13, P14).
     pub(crate) fn keeps(&self, key: &[u8]) -> bool {
+        if let (Some(&(KEY_READ | RANGE_READ)), Some(end)) = (key.first(), key.last_chunk::<8>()) {
+            return Lsn(u64::from_be_bytes(*end)) >= self.horizon.get();
+        }
         let end = key.strip_prefix(&[DUE]).and_then(|rest| rest.first_chunk::<8>());
         end.is_none_or(|end| u64::from_be_bytes(*end) > self.forgotten.load(Ordering::Relaxed))
     }
@@ -268,7 +275,9 @@ impl Index {
     /// Adds every row to a digest but those that merges may drop.
     pub(crate) fn digest(&self, digest: &mut Digest) -> Result<(), ReadError> {
         self.scan(vec![DUE + 1]..vec![0xff], |row| {
-            digest.add(row.key, &[&row.lsn.0.to_le_bytes(), row.value].concat());
+            if self.keeps(row.key) {
+                digest.add(row.key, &[&row.lsn.0.to_le_bytes(), row.value].concat());
+            }
             Some(true)
         })
     }

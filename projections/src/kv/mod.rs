@@ -18,8 +18,9 @@ use relive_log::events::{KvDeleted, KvEvent, KvExpired, KvPut};
 pub use diff::{DiffPage, DiffRange, KvChange, KvState};
 pub(crate) use table::Table;
 pub use types::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
-pub(crate) use written::write_run;
+pub(crate) use written::{is_deleted, write_run};
 
+use crate::horizon::Horizon;
 use crate::layers::LayerSet;
 use crate::run::Run;
 use crate::source::{At, ValueSource};
@@ -29,6 +30,7 @@ use table::Write;
 pub struct KvView {
     pub(crate) layers: LayerSet<Table>,
     source: Arc<dyn ValueSource>,
+    horizon: Horizon,
     /// Reused by the fold.
     scratch: Mutex<Vec<u8>>,
 }
@@ -40,8 +42,8 @@ impl std::fmt::Debug for KvView {
 }
 
 impl KvView {
-    pub(crate) fn new(source: Arc<dyn ValueSource>, runs: Vec<Arc<Run>>) -> KvView {
-        KvView { layers: LayerSet::new(runs), source, scratch: Mutex::new(Vec::new()) }
+    pub(crate) fn new(source: Arc<dyn ValueSource>, runs: Vec<Arc<Run>>, horizon: Horizon) -> KvView {
+        KvView { layers: LayerSet::new(runs), source, horizon, scratch: Mutex::new(Vec::new()) }
     }
 
     /// Folds one event.

@@ -9,6 +9,7 @@ use super::table::{Table, Write};
 use super::types::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
 use super::{KvView, key, written};
 use crate::error::ReadError;
+use crate::horizon::{Lowest, Visible};
 use crate::layers::{Direction, KeyMerge, LayerCursor};
 use crate::run::{Cursor, Run};
 
@@ -99,7 +100,7 @@ impl KvView {
         Ok(page)
     }
 
-    /// Versions of a key at or before `at`, newest first.
+    /// Versions of a key at or before `at`, newest first, down to the one that was current at the horizon (P14).
     ///
     /// # Errors
     /// A run could not be read.
@@ -128,6 +129,8 @@ impl KvView {
                 cursor.advance()?;
             }
         }
+        let mut visible = Visible::new(self.horizon.get());
+        out.retain(|version| visible.take(version.lsn, version.deleted));
         Ok(out)
     }
 
@@ -196,7 +199,30 @@ impl KvView {
         Ok(false)
     }
 
-    /// Every version of every key, in the order of runs.
+    /// What was current below `start` of the keys of these apps: at most `limit` writes above `after`, by LSN.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub(crate) fn current_below(
+        &self,
+        start: Lsn,
+        is_wanted: impl Fn(&[u8]) -> bool,
+        lowest: &mut Lowest,
+    ) -> Result<(), ReadError> {
+        let at = start.prev();
+        let layers = self.layers.now();
+        let mut keys = KeyMerge::new(&layers, Vec::new()..vec![0xff; 64], Direction::Up, at)?;
+        while let Some((key, found)) = keys.next(|layer, key| version_in(layer, key, at))? {
+            if let Some(version) = found.map(|found| found.version()).filter(|version| !version.deleted)
+                && is_wanted(&key)
+            {
+                lowest.offer(version.lsn, version.pos);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every version of every key that is to be seen, in the order of runs.
     pub(crate) fn for_each_version(&self, mut take: impl FnMut(&[u8], KvVersion)) -> Result<(), ReadError> {
         let layers = self.layers.now();
         let mut keys = KeyMerge::new(&layers, Vec::new()..vec![0xff; 64], Direction::Up, Lsn::MAX)?;
@@ -215,6 +241,8 @@ impl KvView {
                     cursor.advance()?;
                 }
             }
+            let mut visible = Visible::new(self.horizon.get());
+            versions.retain(|version| visible.take(version.lsn, version.deleted));
             versions.into_iter().for_each(|version| take(&key, version));
         }
         Ok(())

@@ -41,6 +41,11 @@ pub(super) fn decode(lsn: Lsn, value: &[u8]) -> Option<KvVersion> {
     Some(KvVersion { lsn, pos: FramePos::from_u64(u64::from_le_bytes(*pos)), deleted, expires_at })
 }
 
+/// Whether a row's value says that the key was deleted.
+pub(crate) fn is_deleted(value: &[u8]) -> bool {
+    value.get(8) == Some(&DELETED)
+}
+
 /// Writes a frozen table.
 pub(crate) fn write_run(table: &Table, writer: &mut RunWriter<'_>) -> Result<(), ViewsError> {
     let mut value = Vec::new();

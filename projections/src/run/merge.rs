@@ -13,12 +13,31 @@ use crate::error::ViewsError;
 /// What becomes of several rows of one key.
 #[derive(Clone, Copy)]
 pub(crate) enum Collapse<'a> {
-    /// All stay: every version of a key is history.
-    KeepAll,
-    /// Those stay that this says; of none at least the last, since no run is empty.
+    /// All at or above the horizon stay, since every version of a key is history, and the newest one below it.
+    Versions {
+        /// The first LSN that the log holds.
+        horizon: Lsn,
+        /// Whether a row's value says that the key was deleted.
+        is_deleted: fn(&[u8]) -> bool,
+    },
+    /// Those stay that this says.
     Where(&'a dyn Fn(&[u8]) -> bool),
-    /// One row with the newest LSN; its value is made of all, newest first.
-    Into(fn(&[Vec<u8>]) -> Vec<u8>),
+    /// One row with the newest LSN; its value is made of all, newest first. `None`: the horizon has passed it.
+    Into {
+        /// The first LSN that the log holds.
+        horizon: Lsn,
+        /// Makes it.
+        make: fn(&[Vec<u8>], Lsn) -> Option<Vec<u8>>,
+    },
+}
+
+/// Which runs are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The oldest run is among them: a deletion below the horizon hides nothing any more.
+    Oldest,
+    /// Older runs stay.
+    OlderStay,
 }
 
 /// Writes the rows of `runs` to `writer`, in order.
@@ -26,6 +45,7 @@ pub(crate) fn merge(
     runs: &[Arc<Run>],
     writer: &mut RunWriter<'_>,
     collapse: Collapse<'_>,
+    reach: Reach,
 ) -> Result<(), ViewsError> {
     let mut cursors = Vec::with_capacity(runs.len());
     for run in runs {
@@ -34,59 +54,64 @@ pub(crate) fn merge(
         cursors.push(cursor);
     }
     let mut same = Same::default();
-    let (mut kept, mut dropped) = (false, None);
     while let Some(cursor) = first(&mut cursors) {
         if let Some(row) = cursor.row() {
+            if same.key != row.key || same.rows == 0 {
+                same.flush(writer, collapse)?;
+                same.key.extend_from_slice(row.key);
+                same.newest = row.lsn;
+            }
+            same.rows += 1;
             match collapse {
-                Collapse::KeepAll => writer.push(row)?,
+                Collapse::Versions { horizon, is_deleted } => {
+                    if same.keeps(row.lsn, horizon, || is_deleted(row.value) && reach == Reach::Oldest) {
+                        writer.push(row)?;
+                    }
+                }
                 Collapse::Where(keeps) => {
                     if keeps(row.key) {
                         writer.push(row)?;
-                        kept = true;
                     }
-                    dropped = Some((row.key.to_vec(), row.lsn, row.value.to_vec()));
                 }
-                Collapse::Into(make) => {
-                    if same.key != row.key {
-                        same.flush(writer, make)?;
-                        same.key.extend_from_slice(row.key);
-                        same.newest = row.lsn;
-                    }
-                    same.values.push(row.value.to_vec());
-                }
+                Collapse::Into { .. } => same.values.push(row.value.to_vec()),
             }
         }
         cursor.advance()?;
     }
-    if let Some((key, lsn, value)) = dropped.filter(|_| !kept) {
-        writer.push(RowRef { key: &key, lsn, value: &value })?;
-    }
-    match collapse {
-        Collapse::KeepAll | Collapse::Where(_) => Ok(()),
-        Collapse::Into(make) => same.flush(writer, make),
-    }
+    same.flush(writer, collapse)
 }
 
 /// Rows of one key, newest first.
 #[derive(Default)]
 struct Same {
     key: Vec<u8>,
+    rows: usize,
     newest: Lsn,
+    /// A version below the horizon was seen.
+    below: bool,
     values: Vec<Vec<u8>>,
 }
 
 impl Same {
-    fn flush(
-        &mut self,
-        writer: &mut RunWriter<'_>,
-        make: fn(&[Vec<u8>]) -> Vec<u8>,
-    ) -> Result<(), ViewsError> {
-        if !self.values.is_empty() {
-            let value = make(&self.values);
+    /// Whether the next older version stays.
+    fn keeps(&mut self, lsn: Lsn, horizon: Lsn, forgettable: impl FnOnce() -> bool) -> bool {
+        if lsn >= horizon {
+            return true;
+        }
+        !std::mem::replace(&mut self.below, true) && !forgettable()
+    }
+
+    fn flush(&mut self, writer: &mut RunWriter<'_>, collapse: Collapse<'_>) -> Result<(), ViewsError> {
+        if let Collapse::Into { horizon, make } = collapse
+            && self.rows > 0
+            && let Some(value) = make(&self.values, horizon)
+        {
             writer.push(RowRef { key: &self.key, lsn: self.newest, value: &value })?;
         }
         self.key.clear();
         self.values.clear();
+        self.rows = 0;
+        self.below = false;
         Ok(())
     }
 }

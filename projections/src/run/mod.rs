@@ -36,11 +36,11 @@ mod reader;
 mod writer;
 
 pub(crate) use block::RowRef;
-pub(crate) use codec::Bytes;
+pub(crate) use codec::{Bytes, len32};
 pub(crate) use common::Common;
 pub(crate) use cursor::Cursor;
 pub(crate) use format::{RunId, RunKind, RunMeta};
-pub(crate) use merge::{Collapse, merge};
+pub(crate) use merge::{Collapse, Reach, merge};
 pub(crate) use reader::Run;
 pub(crate) use writer::RunWriter;
 

@@ -46,7 +46,7 @@ impl Place {
         for (key, lsn, value) in rows {
             writer.push(RowRef { key, lsn: *lsn, value }).unwrap();
         }
-        writer.finish().unwrap()
+        writer.finish().unwrap().unwrap()
     }
 
     fn open(&self, number: u64, meta: RunMeta) -> Result<Arc<Run>, RunError> {
@@ -119,8 +119,9 @@ proptest! {
             }
         }
         let mut writer = RunWriter::create(&*place.disk, place.path(), id(9), 512).unwrap();
-        merge(&runs, &mut writer, Collapse::KeepAll).unwrap();
-        let merged = place.open(9, writer.finish().unwrap()).unwrap();
+        let keep = Collapse::Versions { horizon: Lsn::ZERO, is_deleted: |_| false };
+        merge(&runs, &mut writer, keep, Reach::OlderStay).unwrap();
+        let merged = place.open(9, writer.finish().unwrap().unwrap()).unwrap();
         prop_assert_eq!(all(&merged), rows);
     }
 }
@@ -218,7 +219,8 @@ fn collapse_makes_one_row_of_all_newest_first() {
     let newer = place.run(2, &[row("a", 9, "9"), row("c", 8, "8")]);
     let older = place.run(1, &[row("a", 3, "3"), row("b", 2, "2")]);
     let mut writer = RunWriter::create(&*place.disk, place.path(), id(3), 512).unwrap();
-    merge(&[newer, older], &mut writer, Collapse::Into(|values| values.concat())).unwrap();
-    let merged = place.open(3, writer.finish().unwrap()).unwrap();
+    let into = Collapse::Into { horizon: Lsn::ZERO, make: |values, _| Some(values.concat()) };
+    merge(&[newer, older], &mut writer, into, Reach::OlderStay).unwrap();
+    let merged = place.open(3, writer.finish().unwrap().unwrap()).unwrap();
     assert_eq!(all(&merged), [row("a", 9, "93"), row("b", 2, "2"), row("c", 8, "8")]);
 }

@@ -127,8 +127,13 @@ impl<'a> RunWriter<'a> {
         result.map_err(|source| ViewsError::Io { op, path: self.dir.join(tmp_name(&self.id)), source })
     }
 
-    /// Writes filter, index and footer, syncs, and gives the file its name.
-    pub(crate) fn finish(mut self) -> Result<RunMeta, ViewsError> {
+    /// Writes filter, index and footer, syncs, and gives the file its name. `None`: there is no row, and no file.
+    pub(crate) fn finish(mut self) -> Result<Option<RunMeta>, ViewsError> {
+        if self.footer.rows == 0 {
+            // A file that stays is an orphan: the next start removes it.
+            let _ = self.disk.unlink(&self.dir.join(tmp_name(&self.id)));
+            return Ok(None);
+        }
         self.end_block()?;
         self.footer.filter_at = self.offset();
         let mut part = Filter::build(&self.hashes).encode();
@@ -150,14 +155,14 @@ impl<'a> RunWriter<'a> {
         self.io("rename", renamed)?;
         let synced = self.disk.sync_dir(&self.dir);
         self.io("sync directory of", synced)?;
-        Ok(RunMeta {
+        Ok(Some(RunMeta {
             kind: self.id.kind,
             number: self.id.number,
             rows: self.footer.rows,
             first: self.footer.first,
             last: self.footer.last,
             bytes: self.footer.file_len,
-        })
+        }))
     }
 }
 

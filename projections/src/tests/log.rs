@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "histories of tests are short")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -42,6 +43,8 @@ fn pos(first: Lsn) -> FramePos {
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     batches: RwLock<Vec<Batch>>,
+    /// Where it was cut, and which events below were kept.
+    cut: RwLock<(Lsn, BTreeSet<Lsn>)>,
 }
 
 impl MemoryLog {
@@ -75,8 +78,19 @@ impl MemoryLog {
         self.batches.read().clone()
     }
 
+    /// Forgets the values of the events below `start` but for some.
+    pub(crate) fn cut(&self, start: Lsn, kept: BTreeSet<Lsn>) {
+        *self.cut.write() = (start, kept);
+    }
+
+    /// The first LSN that it still holds.
+    pub(crate) fn first(&self) -> Lsn {
+        self.cut.read().0.max(Lsn::FIRST)
+    }
+
     /// Folds everything above what is applied.
     pub(crate) fn fold_into(&self, views: &Views) {
+        assert!(views.applied().next() >= self.first(), "what was cut is not there to be folded");
         for batch in self.batches.read().iter() {
             views.apply(&batch.folded());
         }
@@ -94,6 +108,10 @@ impl MemoryLog {
 
 impl ValueSource for MemoryLog {
     fn event(&self, at: FramePos, lsn: Lsn) -> Result<Event, ReadError> {
+        let cut = self.cut.read();
+        if lsn < cut.0 && !cut.1.contains(&lsn) {
+            return Err(ReadError::Cut { pos: at, first: cut.0 });
+        }
         let batches = self.batches.read();
         let Some(batch) = batches.iter().find(|batch| pos(batch.first) == at) else {
             return Err(ReadError::NotDurable { wanted: at.to_string(), durable: Lsn::ZERO });

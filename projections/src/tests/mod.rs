@@ -10,4 +10,5 @@ mod model;
 mod opening;
 mod real_log;
 pub(crate) mod rig;
+mod snapshots;
 mod speed;

@@ -21,6 +21,7 @@ pub(crate) const TINY: Limits = Limits {
     check_events: 1,
     merge_ratio: 3,
     runs_max: 6,
+    merge_rows_max: 1_000_000,
     tier_rows: 8,
     block_bytes: 512,
     verify_bytes_max: 1 << 20,
@@ -57,6 +58,8 @@ impl Rig {
             log_id: [7; 16],
             timeline: 1,
             last_lsn: Lsn::ZERO,
+            first_lsn: Lsn::FIRST,
+            snapshots: None,
             trust: Trust::Open,
             if_ahead: IfAhead::Refuse,
             store,
@@ -71,7 +74,8 @@ impl Rig {
 
     /// Opens the views over the log as it is, without folding the rest.
     pub(crate) fn try_open(&self) -> Result<(Views, OpenedViews), ViewsError> {
-        let options = ViewsOptions { last_lsn: self.log.last(), ..self.options.clone() };
+        let (last_lsn, first_lsn) = (self.log.last(), self.log.first());
+        let options = ViewsOptions { last_lsn, first_lsn, ..self.options.clone() };
         Views::open(options, self.source())
     }
 
