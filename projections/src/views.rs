@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use relive_log::events::{Event, decode_record};
@@ -50,6 +50,8 @@ pub struct Views {
     cron: CronView,
     horizon: Horizon,
     applied: AtomicU64,
+    /// [`Views::lag_bytes`], as it was lately.
+    lag: AtomicUsize,
     applier: Mutex<Applier>,
     sealed: Mutex<SealedQueue>,
     layer: Option<DiskLayer>,
@@ -110,6 +112,7 @@ impl Views {
             registry: RegistryView::default(),
             cron: CronView::default(),
             applied: AtomicU64::new(applied.0),
+            lag: AtomicUsize::new(0),
             applier: Mutex::new(Applier { last_cut: applied, unchecked: 0 }),
             sealed: Mutex::new(SealedQueue::new()),
             layer,
@@ -190,6 +193,7 @@ impl Views {
         applier.unchecked += batch.events.len();
         if applier.unchecked >= limits.check_events {
             applier.unchecked = 0;
+            self.lag.store(self.lag_bytes(), Ordering::Relaxed);
             if self.is_cut_due(limits) {
                 self.cut_locked(&mut applier);
             }
@@ -346,6 +350,12 @@ impl Views {
             + self.idempotency.layers.lag_bytes()
     }
 
+    /// [`Views::lag_bytes`] as of a moment ago, for the cost of one load.
+    #[must_use]
+    pub fn lag(&self) -> usize {
+        self.lag.load(Ordering::Relaxed)
+    }
+
     fn is_cut_due(&self, limits: &Limits) -> bool {
         let (kv, ended) = (&self.kv.layers.now().active, &self.executions.ended.now().active);
         let (index, keyed) = (&self.index.layers.now().active, &self.idempotency.layers.now().active);
@@ -438,6 +448,7 @@ impl Views {
         }
         layer.write(state, self, &sealed)?;
         self.sealed.lock().pop_front();
+        self.lag.store(self.lag_bytes(), Ordering::Relaxed);
         layer.announce(state)?;
         Ok(Maintained { more: true, checkpoint: Some(sealed.last), ..Maintained::default() })
     }

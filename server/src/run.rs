@@ -20,13 +20,14 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{self, SystemClock, SystemEntropy, random};
+use crate::housekeeping::House;
 use crate::http::{DataPlane, Internals, Listener, Shared, SharedParts, Stop, control_plane, serve};
 use crate::keys::{self, Directory};
 use crate::outgoing::HttpOutgoing;
 use crate::settings::{BRIEF_OPERATIONS, Settings};
 use crate::start_error::StartError;
 use crate::threads::{self, Lent};
-use crate::{maintenance, out};
+use crate::{housekeeping, maintenance, out};
 
 /// How long the announcement of the listeners waits for the views: longer than small ones take.
 const VIEWS_WAIT: Duration = Duration::from_secs(1);
@@ -134,6 +135,7 @@ impl Instance {
             cursor_secret: log.log_id,
             internals,
             data: settings.data.clone(),
+            base_lag_bytes: settings.base_lag_bytes,
             started_at: clock::now(),
         });
         let bind = |address| {
@@ -143,6 +145,15 @@ impl Instance {
         };
         let (data, admin) = (bind(settings.listen)?, bind(settings.admin_listen)?);
         let views = open_views(&settings, &disk, &log)?;
+        let house = House::new(
+            log.snapshots.clone(),
+            &log.scrubber,
+            Arc::clone(&views),
+            log.reader.clone(),
+            settings.history,
+            settings.snapshot_bytes,
+        );
+        shared.set_house(Arc::clone(&house));
         let stop = Stop::new();
         let data_url = format!("http://{}", data.address);
         let admin_url = format!("http://{}", admin.address);
@@ -160,6 +171,7 @@ impl Instance {
             settings: settings.clone(),
             shared: Arc::clone(&shared),
             views: Arc::clone(&views),
+            house,
             key,
             begin,
         };
@@ -247,15 +259,16 @@ impl Instance {
             node.shut_down();
         }
         wait_until(CONNECTIONS_WAIT, || stop.connections() == 0);
-        lent.stop(CLOSE_WAIT);
+        let house = lent.stop(CLOSE_WAIT);
         runtime.shutdown_timeout(Duration::from_secs(1));
         drop(shared);
         if let Err(message) = log.close(CLOSE_WAIT) {
             out::complain(&message);
             return 70;
         }
-        if let Err(error) = views.close(durability.durable()) {
-            tracing::warn!(%error, "the views were not closed; the next start rebuilds them");
+        match views.close(durability.durable()) {
+            Ok(()) => house.iter().for_each(|house| house.at_shutdown()),
+            Err(error) => tracing::warn!(%error, "the views were not closed; the next start rebuilds them"),
         }
         tracing::info!("stopped");
         0
@@ -298,6 +311,8 @@ fn open_views(settings: &Settings, disk: &Arc<dyn Disk>, log: &OpenedLog) -> Res
         log_id: log.log_id,
         timeline: log.timeline,
         last_lsn: log.report.valid_lsn,
+        first_lsn: log.report.start_lsn,
+        snapshots: Some(Arc::new(log.snapshots.clone())),
         trust: if trusted { Trust::Open } else { Trust::Discard },
         if_ahead: IfAhead::Refuse,
         store: StoreKind::Sled,
@@ -306,7 +321,8 @@ fn open_views(settings: &Settings, disk: &Arc<dyn Disk>, log: &OpenedLog) -> Res
     let (views, opened) =
         Views::open(options, Arc::new(log.reader.clone())).map_err(|error| StartError::of_views(&error))?;
     if let Some(reason) = &opened.rebuilt {
-        tracing::info!(?reason, "views are rebuilt from the log");
+        let from = opened.snapshot.map_or(0, |lsn| lsn.0);
+        tracing::info!(?reason, from_snapshot = from, "views are rebuilt");
     }
     Ok(Arc::new(views))
 }
@@ -332,13 +348,14 @@ struct Starting {
     settings: Settings,
     shared: Arc<Shared>,
     views: Arc<Views>,
+    house: Arc<House>,
     key: Option<InstanceKey>,
     begin: Switch,
 }
 
 impl Starting {
     fn run(self, log: threads::LogRest) -> Result<Lent, StartError> {
-        let threads::LogRest { appender, reader, durability } = log;
+        let threads::LogRest { appender, reader, durability, scrubber } = log;
         let target = durability.durable();
         self.shared.progress(self.views.applied(), target);
         let mut progress = |lsn| self.shared.progress(lsn, target);
@@ -374,6 +391,7 @@ impl Starting {
         }
         lent.one("script-lender", &node, lend_spare_threads)?;
         lent.maintenance(maintenance::start(Arc::clone(&self.views), &durability)?);
+        lent.housekeeping(housekeeping::start(Arc::clone(&self.house), scrubber, &durability)?);
         self.shared.open(node);
         Ok(lent)
     }

@@ -14,6 +14,7 @@ use relive_log::NetworkFilesystem;
 use relive_log::events::Backoff;
 
 use crate::outgoing::Allow;
+use crate::retention::History;
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,21 @@ pub(crate) const DEFS: &[Def] = &[
         "true: start on a network filesystem too, whose locks and syncs do not keep what Relive promises",
     ),
     def("segment_bytes", "64MiB", "size of a log segment; shapes a new log only"),
+    def(
+        "history_retention",
+        "forever",
+        "how much history is kept: `forever`, an age, a size, or both (90d, 50GiB, `90d,50GiB`)",
+    ),
+    def(
+        "snapshot_bytes",
+        "128MiB",
+        "a snapshot of the state is taken after so many bytes of log; what a start without views folds",
+    ),
+    def(
+        "base_lag_bytes",
+        "64MiB",
+        "how far the views on disk may lag behind; past it admissions slow down, then 503",
+    ),
     def("shutdown_grace_ms", "10000", "how long a shutdown lets running executions finish"),
     def("retry_max_attempts", "3", "attempts in all, where a trigger or route says nothing"),
     def("retry_backoff", "exponential", "none, fixed, linear or exponential"),
@@ -111,7 +127,7 @@ pub(crate) const DEFS: &[Def] = &[
 ];
 
 /// Settings of the contract that this version does not have; set, they are refused rather than ignored.
-pub(crate) const NOT_YET: &[&str] = &["history_retention", "base_lag_bytes", "metrics_auth"];
+pub(crate) const NOT_YET: &[&str] = &["metrics_auth"];
 
 /// The environment variable of a key.
 pub(crate) fn env_name(key: &str) -> String {
@@ -253,6 +269,12 @@ pub(crate) struct Settings {
     pub(crate) network_filesystem: NetworkFilesystem,
     /// Size of segments.
     pub(crate) segment_bytes: u64,
+    /// How much history is kept.
+    pub(crate) history: History,
+    /// A snapshot is taken after so many bytes of log.
+    pub(crate) snapshot_bytes: u64,
+    /// How far the views on disk may lag behind.
+    pub(crate) base_lag_bytes: u64,
     /// Grace period of a shutdown.
     pub(crate) grace: Duration,
     /// Where scripts may call although it is not public.
@@ -305,6 +327,11 @@ impl Settings {
                 NetworkFilesystem::Refuse
             },
             segment_bytes,
+            history: History::parse(from.text("history_retention")).ok_or_else(|| {
+                from.bad("history_retention", "`forever`, an age, a size, or both (like `90d,50GiB`)")
+            })?,
+            snapshot_bytes: from.bytes("snapshot_bytes", 4096..=1 << 50)?,
+            base_lag_bytes: from.bytes("base_lag_bytes", 1 << 20..=1 << 40)?,
             grace: Duration::from_millis(from.number("shutdown_grace_ms", 0..=MAX_MS)?),
             http_allow: http_allow(from)?,
             engine: engine_settings(from, cores)?,
@@ -471,7 +498,9 @@ mod tests {
             (("RELIVE_DURABILITY", "interval:10"), None, "not supported yet"),
             (("RELIVE_HTTP_ALLOW", "10.0.0.0/8, *"), None, "RELIVE_HTTP_ALLOW (environment)"),
             (("RELIVE_HTTP_ALLOW", "10.0.0.0/8, *"), None, "`*` is none of them"),
-            (("RELIVE_HISTORY_RETENTION", "90d"), None, "not supported yet"),
+            (("RELIVE_HISTORY_RETENTION", "soon"), None, "`soon` is not `forever`, an age, a size, or both"),
+            (("RELIVE_SNAPSHOT_BYTES", "1"), None, "RELIVE_SNAPSHOT_BYTES"),
+            (("RELIVE_BASE_LAG_BYTES", "1KiB"), None, "RELIVE_BASE_LAG_BYTES"),
             (
                 ("RELIVE_ALLOW_NETWORK_FILESYSTEM", "perhaps"),
                 None,

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use relive_engine::node::Node;
 use relive_engine::script::SCRIPT_STACK_BYTES;
+use relive_log::snapshot::Scrubber;
 use relive_log::{Appender, Durability, OpenedLog, Poisoned, Reader};
 
+use crate::housekeeping::{House, Housekeeping};
 use crate::maintenance::Maintenance;
 use crate::start_error::StartError;
 
@@ -70,17 +72,19 @@ pub(crate) struct LogRest {
     pub(crate) reader: Reader,
     /// What is durable.
     pub(crate) durability: Durability,
+    /// Reads what is sealed again.
+    pub(crate) scrubber: Scrubber,
 }
 
 /// Starts the log's threads.
 pub(crate) fn lend_to_log(log: OpenedLog) -> Result<(LogThreads, LogRest), StartError> {
-    let OpenedLog { appender, reader, mut committer, mut preparer, durability, .. } = log;
+    let OpenedLog { appender, reader, mut committer, mut preparer, durability, scrubber, .. } = log;
     let committer = spawn("committer", move || {
         committer.run();
         committer.close()
     })?;
     let preparer = spawn("preparer", move || preparer.run())?;
-    Ok((LogThreads { committer, preparer }, LogRest { appender, reader, durability }))
+    Ok((LogThreads { committer, preparer }, LogRest { appender, reader, durability, scrubber }))
 }
 
 impl LogThreads {
@@ -101,12 +105,13 @@ impl LogThreads {
 pub(crate) struct Lent {
     threads: Vec<JoinHandle<()>>,
     maintenance: Option<Maintenance>,
+    housekeeping: Option<Housekeeping>,
 }
 
 impl Lent {
     /// None yet.
     pub(crate) const fn new() -> Lent {
-        Lent { threads: Vec::new(), maintenance: None }
+        Lent { threads: Vec::new(), maintenance: None, housekeeping: None }
     }
 
     /// Lends one thread.
@@ -140,8 +145,13 @@ impl Lent {
         self.maintenance = Some(maintenance);
     }
 
-    /// Waits for all of them; the node was told to shut down.
-    pub(crate) fn stop(self, at_most: Duration) {
+    /// Takes over the thread that looks after what is stored.
+    pub(crate) fn housekeeping(&mut self, housekeeping: Housekeeping) {
+        self.housekeeping = Some(housekeeping);
+    }
+
+    /// Waits for all of them; the node was told to shut down. Gives back what housekeeping worked on.
+    pub(crate) fn stop(self, at_most: Duration) -> Option<Arc<House>> {
         let until = Instant::now() + at_most;
         for thread in self.threads {
             if join(thread, until).is_none() {
@@ -153,5 +163,11 @@ impl Lent {
         {
             tracing::warn!("the maintenance of the views did not end in time");
         }
+        let (thread, house) = self.housekeeping?.stop();
+        if join(thread, until).is_none() {
+            tracing::warn!("housekeeping did not end in time");
+            return None;
+        }
+        Some(house)
     }
 }

@@ -306,6 +306,8 @@ fn open_views(dir: &Path, log: &OpenedLog) -> (Views, bool) {
         log_id: log.log_id,
         timeline: log.timeline,
         last_lsn: log.report.valid_lsn,
+        first_lsn: log.report.start_lsn,
+        snapshots: Some(Arc::new(log.snapshots.clone())),
         trust: Trust::Open,
         if_ahead: IfAhead::Refuse,
         store: StoreKind::Sled,

@@ -185,8 +185,7 @@ impl Inputs<'_> {
 
     /// The event and the commit time of its batch.
     fn event_and_time(&self, lsn: Lsn) -> Result<(Event, UnixMicros), NoInput> {
-        let frame = self.reader.frame_of(lsn).map_err(unreadable)?;
-        self.reader.read_event(frame.pos, lsn).map_err(unreadable)
+        self.reader.event_at(lsn).map_err(unreadable)
     }
 
     /// What an `enqueued` that was committed at `sent` runs on.

@@ -141,6 +141,29 @@ impl Reader {
         })
     }
 
+    /// The event `lsn`, wherever its batch stands.
+    ///
+    /// # Errors
+    /// As for `read_event` and `frame_of`; `BelowStart` when it was cut and not kept.
+    pub fn event_at(&self, lsn: Lsn) -> Result<(Event, UnixMicros), ReadError> {
+        let (pos, _) = self.place_of(lsn)?;
+        self.read_event(pos, lsn)
+    }
+
+    /// Where the batch with the event `lsn` stands or stood, and its commit time.
+    ///
+    /// # Errors
+    /// As for `frame_of`; `BelowStart` when it was cut and not kept.
+    pub fn place_of(&self, lsn: Lsn) -> Result<(FramePos, UnixMicros), ReadError> {
+        match self.frame_of(lsn) {
+            Ok(frame) => Ok((frame.pos, frame.commit_time)),
+            Err(below @ (ReadError::BelowStart { .. } | ReadError::Cut { .. })) => {
+                self.kept(lsn, below).map(|event| (event.pos, event.commit_time))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn kept(&self, lsn: Lsn, cut: ReadError) -> Result<RawEvent, ReadError> {
         let kept = match self.view.base() {
             Some(base) => base.event(lsn)?,

@@ -68,6 +68,15 @@ impl Snapshots {
         }))
     }
 
+    /// Whether a segment holds nothing from `keep_from` on, so that newer snapshots would let it go.
+    #[must_use]
+    pub fn waits_for_snapshots(&self, keep_from: Lsn) -> bool {
+        let (first, end) = (self.shared.view.start().segment, self.shared.view.end().segment);
+        let segments = self.shared.view.segments();
+        let wanted = segments.iter().rev().find(|(n, state)| *n <= end && state.first_lsn <= keep_from);
+        wanted.is_some_and(|(n, _)| *n > first && self.candidate(keep_from).is_none_or(|now| now < *n))
+    }
+
     /// The segment that would be the first one.
     fn candidate(&self, keep_from: Lsn) -> Option<u32> {
         let states = self.list();

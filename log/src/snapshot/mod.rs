@@ -118,6 +118,31 @@ impl Snapshots {
         self.in_force.lock().states.last().map_or(Lsn::ZERO, |info| info.last_lsn)
     }
 
+    /// Bytes of log behind the newest state snapshot, about: segments are counted whole.
+    #[must_use]
+    pub fn bytes_since_newest(&self) -> u64 {
+        let end = self.reader.durable_end();
+        let from =
+            self.in_force.lock().states.last().map_or_else(|| self.shared.view.start(), |info| info.pos);
+        let segments = u64::from(end.segment.saturating_sub(from.segment));
+        let segment_bytes = u64::from(self.shared.geometry.segment_bytes);
+        (segments * segment_bytes + u64::from(end.offset)).saturating_sub(u64::from(from.offset))
+    }
+
+    /// Size of a segment.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        u64::from(self.shared.geometry.segment_bytes)
+    }
+
+    /// Bytes free where the log is.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn free_space(&self) -> std::io::Result<u64> {
+        self.shared.disk.free_space(&self.shared.dir)
+    }
+
     /// What stands at the start of a log that was cut, if it was.
     #[must_use]
     pub fn base(&self) -> Option<SnapshotInfo> {

@@ -194,6 +194,8 @@ impl DeadLetters {
         let letters = self.letters.read();
         let old = letters.by_age.iter().take_while(|(at, ..)| *at < time);
         old.take(limit).map(|(_, app, letter)| (*app, *letter)).collect()
+    }
+
     /// The open letters.
     pub(crate) fn open_letters(&self) -> Vec<(AppId, LetterId)> {
         let letters = self.letters.read();

@@ -89,6 +89,7 @@ impl DataPlane {
         };
         let max = node.settings().request_body_max;
         let bytes = body::read(incoming, max, "RELIVE_MAX_REQUEST_BODY").await?;
+        self.0.admit().await?;
         let finder = TokenFinder {
             instance: &self.0.parts.token,
             registry: &registry,

@@ -1,26 +1,36 @@
-//! `/instance`: version, positions, sizes, durability.
+//! `/instance`: version, positions, sizes, durability, what is stored and how sound it is.
 //!
 //! Owns: its JSON.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::IntoResponse;
 use relive_engine::script::SDK_VERSION;
-use serde_json::json;
+use relive_log::{Lsn, ReadError, Reader, UnixMicros};
+use serde_json::{Value, json};
 
 use super::error::ApiResult;
 use super::health::DURABILITY;
 use super::query::Query;
+use super::shared::{blocking, log_error};
 use super::{Ctx, dto};
+use crate::housekeeping::House;
 
 /// `GET /instance`
 pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let node = shared.node().await?;
-    let reader = node.reader();
     let (durable, applied) = (node.durable(), node.applied());
-    let segments = reader.segments();
-    let answer = json!({
+    let stored = match shared.house() {
+        Some(house) => {
+            let (house, reader) = (Arc::clone(house), node.reader().clone());
+            blocking(move || stored(&house, &reader)).await?
+        }
+        None => Value::Null,
+    };
+    let mut answer = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "sdk": SDK_VERSION,
         "started_at": dto::rfc3339(shared.parts.started_at),
@@ -29,13 +39,82 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
         "lsn": {
             "last": applied,
             "durable": durable,
-            "snapshot": 0,
-            "horizon": reader.first_lsn(),
+            "snapshot": shared.house().map_or(Lsn::ZERO, |house| house.snapshots.newest()),
+            "horizon": node.reader().first_lsn(),
         },
-        "log": {"bytes": reader.bytes(), "segments": segments.len()},
         "views": {"lag_bytes": node.views().lag_bytes()},
         "apps": node.views().registry().apps.len(),
         "open_executions": node.views().executions().open_count(),
     });
+    if let (Value::Object(answer), Value::Object(stored)) = (&mut answer, stored) {
+        answer.extend(stored);
+    }
     Ok(Json(answer).into_response())
+}
+
+/// A day, in microseconds.
+const DAY: u64 = 24 * 3600 * 1_000_000;
+
+/// What the log holds, how fast it grows, when the disk will be full, what is damaged.
+fn stored(house: &House, reader: &Reader) -> ApiResult<Value> {
+    let now = crate::clock::now();
+    let segments = reader.segments();
+    let file_bytes: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
+    let free = house.snapshots.free_space().ok();
+    let per_day = growth(reader, now).map_err(|e| log_error(&e))?;
+    let days = free.zip(per_day).filter(|(_, per_day)| *per_day > 0).map(|(free, per_day)| free / per_day);
+    // Further away than a hundred years is never.
+    let full_at = days.filter(|days| *days < 36_500).map(|days| UnixMicros(now.0 + days * DAY));
+    let base = house.snapshots.base();
+    let scrub = house.scrub.lock().clone();
+    Ok(json!({
+        "log": {
+            "bytes": reader.bytes(),
+            "file_bytes": file_bytes,
+            "segments": segments.len(),
+            "retention": house.history.to_string(),
+            "base_bytes": base.as_ref().map_or(0, |base| base.bytes),
+            "base_events": base.as_ref().map_or(0, |base| base.items),
+            "bytes_per_day": per_day,
+            "disk_free_bytes": free,
+            "disk_full_at": dto::maybe_time(full_at),
+        },
+        "snapshots": house.snapshots.list().iter().map(|info| json!({
+            "lsn": info.last_lsn,
+            "at": dto::rfc3339(info.created),
+            "bytes": info.bytes,
+        })).collect::<Vec<_>>(),
+        "scrub": {
+            "scrub_bytes": scrub.bytes,
+            "scrub_errors": scrub.errors,
+            "passes": scrub.passes,
+            "oldest_unverified": dto::maybe_time(scrub.oldest_unverified),
+            "damage": scrub.damage.iter().map(|found| json!({
+                "file": found.file,
+                "offset": found.offset,
+                "first_lsn": found.lsns.map(|(first, _)| first),
+                "last_lsn": found.lsns.map(|(_, last)| last),
+                "check": found.check,
+            })).collect::<Vec<_>>(),
+        },
+        "trouble": house.trouble.lock().clone(),
+    }))
+}
+
+/// Bytes of log of the last day; of a younger log, as many as a day at its rate would bring. `None`: too young.
+fn growth(reader: &Reader, now: UnixMicros) -> Result<Option<u64>, ReadError> {
+    let since = UnixMicros(now.0.saturating_sub(DAY));
+    let total = reader.bytes();
+    let from = match reader.frame_at_time(since)? {
+        Some(frame) => {
+            let before = reader.segments().into_iter().take_while(|s| s.segment < frame.pos.segment);
+            return Ok(Some(total.saturating_sub(
+                before.map(|segment| segment.used_bytes).sum::<u64>() + u64::from(frame.pos.offset),
+            )));
+        }
+        None => reader.scan(reader.first_lsn())?.next().transpose()?,
+    };
+    let age = from.map_or(0, |frame| now.0.saturating_sub(frame.commit_time.0));
+    // A minute at least, else one burst at the start looks like a flood.
+    Ok((age >= 60_000_000).then(|| total.saturating_mul(DAY / 1_000_000) / (age / 1_000_000)))
 }

@@ -80,6 +80,10 @@ impl<'a> CommitTimes<'a> {
         {
             return Ok((frame.commit_time, frame.pos));
         }
+        if lsn < self.reader.first_lsn() {
+            // What was current when the log was cut: its value was kept, and so was its time.
+            return self.reader.place_of(lsn).map(|(pos, time)| (time, pos)).map_err(|e| log_error(&e));
+        }
         let frame = self.reader.frame_of(lsn).map_err(|e| log_error(&e))?;
         let found = (frame.commit_time, frame.pos);
         self.last = Some(frame);

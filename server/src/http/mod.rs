@@ -27,6 +27,7 @@ mod kv_transfer;
 mod kv_writes;
 mod log;
 mod outbox;
+mod pace;
 mod page;
 mod query;
 mod queues;

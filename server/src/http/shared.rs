@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use super::auth::{Caller, Token};
 use super::cursor::CursorKey;
 use super::error::{ApiError, ApiResult, ErrorCode, Internals, Plane};
+use crate::housekeeping::House;
 
 /// How long a call waits for views that are being rebuilt before it is 503 `rebuilding`.
 const REBUILD_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +31,8 @@ pub(crate) struct SharedParts {
     pub(crate) internals: Internals,
     /// Data directory, for `/instance`.
     pub(crate) data: std::path::PathBuf,
+    /// How far the views on disk may lag behind before admissions slow down.
+    pub(crate) base_lag_bytes: u64,
     /// When the process started.
     pub(crate) started_at: UnixMicros,
 }
@@ -37,6 +40,7 @@ pub(crate) struct SharedParts {
 /// What handlers share.
 pub(crate) struct Shared {
     node: OnceLock<Arc<Node>>,
+    house: OnceLock<Arc<House>>,
     ready: watch::Sender<bool>,
     folded: AtomicU64,
     target: AtomicU64,
@@ -52,7 +56,25 @@ impl Shared {
         let cursors = CursorKey::derive(&parts.cursor_secret);
         let ready = watch::Sender::new(false);
         let zero = || AtomicU64::new(0);
-        Arc::new(Shared { node: OnceLock::new(), ready, folded: zero(), target: zero(), parts, cursors })
+        Arc::new(Shared {
+            node: OnceLock::new(),
+            house: OnceLock::new(),
+            ready,
+            folded: zero(),
+            target: zero(),
+            parts,
+            cursors,
+        })
+    }
+
+    /// What is stored is looked after.
+    pub(crate) fn set_house(&self, house: Arc<House>) {
+        let _first = self.house.set(house);
+    }
+
+    /// What looks after what is stored.
+    pub(crate) fn house(&self) -> Option<&Arc<House>> {
+        self.house.get()
     }
 
     /// The views reach `lsn` of `target`.
@@ -136,6 +158,7 @@ impl Shared {
     /// Carries a command out on a caller's behalf; answers when it is durable.
     pub(crate) async fn submit(&self, caller: &Caller, command: Command) -> ApiResult<Committed> {
         let node = self.node().await?;
+        self.admit().await?;
         let (done, wait) = oneshot::channel();
         node.submit(command, &caller.principal, Box::new(move |result| drop(done.send(result))));
         match wait.await {

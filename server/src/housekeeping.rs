@@ -1,0 +1,239 @@
+//! The thread that looks after what is stored: snapshots of the state, how much history is kept, the scrubber.
+//!
+//! Owns: when each is due. Never does: hold up the commit path or the views behind it; wake up while nothing is due.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use relive_log::snapshot::{ScrubStatus, ScrubStep, Scrubber, Snapshots};
+use relive_log::{Durability, Lsn, Reader, SnapshotError};
+use relive_projections::{Views, ViewsError};
+
+use crate::clock;
+use crate::retention::History;
+use crate::start_error::StartError;
+use crate::threads;
+
+/// Bytes that the scrubber reads at once …
+const SCRUB_STEP_BYTES: u64 = 1 << 20;
+/// … and the pause behind, so that it reads 8 MiB a second at most.
+const SCRUB_PAUSE: Duration = Duration::from_millis(125);
+/// The scrubber begins so long after the start: a start has better things to read.
+const SCRUB_AFTER: Duration = Duration::from_secs(60);
+/// How often the age of history is looked at.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Pause after something failed.
+const FAILED_PAUSE: Duration = Duration::from_secs(10);
+/// Events of a base that are gathered at once: 4 Mi take about 200 MiB for a moment, fewer mean more passes.
+const BASE_EVENTS: usize = 1 << 20;
+/// A snapshot at shutdown is cheap up to this many bytes.
+const CHEAP_BYTES: u64 = 16 << 20;
+
+/// What it works on.
+pub(crate) struct House {
+    /// The log's snapshots.
+    pub(crate) snapshots: Snapshots,
+    /// What the scrubber did and found.
+    pub(crate) scrub: Arc<Mutex<ScrubStatus>>,
+    /// How much history is kept.
+    pub(crate) history: History,
+    /// What failed last, if nothing has succeeded since.
+    pub(crate) trouble: Mutex<Option<String>>,
+    /// A snapshot is due after so many bytes of log.
+    pub(crate) snapshot_bytes: u64,
+    views: Arc<Views>,
+    reader: Reader,
+    /// Wake up when the log is so long: segments counted whole.
+    wake_at: AtomicU64,
+}
+
+impl House {
+    /// Of an open log and its views.
+    pub(crate) fn new(
+        snapshots: Snapshots,
+        scrubber: &Scrubber,
+        views: Arc<Views>,
+        reader: Reader,
+        history: History,
+        snapshot_bytes: u64,
+    ) -> Arc<House> {
+        Arc::new(House {
+            snapshots,
+            scrub: scrubber.status(),
+            history,
+            trouble: Mutex::new(None),
+            snapshot_bytes,
+            views,
+            reader,
+            wake_at: AtomicU64::new(0),
+        })
+    }
+
+    /// The log's length, cut segments included.
+    fn end_bytes(&self) -> u64 {
+        let end = self.reader.durable_end();
+        u64::from(end.segment) * self.snapshots.segment_bytes() + u64::from(end.offset)
+    }
+
+    /// After how many bytes behind the newest snapshot the next one is due: a large state is not written more often
+    /// than the log grows by its size.
+    fn due_after(&self) -> u64 {
+        let newest = self.snapshots.list().last().map_or(0, |info| info.bytes);
+        self.snapshot_bytes.max(newest)
+    }
+
+    /// Takes a snapshot if one is due, then cuts what is no longer wanted.
+    fn step(&self) -> Result<(), ViewsError> {
+        let keep_from = self.keep_from()?;
+        let wanted = keep_from.is_some_and(|lsn| self.snapshots.waits_for_snapshots(lsn));
+        if wanted || self.snapshots.bytes_since_newest() >= self.due_after() {
+            self.snapshot()?;
+        }
+        if let Some(keep_from) = keep_from {
+            self.cut(keep_from)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<(), ViewsError> {
+        let begun = Instant::now();
+        if let Some(info) = self.views.snapshot(&self.snapshots, clock::now())? {
+            let (lsn, bytes) = (info.last_lsn.0, info.bytes);
+            tracing::info!(lsn, bytes, took_ms = begun.elapsed().as_millis(), "snapshot installed");
+        }
+        Ok(())
+    }
+
+    /// The first LSN that has to stay: by the setting, and by what is still needed. `None`: all of it.
+    fn keep_from(&self) -> Result<Option<Lsn>, ViewsError> {
+        if self.history.is_forever() {
+            return Ok(None);
+        }
+        let asked = self.history.keep_from(&self.reader, clock::now())?;
+        let needed = self.views.oldest_needed()?.unwrap_or(Lsn::MAX);
+        Ok(Some(asked.min(needed)))
+    }
+
+    fn cut(&self, keep_from: Lsn) -> Result<(), ViewsError> {
+        let Some(cut) = self.snapshots.plan_cut(keep_from)? else { return Ok(()) };
+        // The base is written anew by every cut: not for less than a quarter of it.
+        if cut.bytes < self.snapshots.base().map_or(0, |base| base.bytes / 4) {
+            return Ok(());
+        }
+        let mut base = self.snapshots.begin_base(&cut, clock::now())?;
+        let mut after = Lsn::ZERO;
+        loop {
+            let needed = self.views.needed_below(cut.start, after, BASE_EVENTS)?;
+            let Some((last, _)) = needed.last() else { break };
+            after = *last;
+            for (lsn, pos) in needed {
+                base.keep(pos, lsn)?;
+            }
+        }
+        let kept = base.finish()?;
+        let done = self.snapshots.cut(&cut)?;
+        self.views.set_horizon(done.start);
+        let (start, segments) = (done.start.0, done.segments);
+        tracing::info!(start, segments, freed = done.bytes, kept_events = kept.items, "the log was cut");
+        Ok(())
+    }
+
+    /// A snapshot at an orderly stop, when that takes no time.
+    pub(crate) fn at_shutdown(&self) {
+        let newest = self.snapshots.list().last().map_or(0, |info| info.bytes);
+        let worth = self.snapshots.bytes_since_newest() >= self.snapshot_bytes / 4;
+        if worth
+            && newest <= CHEAP_BYTES
+            && let Err(error) = self.snapshot()
+        {
+            tracing::warn!(%error, "no snapshot at the stop; the next start folds more of the log");
+        }
+    }
+
+    fn note(&self, result: &Result<(), ViewsError>) {
+        let message = result.as_ref().err().map(ToString::to_string);
+        if let Some(error) = &message {
+            tracing::warn!(error, "snapshot or cut failed; trying again");
+        }
+        *self.trouble.lock() = message;
+    }
+
+    fn work(&self, mut scrubber: Scrubber, stop: &AtomicBool) {
+        let begun = Instant::now();
+        let mut looked: Option<Instant> = None;
+        while !stop.load(Ordering::Acquire) {
+            let due = looked.is_none_or(|at| at.elapsed() >= RETENTION_EVERY)
+                || self.end_bytes() >= self.wake_at.load(Ordering::Acquire);
+            let mut pause = if self.history.is_forever() { None } else { Some(RETENTION_EVERY) };
+            if due {
+                let result = self.step();
+                self.note(&result);
+                looked = Some(Instant::now());
+                let since = self.snapshots.bytes_since_newest();
+                let left = self.due_after().saturating_sub(since).max(self.snapshots.segment_bytes() / 2);
+                self.wake_at.store(self.end_bytes().saturating_add(left), Ordering::Release);
+                match result {
+                    Ok(()) => {}
+                    Err(ViewsError::Snapshot(SnapshotError::Poisoned(_)) | ViewsError::Broken(_)) => return,
+                    Err(_) => pause = Some(FAILED_PAUSE),
+                }
+            }
+            let scrub = self.scrub(&mut scrubber, begun);
+            let pause = [pause, scrub].into_iter().flatten().min();
+            match pause {
+                Some(pause) => std::thread::park_timeout(pause),
+                None => std::thread::park(),
+            }
+        }
+    }
+
+    /// Lets the scrubber read a little; when it wants to again.
+    fn scrub(&self, scrubber: &mut Scrubber, begun: Instant) -> Option<Duration> {
+        if begun.elapsed() < SCRUB_AFTER {
+            return Some(SCRUB_AFTER.saturating_sub(begun.elapsed()));
+        }
+        let now = clock::now();
+        match scrubber.step(now, SCRUB_STEP_BYTES) {
+            ScrubStep::Read { .. } => Some(SCRUB_PAUSE),
+            ScrubStep::Idle { until } => Some(Duration::from_micros(until.0.saturating_sub(now.0))),
+            ScrubStep::Poisoned => None,
+        }
+    }
+}
+
+/// The running thread.
+pub(crate) struct Housekeeping {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    house: Arc<House>,
+}
+
+impl Housekeeping {
+    /// Tells it to end.
+    pub(crate) fn stop(self) -> (JoinHandle<()>, Arc<House>) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        (self.thread, self.house)
+    }
+}
+
+/// Starts looking after what is stored.
+pub(crate) fn start(
+    house: Arc<House>,
+    scrubber: Scrubber,
+    durability: &Durability,
+) -> Result<Housekeeping, StartError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, works) = (Arc::clone(&stop), Arc::clone(&house));
+    let thread = threads::spawn("house", move || works.work(scrubber, &stopped))?;
+    let (wake, watched) = (thread.thread().clone(), Arc::clone(&house));
+    durability.on_change(Box::new(move |_| {
+        if watched.end_bytes() >= watched.wake_at.load(Ordering::Acquire) {
+            wake.unpark();
+        }
+    }));
+    Ok(Housekeeping { thread, stop, house })
+}
