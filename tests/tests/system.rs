@@ -24,6 +24,7 @@ mod kill;
 mod log_tools;
 mod provenance;
 mod replays;
+mod retention;
 mod retries;
 mod starts;
 mod status;

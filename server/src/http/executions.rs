@@ -9,14 +9,14 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
 use relive_engine::node::{Node, WaitingFor};
 use relive_log::events::{Event, ExecutionEvent, KvDeleted, KvEvent, KvPut, Writer, decode_record};
-use relive_log::{ExecutionId, Frame};
+use relive_log::{ExecutionId, Frame, Lsn, UnixMicros};
 use relive_projections::{App, At, AttemptRef, ExecutionFilter, ExecutionRow, Status};
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::page::Page;
 use super::query::Query;
-use super::shared::{blocking, log_error, view_error};
+use super::shared::{below_horizon, blocking, log_error, view_error};
 use super::trace::Tree;
 use super::{Ctx, dto, event_dto, triggers};
 
@@ -110,16 +110,35 @@ pub(crate) async fn show(
     let node = Arc::clone(shared.node().await?);
     let app_id = app.id;
     let reader = Arc::clone(&node);
-    let row =
-        blocking(move || reader.views().executions().get(app_id, execution).map_err(|e| view_error(&e)))
-            .await?
-            .ok_or_else(missing)?;
+    let found = blocking(move || {
+        let row = reader.views().executions().get(app_id, execution).map_err(|e| view_error(&e))?;
+        match row {
+            Some(row) => Ok(Some(row)),
+            None => expired(&reader, execution).map_or(Ok(None), Err),
+        }
+    });
+    let row = found.await?.ok_or_else(missing)?;
     shared.seen().await?;
     let shown = blocking(move || detail(&node, &app, &row)).await?;
     Ok(Json(shown).into_response())
 }
 
+/// The record of an execution goes when the log is cut above its end; its id says when it was made. `Some`: 410.
+fn expired(node: &Node, execution: ExecutionId) -> Option<ApiError> {
+    let first = node.reader().first_lsn();
+    if first <= Lsn::FIRST {
+        return None;
+    }
+    let begins = node.reader().scan(first).ok()?.next()?.ok()?.commit_time;
+    let made = execution.as_bytes().first_chunk::<6>()?.iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte));
+    (UnixMicros::from_millis(made) < begins).then(|| below_horizon(first))
+}
+
 fn detail(node: &Node, app: &App, row: &ExecutionRow) -> ApiResult<Value> {
+    let first = node.reader().first_lsn();
+    if row.enqueued.lsn < first {
+        return Err(below_horizon(first));
+    }
     let waiting = node.waiting_for(&[row]).pop().flatten();
     let mut shown = summary(app, row, waiting);
     let input = node

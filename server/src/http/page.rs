@@ -131,6 +131,7 @@ mod tests {
             cursor_secret: [7; 16],
             internals: Internals::Hidden,
             data: std::path::PathBuf::new(),
+            base_lag_bytes: 64 << 20,
             started_at: relive_log::UnixMicros(0),
         })
     }

@@ -1,0 +1,318 @@
+//! Snapshots, the cut of the log's beginning, and what is kept of it (Retention in `semantics.md`), over the real
+//! binary: kill -9 anywhere, garbled snapshots, views gone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use relive_tests::damage::{Chance, files, flip};
+use relive_tests::{App, Http, Known, Launch, Ledger, Manifest, Server, until};
+use serde_json::{Value, json};
+
+fn manifest() -> Manifest {
+    Manifest::new()
+        .sync("POST /put/{key}", "put", r#"kv::set("fresh", ctx.request.params.key, ctx.request.body); ()"#)
+        .sync("GET /old", "old", r#"kv::get("old", "k3")"#)
+        .sync("POST /fail", "fail", r#"kv::set("trouble", "k", ctx.request.body); ()"#)
+        .on_kv(
+            "trouble",
+            "breaks",
+            r#"if kv::get("config", "fixed") == () { throw "broken" } kv::set("mended", ctx.event.key, ctx.event.value)"#,
+            "retry = { max_attempts = 1 }",
+        )
+}
+
+fn launch(data: &Path) -> Launch {
+    Launch::on(data).env("RELIVE_SEGMENT_BYTES", "64KiB").env("RELIVE_SNAPSHOT_BYTES", "128KiB")
+}
+
+fn short(data: &Path) -> Launch {
+    launch(data).env("RELIVE_HISTORY_RETENTION", "256KiB")
+}
+
+async fn instance(admin: &Http) -> Value {
+    admin.get("/api/v1/instance").await.expect(200).json()
+}
+
+fn number(answer: &Value, pointer: &str) -> u64 {
+    answer.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer} of {answer}"))
+}
+
+/// Writes keys of two kilobytes each.
+async fn write(app: &App, name: &str, keys: std::ops::Range<usize>) {
+    for n in keys {
+        app.call("POST", &format!("/put/{name}-{n}"), &"x".repeat(2000)).await.expect(204);
+    }
+}
+
+/// Waits until something of `/instance` is above a bound.
+async fn above(admin: &Http, pointer: &str, bound: u64) -> u64 {
+    until(&format!("{pointer} above {bound}"), || async {
+        let value = number(&instance(admin).await, pointer);
+        (value > bound).then_some(value)
+    })
+    .await
+}
+
+fn snapshots(data: &Path, kind: &str) -> Vec<PathBuf> {
+    let named =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind));
+    files(&data.join("snapshots")).into_iter().filter(named).collect()
+}
+
+fn without_views(data: &Path) {
+    std::fs::remove_dir_all(data.join("views")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p15_a_start_without_views_begins_from_the_newest_snapshot_that_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = launch(&data).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    for n in 0..10 {
+        app.put("old", &format!("k{n}"), &json!(n)).await;
+    }
+    let mut newest = 0;
+    for round in 0..3 {
+        write(&app, &format!("r{round}"), 0..120).await;
+        newest = above(&server.admin(), "/lsn/snapshot", newest).await;
+    }
+    write(&app, "tail", 0..10).await;
+    let expected = (app.collection("fresh").await, app.executions("script=put").await);
+    drop(server.kill());
+    assert_eq!(snapshots(&data, "snap-").len(), 2, "two are kept");
+    for harm in 0..3 {
+        without_views(&data);
+        let all = snapshots(&data, "snap-");
+        if harm > 0 {
+            // The newest one is garbled, then both are.
+            flip(&all[2 - harm], 5000);
+        }
+        let server = launch(&data).start();
+        let app = server.app("shop");
+        assert_eq!(app.collection("fresh").await, expected.0, "harm {harm}");
+        assert_eq!(app.executions("script=put").await, expected.1, "harm {harm}");
+        assert_eq!(app.call("GET", "/old", "").await.expect(200).json(), json!(3));
+        let log = server.stderr();
+        let from_first = log.contains("from_snapshot=0");
+        assert!(log.contains("from_snapshot="), "{log}");
+        assert_eq!(from_first, harm == 2, "{log}");
+        drop(server.kill());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_cut_by_size_and_what_is_current_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = short(&data).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    app.admin.put(&app.path("/secrets/token"), &json!({"value": "very-secret"})).await.expect(200);
+    let mut versions = Vec::new();
+    for n in 0..10 {
+        versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
+    }
+    app.put("old", "k0", &json!("newer")).await;
+    let early = app.executions("script=old").await;
+    assert!(early.is_empty());
+    app.call("GET", "/old", "").await.expect(200);
+    write(&app, "early", 0..1).await;
+    let early = app.executions("script=put").await[0]["id"].as_str().unwrap().to_owned();
+    let mut horizon = 1;
+    for round in 0..3 {
+        write(&app, &format!("r{round}"), 0..250).await;
+        horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
+    }
+    let shown = instance(&server.admin()).await;
+    assert!(number(&shown, "/log/base_events") >= 14, "{shown}");
+    assert!(number(&shown, "/log/file_bytes") < 2 << 20, "space is freed: {shown}");
+    let segments = files(&data.join("log")).len();
+    assert!(segments < 20, "{segments} files in log/");
+    everything_current_is_there(&app, &versions).await;
+    history_says_where_it_begins(&app, horizon, versions[1]).await;
+    let gone = app.admin.get(&app.path(&format!("/executions/{early}"))).await.expect(410);
+    assert_eq!(gone.json()["code"], "below_horizon");
+    // Views gone: what they refer to below the horizon is read from the base.
+    drop(server.kill());
+    without_views(&data);
+    let server = short(&data).start();
+    let app = server.app("shop");
+    everything_current_is_there(&app, &versions).await;
+    // A second cut writes the base anew.
+    write(&app, "again", 0..500).await;
+    let horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
+    everything_current_is_there(&app, &versions).await;
+    history_says_where_it_begins(&app, horizon, versions[1]).await;
+    assert_eq!(snapshots(&data, "base-").len(), 1, "the base before it is gone");
+    assert_eq!(server.terminate().code, Some(0));
+    let server = short(&data).start();
+    everything_current_is_there(&server.app("shop"), &versions).await;
+}
+
+async fn everything_current_is_there(app: &App, versions: &[u64]) {
+    let old = app.collection("old").await;
+    assert_eq!(old.len(), 10);
+    assert_eq!((&old["k0"], &old["k9"]), (&json!("newer"), &json!(9)));
+    let one = app.admin.get(&app.key_path("old", "k9")).await.expect(200);
+    assert_eq!(one.header("etag").trim_matches('"'), versions[9].to_string());
+    assert_eq!(app.call("GET", "/old", "").await.expect(200).json(), json!(3));
+    let source = app.admin.get(&app.path("/scripts/old")).await.expect(200);
+    assert!(source.text().contains("kv::get"));
+    let history = app.items("/kv/old/k9/history").await;
+    assert_eq!((history.len(), &history[0]["value"]), (1, &json!(9)), "what was current at the horizon");
+}
+
+async fn history_says_where_it_begins(app: &App, horizon: u64, below: u64) {
+    for path in [format!("{}?at={below}", app.key_path("old", "k1")), app.path(&format!("/log?from={below}"))]
+    {
+        let gone = app.admin.get(&path).await.expect(410).json();
+        assert_eq!(gone["code"], "below_horizon", "{path}: {gone}");
+        assert!(gone["horizon"].as_u64() >= Some(horizon), "{gone}");
+    }
+    let at = number(&instance(&app.admin).await, "/lsn/horizon");
+    let then = app.admin.get(&format!("{}?at={at}", app.key_path("old", "k1"))).await.expect(200);
+    assert_eq!(then.json(), json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_dead_letter_holds_the_horizon_until_it_is_redriven() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = short(&dir.path().join("data")).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    app.call("POST", "/fail", "precious input").await.expect(204);
+    let letters = until("a letter", || async {
+        Some(app.letters("status=open").await).filter(|letters| !letters.is_empty())
+    })
+    .await;
+    let enqueued = number(&instance(&server.admin()).await, "/lsn/durable");
+    write(&app, "a", 0..600).await;
+    above(&server.admin(), "/lsn/snapshot", enqueued).await;
+    let held = number(&instance(&server.admin()).await, "/lsn/horizon");
+    assert!(held <= enqueued, "horizon {held}, the letter's input is below {enqueued}");
+    app.put("config", "fixed", &json!(true)).await;
+    let id = letters[0]["id"].as_str().unwrap();
+    app.admin.post(&app.path(&format!("/dead-letters/{id}/redrive")), &json!({})).await.expect(202);
+    app.settled().await;
+    assert_eq!(app.value("mended", "k").await, Some(json!("precious input")));
+    write(&app, "b", 0..300).await;
+    above(&server.admin(), "/lsn/horizon", enqueued).await;
+}
+
+/// kill -9 while snapshots are written and the log is cut, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l15_kill_9_during_snapshots_and_cuts_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let launch = || {
+        Launch::on(&data)
+            .env("RELIVE_SEGMENT_BYTES", "64KiB")
+            .env("RELIVE_SNAPSHOT_BYTES", "32KiB")
+            .env("RELIVE_HISTORY_RETENTION", "128KiB")
+    };
+    let seed = 11;
+    let mut chance = Chance::new(seed);
+    let ledger = Ledger::default();
+    let (mut cuts, mut taken) = (0, 0);
+    for life in 0..14 {
+        let server = launch().start();
+        let app = server.app("shop");
+        if life == 0 {
+            app.deploy(&manifest()).await;
+            for n in 0..10 {
+                app.put("old", &format!("k{n}"), &json!(n)).await;
+            }
+        }
+        let fresh = app.collection("fresh").await;
+        for (key, known) in ledger.all() {
+            assert!(
+                fresh.contains_key(&key) || !matches!(known, Known::Acknowledged(_)),
+                "seed {seed}, life {life}: acknowledged and lost: {key}"
+            );
+        }
+        assert_eq!(app.collection("old").await.len(), 10, "seed {seed}, life {life}");
+        assert_eq!(app.call("GET", "/old", "").await.expect(200).json(), json!(3));
+        let shown = instance(&server.admin()).await;
+        cuts += u64::from(number(&shown, "/lsn/horizon") > 1);
+        taken += u64::from(number(&shown, "/lsn/snapshot") > 0);
+        let until = std::time::Instant::now() + Duration::from_millis(300 + chance.below(900));
+        let mut n = 0;
+        while std::time::Instant::now() < until {
+            n += 1;
+            let key = format!("l{life}-{n}");
+            ledger.sent(&key);
+            let body = "y".repeat(3000);
+            match app.data.try_send("POST", &format!("/shop/put/{key}"), &[], body).await {
+                Ok(reply) if reply.status == 204 => ledger.answered(&key, Known::Acknowledged(reply.lsn())),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(server.kill());
+        if life % 4 == 3 {
+            without_views(&data);
+        }
+    }
+    println!("lives=14 with_horizon={cuts} with_snapshot={taken}");
+    assert!(cuts >= 6 && taken >= 10, "{cuts} lives began behind a cut, {taken} with a snapshot");
+}
+
+/// Crashes at numbered calls of the disk, while snapshots are installed and the log is cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l13_l15_crash_points_of_the_real_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = dir.path().join("origin");
+    let launch = |data: &Path| {
+        Launch::on(data)
+            .env("RELIVE_SEGMENT_BYTES", "64KiB")
+            .env("RELIVE_SNAPSHOT_BYTES", "32KiB")
+            .env("RELIVE_HISTORY_RETENTION", "128KiB")
+    };
+    let prepare = async |server: &Server| {
+        let app = server.app("shop");
+        app.deploy(&manifest()).await;
+        for n in 0..10 {
+            app.put("old", &format!("k{n}"), &json!(n)).await;
+        }
+        write(&app, "first", 0..40).await;
+    };
+    let server = launch(&origin).start();
+    prepare(&server).await;
+    drop(server.kill());
+    let mut crashed = 0;
+    for point in (0..16).map(|n| 60 + n * 37) {
+        let data = dir.path().join("data");
+        relive_tests::damage::copy(&origin, &data);
+        let mut acknowledged = Vec::new();
+        if let Ok(server) = launch(&data).env("RELIVE_CRASH_AT", format!("{point}:after")).try_start() {
+            let app = server.app("shop");
+            for n in 0..150 {
+                let path = format!("/shop/put/more-{n}");
+                match app.data.try_send("POST", &path, &[], "z".repeat(3000)).await {
+                    Ok(reply) if reply.status == 204 => acknowledged.push(format!("more-{n}")),
+                    _ => {
+                        crashed += 1;
+                        break;
+                    }
+                }
+            }
+            drop(server.kill());
+        }
+        let server = launch(&data).start();
+        let app = server.app("shop");
+        let fresh = app.collection("fresh").await;
+        for key in &acknowledged {
+            assert!(fresh.contains_key(key), "RELIVE_CRASH_AT={point}: {key} is lost");
+        }
+        assert_eq!(
+            (app.collection("old").await.len(), fresh.contains_key("first-39")),
+            (10, true),
+            "{point}"
+        );
+        drop(server.kill());
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+    println!("points=16 crashed={crashed}");
+    assert!(crashed >= 6, "{crashed}");
+}
