@@ -40,7 +40,7 @@ fn number(answer: &Value, pointer: &str) -> u64 {
 /// Writes keys of two kilobytes each.
 async fn write(app: &App, name: &str, keys: std::ops::Range<usize>) {
     for n in keys {
-        app.call("POST", &format!("/put/{name}-{n}"), &"x".repeat(2000)).await.expect(204);
+        drop(app.call("POST", &format!("/put/{name}-{n}"), &"x".repeat(2000)).await.expect(204));
     }
 }
 
@@ -64,7 +64,7 @@ fn without_views(data: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p15_a_start_without_views_begins_from_the_newest_snapshot_that_is_sound() {
+async fn p16_a_start_without_views_begins_from_the_newest_snapshot_that_is_sound() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = launch(&data).start();
@@ -109,7 +109,7 @@ async fn history_is_cut_by_size_and_what_is_current_stays() {
     let server = short(&data).start();
     let app = server.app("shop");
     app.deploy(&manifest()).await;
-    app.admin.put(&app.path("/secrets/token"), &json!({"value": "very-secret"})).await.expect(200);
+    drop(app.admin.put(&app.path("/secrets/token"), &json!({"value": "very-secret"})).await.expect(200));
     let mut versions = Vec::new();
     for n in 0..10 {
         versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
@@ -117,7 +117,7 @@ async fn history_is_cut_by_size_and_what_is_current_stays() {
     app.put("old", "k0", &json!("newer")).await;
     let early = app.executions("script=old").await;
     assert!(early.is_empty());
-    app.call("GET", "/old", "").await.expect(200);
+    drop(app.call("GET", "/old", "").await.expect(200));
     write(&app, "early", 0..1).await;
     let early = app.executions("script=put").await[0]["id"].as_str().unwrap().to_owned();
     let mut horizon = 1;
@@ -182,7 +182,7 @@ async fn an_open_dead_letter_holds_the_horizon_until_it_is_redriven() {
     let server = short(&dir.path().join("data")).start();
     let app = server.app("shop");
     app.deploy(&manifest()).await;
-    app.call("POST", "/fail", "precious input").await.expect(204);
+    drop(app.call("POST", "/fail", "precious input").await.expect(204));
     let letters = until("a letter", || async {
         Some(app.letters("status=open").await).filter(|letters| !letters.is_empty())
     })
@@ -194,7 +194,7 @@ async fn an_open_dead_letter_holds_the_horizon_until_it_is_redriven() {
     assert!(held <= enqueued, "horizon {held}, the letter's input is below {enqueued}");
     app.put("config", "fixed", &json!(true)).await;
     let id = letters[0]["id"].as_str().unwrap();
-    app.admin.post(&app.path(&format!("/dead-letters/{id}/redrive")), &json!({})).await.expect(202);
+    drop(app.admin.post(&app.path(&format!("/dead-letters/{id}/redrive")), &json!({})).await.expect(202));
     app.settled().await;
     assert_eq!(app.value("mended", "k").await, Some(json!("precious input")));
     write(&app, "b", 0..300).await;
