@@ -3,7 +3,7 @@
 //! Owns: the number, shared by the views, and the rule which versions of a key it hides. Never does: move by itself;
 //! whoever cuts the log tells it.
 //!
-//! Invariant: P14 what a view shows depends on the horizon, never on whether a merge has dropped it already.
+//! Invariant: P17 what a view shows depends on the horizon, never on whether a merge has dropped it already.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn p14_the_version_that_is_current_at_the_horizon_stays() {
+    fn p17_the_version_that_is_current_at_the_horizon_stays() {
         let versions = [(9, false), (7, true), (5, false), (2, false)];
         check(0, &versions, &[9, 7, 5, 2]);
         check(5, &versions, &[9, 7, 5, 2]);

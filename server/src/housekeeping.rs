@@ -14,6 +14,7 @@ use relive_projections::{Views, ViewsError};
 
 use crate::clock;
 use crate::retention::History;
+use crate::settings::Settings;
 use crate::start_error::StartError;
 use crate::threads;
 
@@ -32,6 +33,15 @@ const BASE_EVENTS: usize = 1 << 20;
 /// A snapshot at shutdown is cheap up to this many bytes.
 const CHEAP_BYTES: u64 = 16 << 20;
 
+/// How the process before this one left the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It stopped in order, or there was none.
+    InOrder,
+    /// It died: what it wrote last was never synced. The views are used at once, and read in full beside (V5).
+    ByDeath,
+}
+
 /// What it works on.
 pub(crate) struct House {
     /// The log's snapshots.
@@ -44,6 +54,7 @@ pub(crate) struct House {
     pub(crate) trouble: Mutex<Option<String>>,
     /// A snapshot is due after so many bytes of log.
     pub(crate) snapshot_bytes: u64,
+    left: Left,
     views: Arc<Views>,
     reader: Reader,
     /// Wake up when the log is so long: segments counted whole.
@@ -57,15 +68,16 @@ impl House {
         scrubber: &Scrubber,
         views: Arc<Views>,
         reader: Reader,
-        history: History,
-        snapshot_bytes: u64,
+        settings: &Settings,
+        left: Left,
     ) -> Arc<House> {
         Arc::new(House {
             snapshots,
             scrub: scrubber.status(),
-            history,
+            history: settings.history,
             trouble: Mutex::new(None),
-            snapshot_bytes,
+            snapshot_bytes: settings.snapshot_bytes,
+            left,
             views,
             reader,
             wake_at: AtomicU64::new(0),
@@ -163,6 +175,14 @@ impl House {
 
     fn work(&self, mut scrubber: Scrubber, stop: &AtomicBool) {
         let begun = Instant::now();
+        if self.left == Left::ByDeath {
+            match self.views.verify() {
+                Ok(()) => tracing::debug!("the views that a dead process left behind are sound"),
+                Err(error) => {
+                    tracing::error!(%error, "the views are damaged; the next start makes them anew")
+                }
+            }
+        }
         let mut looked: Option<Instant> = None;
         while !stop.load(Ordering::Acquire) {
             let due = looked.is_none_or(|at| at.elapsed() >= RETENTION_EVERY)

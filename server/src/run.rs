@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{self, SystemClock, SystemEntropy, random};
-use crate::housekeeping::House;
+use crate::housekeeping::{House, Left};
 use crate::http::{DataPlane, Internals, Listener, Shared, SharedParts, Stop, control_plane, serve};
 use crate::keys::{self, Directory};
 use crate::outgoing::HttpOutgoing;
@@ -150,8 +150,8 @@ impl Instance {
             &log.scrubber,
             Arc::clone(&views),
             log.reader.clone(),
-            settings.history,
-            settings.snapshot_bytes,
+            &settings,
+            if log.report.clean || log.report.created { Left::InOrder } else { Left::ByDeath },
         );
         shared.set_house(Arc::clone(&house));
         let stop = Stop::new();

@@ -510,7 +510,7 @@ mod tests {
             (("RELIVE_INSTANCE_KEY", "abc"), None, "64 hexadecimal digits"),
             (("X", ""), Some("lisen = 1"), "there is no setting `lisen`"),
             (("X", ""), Some("a = 1\nb = ["), "r.toml:"),
-            (("X", ""), Some("history_retention = \"90d\""), "not supported yet"),
+            (("X", ""), Some("metrics_auth = true"), "not supported yet"),
             (("X", ""), Some("listen = true"), "a boolean"),
         ] {
             let got =

@@ -64,7 +64,7 @@ fn without_views(data: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p16_a_start_without_views_begins_from_the_newest_snapshot_that_is_sound() {
+async fn p19_a_start_without_views_begins_from_the_newest_snapshot_that_is_sound() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = launch(&data).start();

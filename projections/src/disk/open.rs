@@ -119,7 +119,7 @@ fn remake<V>(
     take(begin(options, number, rebuilt, quarantined)?)
 }
 
-/// Begins a generation with what a snapshot holds (P16).
+/// Begins a generation with what a snapshot holds (P19).
 fn from_snapshot(
     options: &ViewsOptions,
     source: &dyn SnapshotSource,

@@ -112,7 +112,7 @@ impl Executions {
         Ok(self.seen(gathered.row))
     }
 
-    /// The record of an execution that ended below the horizon is gone (P14).
+    /// The record of an execution that ended below the horizon is gone (P17).
     fn seen(&self, row: Option<Box<ExecutionRow>>) -> Option<ExecutionRow> {
         row.map(|row| *row).filter(|row| !ended_below(row, self.horizon.get()))
     }

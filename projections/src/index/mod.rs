@@ -263,7 +263,7 @@ impl Index {
         Ok(())
     }
 
-    /// Whether a merge keeps a row (P13, P14).
+    /// Whether a merge keeps a row (P13, P17).
     pub(crate) fn keeps(&self, key: &[u8]) -> bool {
         if let (Some(&(KEY_READ | RANGE_READ)), Some(end)) = (key.first(), key.last_chunk::<8>()) {
             return Lsn(u64::from_be_bytes(*end)) >= self.horizon.get();

@@ -100,7 +100,7 @@ impl KvView {
         Ok(page)
     }
 
-    /// Versions of a key at or before `at`, newest first, down to the one that was current at the horizon (P14).
+    /// Versions of a key at or before `at`, newest first, down to the one that was current at the horizon (P17).
     ///
     /// # Errors
     /// A run could not be read.

@@ -11,7 +11,7 @@
 //!             'k' | (u32 key length | u32 value length | u64 lsn | key | value)*
 //! ```
 //!
-//! Invariants: P15 a snapshot is the state of one checkpoint: store and runs are taken while nothing is written. P16
+//! Invariants: P18 a snapshot is the state of one checkpoint: store and runs are taken while nothing is written. P19
 //! views that begin from a snapshot hold what a rebuild from the first event would; one that does not add up is given
 //! up, and the next older one is taken.
 

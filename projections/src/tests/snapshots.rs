@@ -1,4 +1,4 @@
-//! P14 to P16: snapshots of the state, views that begin from one, and cuts of the log between them.
+//! P17 to P19: snapshots of the state, views that begin from one, and cuts of the log between them.
 
 #![expect(clippy::disallowed_methods, reason = "tests harm files behind the seam's back")]
 
@@ -82,7 +82,7 @@ fn rig() -> (Rig, Arc<Kept>) {
 fn check(rig: &Rig, kept: &Kept, views: &Views) {
     let fresh = rig.log.rebuilt(rig.log.last());
     fresh.set_horizon(rig.log.first());
-    assert_eq!(views.digest().unwrap(), fresh.digest().unwrap(), "P16 at {}", rig.log.last());
+    assert_eq!(views.digest().unwrap(), fresh.digest().unwrap(), "P19 at {}", rig.log.last());
     assert_eq!(views.registry(), fresh.registry());
     let range = KvRange { limit: 100, bytes_max: 10_000, ..KvRange::default() };
     for app in [app(0), app(1)].into_iter().filter(|app| !kept.gone.lock().contains(app)) {
@@ -184,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn p14_p15_p16_histories_with_snapshots_losses_and_cuts(batches in history(50), acts in acts(50)) {
+    fn p17_p18_p19_histories_with_snapshots_losses_and_cuts(batches in history(50), acts in acts(50)) {
         let (rig, kept) = rig();
         let (mut views, _) = rig.open();
         for (n, batch) in batches.iter().enumerate() {
@@ -217,7 +217,7 @@ fn two_snapshots() -> (Rig, Arc<Kept>, Views) {
 }
 
 #[test]
-fn p16_a_damaged_snapshot_is_given_up_and_the_older_one_is_taken() {
+fn p19_a_damaged_snapshot_is_given_up_and_the_older_one_is_taken() {
     let items = {
         let (_rig, kept, views) = two_snapshots();
         drop(views);
@@ -259,7 +259,7 @@ fn p16_a_damaged_snapshot_is_given_up_and_the_older_one_is_taken() {
 }
 
 #[test]
-fn p16_without_a_snapshot_a_log_that_was_cut_cannot_be_folded() {
+fn p19_without_a_snapshot_a_log_that_was_cut_cannot_be_folded() {
     let (rig, kept, views) = two_snapshots();
     cut(&rig, &kept, &views);
     assert!(rig.log.first() > Lsn::FIRST);
@@ -273,7 +273,7 @@ fn p16_without_a_snapshot_a_log_that_was_cut_cannot_be_folded() {
 
 /// Merges drop what the horizon hides; what is left takes less room.
 #[test]
-fn p14_merges_drop_what_the_horizon_hides() {
+fn p17_merges_drop_what_the_horizon_hides() {
     let (rig, kept) = rig();
     let (views, _) = rig.open();
     rig.log.commit(&views, vec![super::generator::app_created(app(0), "shop")]);
