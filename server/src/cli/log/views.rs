@@ -67,6 +67,8 @@ fn open_views(
         log_id: log.log_id,
         timeline: log.timeline,
         last_lsn: log.reader.durable(),
+        first_lsn: log.reader.first_lsn(),
+        snapshots: None,
         trust,
         if_ahead: IfAhead::Refuse,
         store: StoreKind::Sled,
