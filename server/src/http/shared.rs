@@ -185,6 +185,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// A read of the views that has no sound answer.
 pub(crate) fn view_error(error: &relive_projections::ReadError) -> ApiError {
+    use relive_log::ReadError::{BelowStart, Cut};
+    if let relive_projections::ReadError::Log {
+        source: BelowStart { first, .. } | Cut { first, .. }, ..
+    } = error
+    {
+        return below_horizon(*first);
+    }
     tracing::error!(%error, "a view could not be read");
     ApiError::new(ErrorCode::ReadFailed, error.to_string())
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, Plane};
 use super::query::Query;
-use super::shared::{blocking, view_error};
+use super::shared::{below_horizon, blocking, view_error};
 use super::{Ctx, LSN_HEADER, body, dto};
 
 #[derive(Deserialize)]
@@ -44,6 +44,10 @@ pub(crate) async fn undo(
     let node = Arc::clone(shared.node().await?);
     let plan = blocking(move || {
         let row = node.views().executions().get(app.id, execution).map_err(|e| view_error(&e))?;
+        let first = node.reader().first_lsn();
+        if row.as_ref().and_then(|row| row.ended_at).is_some_and(|at| at.lsn < first) {
+            return Err(below_horizon(first));
+        }
         let plan = row.map(|row| node.undo_plan(&row)).transpose();
         plan.map_err(|error| ApiError::of_submit(error, Plane::Control))
     });
