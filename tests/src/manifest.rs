@@ -62,6 +62,22 @@ impl Manifest {
         ))
     }
 
+    /// The consumer of a queue, named like its script and its queue; `more` are further lines of TOML.
+    #[must_use]
+    pub fn on_queue(self, name: &str, source: &str, more: &str) -> Manifest {
+        self.script(name, source).toml(&format!(
+            "[[trigger]]\nname = \"{name}\"\nkind = \"queue\"\nqueue = \"{name}\"\nscript = \"{name}.rhai\"\n{more}"
+        ))
+    }
+
+    /// A cron trigger named like its script; `more` are further lines of TOML.
+    #[must_use]
+    pub fn on_cron(self, schedule: &str, name: &str, source: &str, more: &str) -> Manifest {
+        self.script(name, source).toml(&format!(
+            "[[trigger]]\nname = \"{name}\"\nkind = \"cron\"\nschedule = \"{schedule}\"\nscript = \"{name}.rhai\"\n{more}"
+        ))
+    }
+
     /// Any TOML.
     #[must_use]
     pub fn toml(mut self, text: &str) -> Manifest {

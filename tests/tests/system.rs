@@ -23,6 +23,7 @@ mod isolation;
 mod kill;
 mod log_tools;
 mod provenance;
+mod queues;
 mod replays;
 mod retention;
 mod retries;
