@@ -30,7 +30,8 @@ async fn world() -> (u16, Arc<AtomicUsize>) {
                         _ => ("200 OK", String::new()),
                     };
                     let body = format!("{method} {path} {n}");
-                    let head = format!("HTTP/1.1 {status}\r\n{location}content-length: {}\r\n\r\n", body.len());
+                    let head =
+                        format!("HTTP/1.1 {status}\r\n{location}content-length: {}\r\n\r\n", body.len());
                     stream.write_all((head + &body).as_bytes()).await.unwrap();
                 }
             });

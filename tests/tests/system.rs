@@ -22,6 +22,7 @@ mod idempotency;
 mod isolation;
 mod kill;
 mod log_tools;
+mod outgoing;
 mod provenance;
 mod queues;
 mod replays;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use relive_log::events::{ErrorRecord, LogLine, OutputRecord, ReadRecord};
+use relive_log::events::{CallRecord, ErrorRecord, LogLine, OutputRecord, ReadRecord};
 use serde_json::{Value, json};
 
 use super::recording::Recorded;
@@ -60,6 +60,11 @@ fn mask(value: &mut Value, masker: &Masker) {
     }
 }
 
+/// What calls asked for: the digest covers everything, what a record shows of it is masked in more than one way.
+fn asked(calls: &[CallRecord]) -> Vec<([u8; 32], &str, &str, u32)> {
+    calls.iter().map(|call| (call.digest, call.method.as_str(), call.url.as_str(), call.line)).collect()
+}
+
 /// All differences; with another script only what the outside can see (log lines included).
 pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -71,10 +76,10 @@ pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> 
             let secret = |(name, version): &(String, u32)| json!({"name": name, "version": version});
             found.extend(first(&record.secrets, &got.record.secrets, "secret", secret));
             found.extend(first(
-                &record.calls,
-                &got.record.calls,
+                &asked(&record.calls),
+                &asked(&got.record.calls),
                 "call",
-                |call| json!({"method": call.method, "url": call.url, "line": call.line}),
+                |(_, method, url, line)| json!({"method": method, "url": url, "line": line}),
             ));
         }
         found.extend(first(&record.logs, &got.record.logs, "log", |line| log(line, same_script)));

@@ -260,3 +260,32 @@ fn d2_an_attempt_that_waits_for_an_answer_gives_its_place_back() {
         node.shut_down();
     });
 }
+
+#[test]
+fn e154_a_shutdown_ends_the_wait_for_an_answer() {
+    let mut world = World::new();
+    world.deploy(
+        &[("wait", r#"try { http::get("http://a.example/wait") } catch { } "caught""#)],
+        vec![route("/wait", "wait", DispatchMode::Sync)],
+        vec![],
+    );
+    let node = Arc::clone(&world.node);
+    std::thread::scope(|scope| {
+        let runs = std::thread::Builder::new().stack_size(SCRIPT_STACK_BYTES);
+        runs.spawn_scoped(scope, || node.run_scripts()).unwrap();
+        let (_, _mailbox) = world.admit("/wait", "").unwrap();
+        while world.web.asked.lock().is_empty() {
+            world.sync();
+            std::thread::yield_now();
+        }
+        // Nobody ever answers; this returns all the same, and the thread ends with it.
+        node.shut_down();
+    });
+    world.sync();
+    let kind = |event| match event {
+        Event::Execution(ExecutionEvent::AttemptFailed(e)) => Some(e.error.kind),
+        _ => None,
+    };
+    let kinds: Vec<_> = world.events().into_iter().filter_map(kind).collect();
+    assert_eq!(kinds, [relive_log::events::ErrorKind::ShuttingDown]);
+}

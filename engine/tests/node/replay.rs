@@ -444,3 +444,42 @@ fn t2_a_handler_of_dead_letters_is_replayed() {
     assert_eq!(world.statuses(), ["t dead_lettered", "h completed"]);
     assert_eq!(all_faithful(&world), 3);
 }
+
+#[test]
+fn e123_t2_calls_and_imports_replay_from_the_record_with_the_network_gone() {
+    let mut world = World::new();
+    let source = r#"
+        import "lib" as l;
+        let key = secrets::get("pass");
+        let first = http::request(#{url: "http://a.example/" + key, headers: #{authorization: key}});
+        let down = "";
+        try { http::get("http://a.example/down") } catch (e) { down = e.message }
+        kv::set("c", "k", l::shown(first.body, down));
+        l::shown(first.body, down)"#;
+    let lib = r#"fn shown(a, b) { `${a.len()} ${a.contains("hunter2")} ${b}` }"#;
+    world.deploy(&[("lib", lib), ("w", source)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    world
+        .submit(Command::SetSecret {
+            app: "shop".into(),
+            name: "pass".into(),
+            value: "hunter2-hunter2".into(),
+        })
+        .unwrap();
+    world.web.answer_with(|request| match request.url.ends_with("down") {
+        true => Err(relive_engine::seams::CallFailed { message: "http: down".into() }),
+        false => crate::world::answered("echo hunter2-hunter2"),
+    });
+    let execution = call(&mut world, "/w", "");
+    let before = value(&again(&world, execution));
+    assert!(before.contains("20 true http: down"), "{before}");
+    let lib = "fn shown(a, b) { \"another\" }".to_owned();
+    world.submit(Command::PutScript { app: "shop".into(), name: "lib".into(), source: lib }).unwrap();
+    world.web.take_asked();
+    world.web.answer_with(|_| panic!("a replay never makes a call"));
+    assert_eq!(all_faithful(&world), 1);
+    assert_eq!(value(&again(&world, execution)), before);
+    assert!(world.web.take_asked().is_empty());
+    let other = with(&world, execution, "http::get(\"http://b.example/\").body");
+    let error = other.result.unwrap_err();
+    assert!(error.message.contains("was not recorded"), "{}", error.message);
+}

@@ -97,6 +97,7 @@ fn what_is_no_request_is_refused_without_asking() {
 
 #[test]
 fn no_answer_is_an_error_that_scripts_can_catch_and_that_is_recorded() {
+    // E151
     check(
         &at(r#"let m = (); try { http::get("@/down") } catch (e) { m = e.message } m"#),
         r#""http: no connection""#,

@@ -94,3 +94,15 @@ fn e41_budgets_hold_inside_imports_and_cannot_be_caught() {
         assert_eq!(error.kind, kind, "{source}: {}", error.message);
     }
 }
+
+#[test]
+fn e161_an_import_is_evaluated_once_per_run() {
+    let once = "kv::incr(\"evaluated\", \"n\", 1);\nfn f() { 1 }";
+    let other = "import \"once\" as o;\nfn f() { o::f() }";
+    let compiled = [("once", once), ("other", other)].map(|(n, s)| (n.to_owned(), compile(n, s).unwrap()));
+    let source = "import \"once\" as a; import \"other\" as b;\nfor i in 0..5 { import \"once\" as c; c::f(); } b::f()";
+    let finished = finish(Run { imports: Imports::new(BTreeMap::from(compiled)), ..given(source) });
+    assert_eq!(json_of(&finished).as_deref(), Ok("1"));
+    let value = finished.writes.values().next().unwrap().value.clone().unwrap();
+    assert_eq!(&*value, b"1");
+}
