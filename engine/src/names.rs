@@ -75,7 +75,7 @@ pub fn label(field: &str, text: &str) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
 pub fn collection(text: &str, limits: &Limits) -> Result<(), Refusal> {
-    sized("collection", text, limits.collection_bytes_max)
+    sized("collection", text, limits.collection_bytes_max, "RELIVE_MAX_COLLECTION_NAME")
 }
 
 /// A key: 1 to 1024 bytes, no NUL.
@@ -83,10 +83,10 @@ pub fn collection(text: &str, limits: &Limits) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::Invalid`] or [`Refusal::TooLarge`], with the field.
 pub fn key(text: &str, limits: &Limits) -> Result<(), Refusal> {
-    sized("key", text, limits.key_bytes_max)
+    sized("key", text, limits.key_bytes_max, "RELIVE_MAX_KEY")
 }
 
-fn sized(field: &str, text: &str, limit: usize) -> Result<(), Refusal> {
+fn sized(field: &str, text: &str, limit: usize, setting: &'static str) -> Result<(), Refusal> {
     if text.is_empty() {
         return Err(invalid(field, "it is empty"));
     }
@@ -99,7 +99,7 @@ fn sized(field: &str, text: &str, limit: usize) -> Result<(), Refusal> {
             actual: text.len() as u64,
             limit: limit as u64,
             unit: "bytes",
-            setting: "fixed limit",
+            setting,
         });
     }
     Ok(())

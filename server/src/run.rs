@@ -99,6 +99,7 @@ pub(crate) fn run(settings: Settings, begin: Switch) -> u8 {
 fn log_options(settings: &Settings) -> LogOptions {
     LogOptions {
         segment_bytes: settings.segment_bytes,
+        batch_bytes_max: settings.batch_bytes_max,
         network_filesystem: settings.network_filesystem,
         software: concat!("relive ", env!("CARGO_PKG_VERSION")).to_owned(),
         ..LogOptions::default()

@@ -119,6 +119,18 @@ pub(crate) const DEFS: &[Def] = &[
     def("max_request_body", "1MiB", "largest request body"),
     def("max_response_body", "4MiB", "largest response body"),
     def("max_script_source", "256KiB", "largest script source"),
+    def("max_key", "1KiB", "longest key"),
+    def("max_collection_name", "256B", "longest name of a collection"),
+    def("max_value", "1MiB", "largest value of a key, as JSON"),
+    def("max_batch", "16MiB", "largest batch of one commit in the log"),
+    def("max_call_levels", "64", "nested calls of functions in a script"),
+    def("max_memory", "64MiB", "memory that one execution may hold"),
+    def("max_string", "1MiB", "longest string in a script"),
+    def("max_array", "100000", "elements of an array, bytes of a blob in a script"),
+    def("max_map", "100000", "properties of a map in a script"),
+    def("max_writes", "10000", "keys that one execution may write"),
+    def("max_write_bytes", "8MiB", "bytes of keys and values that one execution may write"),
+    def("max_fan_out", "10000", "executions that one commit may fire"),
     def(
         "sensitive_headers",
         "authorization,cookie,proxy-authorization,x-api-key",
@@ -275,6 +287,8 @@ pub(crate) struct Settings {
     pub(crate) snapshot_bytes: u64,
     /// How far the views on disk may lag behind.
     pub(crate) base_lag_bytes: u64,
+    /// Largest batch of the log.
+    pub(crate) batch_bytes_max: u64,
     /// Grace period of a shutdown.
     pub(crate) grace: Duration,
     /// Where scripts may call although it is not public.
@@ -332,6 +346,7 @@ impl Settings {
             })?,
             snapshot_bytes: from.bytes("snapshot_bytes", 4096..=1 << 50)?,
             base_lag_bytes: from.bytes("base_lag_bytes", 1 << 20..=1 << 40)?,
+            batch_bytes_max: from.bytes("max_batch", 64 << 10..=16 << 20)?,
             grace: Duration::from_millis(from.number("shutdown_grace_ms", 0..=MAX_MS)?),
             http_allow: http_allow(from)?,
             engine: engine_settings(from, cores)?,
@@ -375,6 +390,19 @@ fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadS
     engine.request_body_max = size("max_request_body", 8 << 20)?;
     engine.response_body_max = size("max_response_body", 64 << 20)?;
     engine.source_bytes_max = size("max_script_source", 4 << 20)?;
+    engine.limits.key_bytes_max = size("max_key", 16 << 10)?;
+    engine.limits.collection_bytes_max = size("max_collection_name", 4 << 10)?;
+    engine.limits.value_bytes_max = size("max_value", 8 << 20)?;
+    engine.limits.call_levels = from.count("max_call_levels", 1..=64)?;
+    engine.limits.memory_bytes = from.bytes("max_memory", 1 << 20..=16 << 30)?;
+    engine.limits.string_bytes = size("max_string", 64 << 20)?;
+    engine.limits.array_len = from.count("max_array", 1..=10_000_000)?;
+    engine.limits.map_len = from.count("max_map", 1..=10_000_000)?;
+    engine.limits.writes_max = from.count("max_writes", 1..=1_000_000)?;
+    engine.limits.write_bytes_max = size("max_write_bytes", 15 << 20)?;
+    engine.fan_out_max = from.count("max_fan_out", 1..=100_000)?;
+    // A page of a listing stays below the longest string: the interpreter counts all texts of a value together.
+    engine.limits.list_bytes_max = engine.limits.list_bytes_max.min(engine.limits.string_bytes / 16 * 15);
     engine.sensitive_headers = from
         .text("sensitive_headers")
         .split(',')

@@ -129,7 +129,7 @@ fn check_fan_out(scene: &Scene<'_>, fired: usize) -> Result<(), Refusal> {
         actual: fired as u64,
         limit: scene.settings.fan_out_max as u64,
         unit: "executions fired",
-        setting: "fan_out limit",
+        setting: "RELIVE_MAX_FAN_OUT",
     })
 }
 

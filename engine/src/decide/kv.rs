@@ -136,7 +136,7 @@ pub(super) fn check_new(scene: &Scene<'_>, target: &Target<'_>, new: &New) -> Re
             actual: new.value.len() as u64,
             limit: limits.value_bytes_max as u64,
             unit: "bytes",
-            setting: "KV value limit",
+            setting: "RELIVE_MAX_VALUE",
         });
     }
     match new.ttl_ms {

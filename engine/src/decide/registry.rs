@@ -143,7 +143,7 @@ pub(super) fn within_limit(scene: &Scene<'_>, name: &str, source: &str) -> Resul
         actual: source.len() as u64,
         limit: limit as u64,
         unit: "bytes",
-        setting: "script source limit",
+        setting: "RELIVE_MAX_SCRIPT_SOURCE",
     })
 }
 

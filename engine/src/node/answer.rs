@@ -22,7 +22,9 @@ pub(crate) fn answer(
             let response = to_response(returned)?;
             let (bytes, limit) = (response.body.len(), response_body_max);
             if bytes > limit {
-                let message = format!("the response body has {bytes} bytes, the limit is {limit}");
+                let message = format!(
+                    "the response body has {bytes} bytes, the limit is {limit} (RELIVE_MAX_RESPONSE_BODY)"
+                );
                 return Err(ErrorRecord::without_place(ErrorKind::BadResponse, message));
             }
             let content_type = response.content_type.clone().unwrap_or_default();

@@ -691,7 +691,7 @@ fn not_appended(why: &NotAppended) -> ErrorRecord {
     match why {
         NotAppended::TooLarge { bytes, limit } => ErrorRecord::without_place(
             ErrorKind::Writes,
-            format!("the commit has {bytes} bytes, the limit is {limit} (batch limit)"),
+            format!("the commit has {bytes} bytes, the limit is {limit} (RELIVE_MAX_BATCH)"),
         ),
         NotAppended::Failed(Failure::NoSpace { message }) => {
             ErrorRecord::without_place(ErrorKind::NoSpace, message.clone())

@@ -158,7 +158,7 @@ impl From<NotAppended> for SubmitError {
                 actual: bytes,
                 limit,
                 unit: "bytes",
-                setting: "batch limit",
+                setting: "RELIVE_MAX_BATCH",
             }),
             NotAppended::Failed(failure) => SubmitError::Failed(failure),
         }

@@ -137,14 +137,14 @@ fn classified(error: &EvalAltResult, position: Position) -> ErrorRecord {
         EvalAltResult::ErrorRuntime(value, _) => thrown(value, position),
         EvalAltResult::ErrorParsing(why, _) => record(ErrorKind::Parse, why.to_string(), position),
         EvalAltResult::ErrorTooManyOperations(_) => {
-            record(ErrorKind::Operations, "too many operations", position)
+            record(ErrorKind::Operations, "too many operations (RELIVE_MAX_OPERATIONS)", position)
         }
-        EvalAltResult::ErrorStackOverflow(_) => {
-            record(ErrorKind::CallDepth, "functions call each other too deeply", position)
-        }
-        EvalAltResult::ErrorDataTooLarge(what, _) => {
-            record(ErrorKind::Size, format!("{} is over its limit", lower_first(what)), position)
-        }
+        EvalAltResult::ErrorStackOverflow(_) => record(
+            ErrorKind::CallDepth,
+            "functions call each other too deeply (RELIVE_MAX_CALL_LEVELS)",
+            position,
+        ),
+        EvalAltResult::ErrorDataTooLarge(what, _) => record(ErrorKind::Size, too_large(what), position),
         EvalAltResult::ErrorTooManyVariables(_) => {
             record(ErrorKind::Size, "too many variables in scope", position)
         }
@@ -157,6 +157,22 @@ fn classified(error: &EvalAltResult, position: Position) -> ErrorRecord {
         }
         EvalAltResult::ErrorTooManyModules(_) => record(ErrorKind::Size, "too many modules", position),
         _ => record(ErrorKind::Runtime, plain_message(error), position),
+    }
+}
+
+/// What is too large, and the setting that says so.
+fn too_large(what: &str) -> String {
+    let what = lower_first(what);
+    let setting = [
+        ("string", "RELIVE_MAX_STRING"),
+        ("array", "RELIVE_MAX_ARRAY"),
+        ("blob", "RELIVE_MAX_ARRAY"),
+        ("map", "RELIVE_MAX_MAP"),
+    ];
+    let lower = what.to_ascii_lowercase();
+    match setting.iter().find(|(part, _)| lower.contains(part)) {
+        Some((_, setting)) => format!("{what} is over its limit ({setting})"),
+        None => format!("{what} is over its limit"),
     }
 }
 

@@ -160,7 +160,10 @@ impl Host {
             let message = format!("more than {} operations (RELIVE_MAX_OPERATIONS)", self.limits.operations);
             Some((ErrorKind::Operations, message))
         } else if held_bytes() > self.memory_ceiling {
-            Some((ErrorKind::Memory, format!("more than {} bytes of memory held", self.limits.memory_bytes)))
+            Some((
+                ErrorKind::Memory,
+                format!("more than {} bytes of memory held (RELIVE_MAX_MEMORY)", self.limits.memory_bytes),
+            ))
         } else {
             self.stopwatch.expired().map(stop_message)
         };
@@ -248,7 +251,11 @@ fn next_look(count: u64, operations_max: u64, ends_at: Option<&EndsAt>) -> u64 {
 /// What a run ends with that something outside ended.
 pub(super) fn stop_message(cause: StopCause) -> (ErrorKind, String) {
     match cause {
-        StopCause::Timeout => (ErrorKind::Timeout, "the wall-clock limit was reached".to_owned()),
+        StopCause::Timeout => (
+            ErrorKind::Timeout,
+            "the wall-clock limit was reached (timeout_ms of the route, else RELIVE_EXECUTION_TIMEOUT_MS)"
+                .to_owned(),
+        ),
         StopCause::ShuttingDown => (ErrorKind::ShuttingDown, "the instance shuts down".to_owned()),
         StopCause::NotBrief => (ErrorKind::Internal, "it goes on elsewhere".to_owned()),
     }

@@ -59,7 +59,7 @@ fn set_with(call: &Call<'_>, collection: Text, key: Text, value: Dynamic, option
     let key = full_key(&host, &collection, &key)?;
     let expires_at = expires_at(call, &options)?;
     let limit = host.limits.value_bytes_max;
-    let json = convert::to_json(&value, limit).map_err(|refused| runtime(format!("kv::set: {refused}")))?;
+    let json = convert::to_json(&value, limit).map_err(|refused| runtime(unfit(&refused)))?;
     write(&host, call, key, Some(json.into()), expires_at)
 }
 
@@ -112,6 +112,12 @@ fn incr(call: &Call<'_>, collection: Text, key: Text, by: i64) -> Answer<i64> {
     let expires_at = expiry(&host, &key);
     write(&host, call, key, Some(after.to_string().into_bytes().into()), expires_at)?;
     Ok(after)
+}
+
+/// Why a value cannot be kept.
+fn unfit(refused: &convert::Refused) -> String {
+    let setting = if matches!(refused, convert::Refused::Length(_)) { " (RELIVE_MAX_VALUE)" } else { "" };
+    format!("kv::set: {refused}{setting}")
 }
 
 /// The value that the run sees: its own write, else the snapshot.
@@ -171,11 +177,15 @@ fn write(
     let (keys, bytes, limits) = (writes.len(), *write_bytes, &host.limits);
     drop(effects);
     if keys > limits.writes_max {
-        let why = format!("more than {} keys written in one execution", limits.writes_max);
+        let why =
+            format!("more than {} keys written in one execution (RELIVE_MAX_WRITES)", limits.writes_max);
         return Err(host.end(call, ErrorKind::Writes, why));
     }
     if bytes > limits.write_bytes_max {
-        let why = format!("more than {} bytes written in one execution", limits.write_bytes_max);
+        let why = format!(
+            "more than {} bytes written in one execution (RELIVE_MAX_WRITE_BYTES)",
+            limits.write_bytes_max
+        );
         return Err(host.end(call, ErrorKind::Writes, why));
     }
     Ok(())
@@ -198,7 +208,7 @@ pub(super) fn full_key(host: &Host, collection: &str, key: &str) -> Answer<FullK
     }
     let (len, max) = (key.len(), host.limits.key_bytes_max);
     if len > max {
-        return Err(runtime(format!("kv: the key has {len} bytes, the limit is {max}")));
+        return Err(runtime(format!("kv: the key has {len} bytes, the limit is {max} (RELIVE_MAX_KEY)")));
     }
     Ok((collection.to_owned(), key.to_owned()))
 }
@@ -209,7 +219,9 @@ pub(super) fn check_collection(host: &Host, collection: &str) -> Answer<()> {
     }
     let (len, max) = (collection.len(), host.limits.collection_bytes_max);
     if len > max {
-        return Err(runtime(format!("kv: the collection's name has {len} bytes, the limit is {max}")));
+        return Err(runtime(format!(
+            "kv: the collection's name has {len} bytes, the limit is {max} (RELIVE_MAX_COLLECTION_NAME)"
+        )));
     }
     Ok(())
 }

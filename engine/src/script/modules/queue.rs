@@ -82,11 +82,15 @@ fn send(call: &Call<'_>, queue: &ImmutableString, message: &Dynamic, options: Op
     let (sends, bytes) = (effects.sends.len(), effects.write_bytes);
     drop(effects);
     if sends > limits.writes_max {
-        let why = format!("more than {} messages sent in one execution", limits.writes_max);
+        let why =
+            format!("more than {} messages sent in one execution (RELIVE_MAX_WRITES)", limits.writes_max);
         return Err(host.end(call, ErrorKind::Writes, why));
     }
     if bytes > limits.write_bytes_max {
-        let why = format!("more than {} bytes written in one execution", limits.write_bytes_max);
+        let why = format!(
+            "more than {} bytes written in one execution (RELIVE_MAX_WRITE_BYTES)",
+            limits.write_bytes_max
+        );
         return Err(host.end(call, ErrorKind::Writes, why));
     }
     Ok(execution.to_string())
