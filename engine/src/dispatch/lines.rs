@@ -175,7 +175,7 @@ mod tests {
     fn drain(lines: &mut Lines, key: &str) -> Vec<u64> {
         let mut order = Vec::new();
         while let Some(head) = lines.head(line(1, key)) {
-            order.push(u128::from_be_bytes(*head.as_bytes()) as u64);
+            order.push(u64::try_from(u128::from_be_bytes(*head.as_bytes())).unwrap_or(u64::MAX));
             lines.fix(head);
             lines.leave(head);
         }

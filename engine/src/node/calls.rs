@@ -344,7 +344,8 @@ impl Node {
 
     fn claim_ready(self: &Arc<Self>, core: &mut Core, now: UnixMicros) {
         let mut decision = core.decision();
-        let (mut jobs, mut ahead): (Vec<(Lane, Box<Job>)>, Vec<Box<Job>>) = (Vec::new(), Vec::new());
+        let mut jobs: Vec<(Lane, Box<Job>)> = Vec::new();
+        let mut ahead = Vec::new();
         let registry = self.views.registry();
         while let Some(start) = core.dispatch.next() {
             if start.claim == Claim::Ahead {
@@ -383,6 +384,7 @@ impl Node {
     }
 
     /// One action for all claims of a batch.
+    #[expect(clippy::vec_box, reason = "jobs go in their boxes from hand to hand")]
     fn start_when_durable(
         self: &Arc<Self>,
         barrier: Lsn,
@@ -418,6 +420,7 @@ impl Node {
         }
     }
 
+    #[expect(clippy::vec_box, reason = "jobs go in their boxes from hand to hand")]
     fn ahead_is_durable(self: &Arc<Self>, ahead: Vec<Box<Job>>) {
         let mut core = self.core.lock();
         if core.stopping {
@@ -487,6 +490,7 @@ impl Node {
     }
 
     /// Claims that were not appended: the work stays where the log says it is, in the outbox.
+    #[expect(clippy::vec_box, reason = "jobs go in their boxes from hand to hand")]
     fn claims_failed(
         &self,
         core: &mut Core,
