@@ -63,6 +63,30 @@ impl Cli {
     /// If it does not start or a signal ended it.
     #[must_use]
     pub fn run_in(&self, dir: &Path, words: &[&str]) -> Output {
+        let output = self.command(dir, words).stdin(Stdio::null()).output().expect("the binary starts");
+        Output::of(&output)
+    }
+
+    /// Runs `relive` with this on its standard input.
+    ///
+    /// # Panics
+    /// If it does not start or a signal ended it.
+    #[must_use]
+    pub fn run_with_input(&self, words: &[&str], input: &[u8]) -> Output {
+        use std::io::Write as _;
+        let mut command = self.command(Path::new("/"), words);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("it was piped");
+        let input = input.to_vec();
+        // On a thread of its own: it may answer before it has read everything.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().expect("it can be waited for");
+        writer.join().expect("writing does not panic");
+        Output::of(&output)
+    }
+
+    fn command(&self, dir: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(binary());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RELIVE_") {
@@ -70,14 +94,17 @@ impl Cli {
             }
         }
         command.args(words).current_dir(dir).envs(self.env.iter().map(|(name, value)| (name, value)));
-        let output = command.stdin(Stdio::null()).output().expect("the binary starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let code = output.status.code().expect("no signal ended it");
-        Output { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        command
     }
 }
 
 impl Output {
+    fn of(output: &std::process::Output) -> Output {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().expect("no signal ended it");
+        Output { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
     /// The output, if the exit code is this.
     ///
     /// # Panics

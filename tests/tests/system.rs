@@ -10,6 +10,7 @@
 
 mod admin;
 mod admin_time;
+mod backtests;
 mod bulk;
 mod calls;
 mod cli;

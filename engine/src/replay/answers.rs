@@ -80,6 +80,9 @@ pub(super) struct Journal {
     calls: Vec<CallRecord>,
     /// Placeholders with the values that stood there, of secrets that are still to be had.
     known: Vec<(String, String)>,
+    /// How many calls an attempt may make.
+    calls_max: usize,
+    unmatched: AtomicBool,
 }
 
 impl Journal {
@@ -90,7 +93,13 @@ impl Journal {
             SecretAnswer::Known(_, value) => Some((secret_placeholder(name), value.clone())),
             SecretAnswer::Withheld(_) | SecretAnswer::Absent | SecretAnswer::KeyMissing => None,
         });
-        Arc::new(Journal { calls, known: known.collect() })
+        let (known, calls_max) = (known.collect(), recording.limits.http_calls_max);
+        Arc::new(Journal { calls, known, calls_max, unmatched: AtomicBool::new(false) })
+    }
+
+    /// Whether something was asked for that was not recorded.
+    pub(super) fn unmatched(&self) -> bool {
+        self.unmatched.load(Ordering::Relaxed)
     }
 
     /// The outcome as the script got it: secrets that were masked in the record are put back.
@@ -116,15 +125,19 @@ impl Journal {
 
 impl Calls for Journal {
     fn ask(&self, asked: Asked<'_>) -> CallReply {
-        match self.calls.get(asked.position).filter(|call| call.digest == asked.digest) {
-            Some(call) => CallReply::Outcome { outcome: self.unmasked(&call.outcome), took_ms: call.took_ms },
-            None => CallReply::Stop(CallStop::Aside(format!(
-                "unmatched: outgoing call {} ({} {}) was not recorded, and a replay never makes one",
-                asked.position + 1,
-                asked.request.method,
-                asked.request.url
-            ))),
+        if asked.position >= self.calls_max {
+            return CallReply::Stop(CallStop::TooMany { limit: self.calls_max });
         }
+        if let Some(call) = self.calls.get(asked.position).filter(|call| call.digest == asked.digest) {
+            return CallReply::Outcome { outcome: self.unmasked(&call.outcome), took_ms: call.took_ms };
+        }
+        self.unmatched.store(true, Ordering::Relaxed);
+        CallReply::Stop(CallStop::Aside(format!(
+            "unmatched: outgoing call {} ({} {}) was not recorded, and a replay never makes one",
+            asked.position + 1,
+            asked.request.method,
+            asked.request.url
+        )))
     }
 }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use relive_log::events::{
-    AbandonReason, AttemptRecord, Claimed, ErrorKind, ErrorRecord, Event, ExecutionEvent, KvEvent,
-    ReadRecord, ScriptEvent, Writer, decode_record,
+    AbandonReason, AttemptRecord, Claimed, Enqueued, ErrorKind, ErrorRecord, Event, ExecutionEvent, Input,
+    KvEvent, ReadRecord, ScriptEvent, Writer, decode_record,
 };
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader};
 use relive_projections::{App, AsOf, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
@@ -23,7 +23,8 @@ use crate::node::snapshot::{Letters, Settle, ViewSnapshot};
 use crate::node::vault::Vaults;
 use crate::refusal::Failure;
 use crate::script::{
-    CompileCache, CompileError, Compiled, Context, Imports, SecretLookup, SecretSource, WriteEffect,
+    CompileCache, CompileError, Compiled, Context, Imports, SecretLookup, SecretSource, SendEffect,
+    WriteEffect,
 };
 use crate::seams::Clock;
 use crate::secrets::InstanceKey;
@@ -88,7 +89,7 @@ fn log_failed(error: &LogError) -> NotReplayable {
     }
 }
 
-fn view_failed(error: impl std::fmt::Display) -> NotReplayable {
+pub(super) fn view_failed(error: impl std::fmt::Display) -> NotReplayable {
     NotReplayable::Failed(Failure::Read { message: error.to_string() })
 }
 
@@ -188,7 +189,7 @@ impl Archive {
             list_bytes_max: self.settings.limits.list_bytes_max,
             letters: Letters::Recorded(letters),
         };
-        let imports = self.imports(app, &script, &claimed)?;
+        let (imports, imported) = self.imports(app, &script, &claimed)?;
         Ok(Recording {
             context,
             imports,
@@ -199,6 +200,7 @@ impl Archive {
             claim_time: claimed.at,
             script: script.compiled,
             source_text: script.text,
+            imported,
             kv: Arc::new(kv),
             secrets: self.secrets(app, recorded.as_ref(), candidate, sealed),
             recorded,
@@ -207,6 +209,19 @@ impl Archive {
             response_body_max: self.settings.response_body_max,
             clock: Arc::clone(&self.clock),
         })
+    }
+
+    /// Refuses a candidate that is not there or does not compile.
+    pub(super) fn check_candidate(
+        &self,
+        app: &App,
+        script: &str,
+        candidate: &Candidate,
+    ) -> Result<(), NotReplayable> {
+        match candidate {
+            Candidate::Recorded => Ok(()),
+            Candidate::Version(_) | Candidate::Source(_) => self.script(app, script, 0, candidate).map(drop),
+        }
     }
 
     fn input(
@@ -245,6 +260,7 @@ impl Archive {
         let Some(at) = one.ended else { return Err(NotReplayable::StillRunning(one.attempt)) };
         let frame = self.reader.read_frame(at.pos).map_err(|error| log_failed(&error))?;
         let mut writes = BTreeMap::new();
+        let mut sends = Vec::new();
         let mut ended = None;
         for raw in frame.records() {
             let event = decode_record(raw.type_, raw.type_version, raw.body)
@@ -265,10 +281,13 @@ impl Archive {
                     }
                 }
                 Event::Execution(event) if raw.lsn == at.lsn => ended = end(event),
+                Event::Execution(ExecutionEvent::Enqueued(sent)) if sent.caused_by == Some(row.execution) => {
+                    sends.extend(send_of(*sent));
+                }
                 _ => {}
             }
         }
-        Ok(ended.map(|(result, record)| Recorded { result, record, writes }))
+        Ok(ended.map(|(result, record)| Recorded { result, record, writes, sends }))
     }
 
     fn script(
@@ -310,8 +329,9 @@ impl Archive {
 
     /// What the script can import: the versions that the claim names (D17); what only another candidate imports, in its
     /// current version.
-    fn imports(&self, app: &App, chosen: &Chosen, claimed: &Claimed) -> Result<Imports, NotReplayable> {
-        let Ok(main) = &chosen.compiled else { return Ok(Imports::default()) };
+    fn imports(&self, app: &App, chosen: &Chosen, claimed: &Claimed) -> Result<Imported, NotReplayable> {
+        let Ok(main) = &chosen.compiled else { return Ok(Imported::default()) };
+        let mut texts = BTreeMap::new();
         let mut open: Vec<String> = main.imports().iter().map(|import| import.script.clone()).collect();
         let mut found: BTreeMap<String, Compiled> = BTreeMap::new();
         while let Some(name) = open.pop() {
@@ -326,9 +346,10 @@ impl Archive {
             let compiled = self.compiled.get_or_compile_known(&name, version.sha256, &text);
             let compiled = compiled.map_err(NotReplayable::Source)?;
             open.extend(compiled.imports().iter().map(|import| import.script.clone()));
+            texts.insert(name.clone(), text);
             found.insert(name, compiled);
         }
-        Ok(Imports::new(found))
+        Ok((Imports::new(found), texts))
     }
 
     fn source_of(&self, script: &Script, version: &ScriptVersion) -> Result<Arc<str>, NotReplayable> {
@@ -382,6 +403,9 @@ impl Archive {
     }
 }
 
+/// What a script can import, and the texts of it by name.
+type Imported = (Imports, BTreeMap<String, Arc<str>>);
+
 struct Chosen {
     compiled: Result<Compiled, ErrorRecord>,
     text: Option<Arc<str>>,
@@ -401,6 +425,13 @@ fn chosen(row: &ExecutionRow, attempt: Option<u32>) -> Result<&AttemptRef, NotRe
         asked,
         known: row.attempts.iter().map(|one| one.attempt).collect(),
     })
+}
+
+/// What was sent to a queue, if that is what it is.
+fn send_of(sent: Enqueued) -> Option<SendEffect> {
+    let Input::Message { queue, message } = sent.input else { return None };
+    let (execution, key) = (sent.execution, sent.ordering_key);
+    Some(SendEffect { execution, queue, message, delay_ms: 0, key, line: 0 })
 }
 
 /// The line of a write, if this execution made it.

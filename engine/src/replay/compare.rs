@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::recording::Recorded;
 use super::run::{Ended, Got, ended_from_outside};
-use crate::script::WriteEffect;
+use crate::script::{SendEffect, WriteEffect};
 use crate::secrets::Masker;
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// `read`, `secret`, `call`, `log`, `error`, `write`, `output`, `operations`.
+    /// `read`, `secret`, `call`, `log`, `error`, `write`, `send`, `output`, `operations`.
     pub what: &'static str,
     /// Which of them, from 0.
     pub index: Option<usize>,
@@ -87,6 +87,7 @@ pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> 
     found.extend(ends(&recorded.result, &got.result, same_script));
     if got.result.is_ok() && recorded.result.is_ok() {
         writes(&recorded.writes, &got.writes, same_script, &mut found);
+        found.extend(sends(&recorded.sends, &got.sends));
         if let (Ok(before), Ok(now)) = (&recorded.result, &got.result) {
             found.extend(output(before, now));
         }
@@ -196,6 +197,14 @@ fn writes(recorded: &Writes, replayed: &Writes, same_script: bool, found: &mut V
             found.push(difference);
         }
     }
+}
+
+/// The first message that differs; ids follow from their order, delays are not kept.
+fn sends(recorded: &[SendEffect], replayed: &[SendEffect]) -> Option<Difference> {
+    let show =
+        |send: &SendEffect| json!({"queue": send.queue, "message": json_of(&send.message), "key": send.key});
+    let shown = |all: &[SendEffect]| all.iter().map(show).collect::<Vec<_>>();
+    first(&shown(recorded), &shown(replayed), "send", Value::clone)
 }
 
 fn write(effect: Option<&WriteEffect>) -> Value {

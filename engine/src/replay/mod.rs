@@ -16,12 +16,18 @@
 
 mod answers;
 mod archive;
+mod backtest;
+mod bisect;
+mod capsule;
 mod compare;
 mod recording;
 mod run;
 mod steps;
 
 pub use archive::{Archive, NotReplayable};
+pub use backtest::{BACKTEST_MAX, Backtest, BacktestAsked, Report, Tested, Verdict};
+pub use bisect::{BISECT_VERSIONS_MAX, Bisected, TriedVersion, bisect};
+pub use capsule::{CAPSULE_FORMAT, NoCapsule, capsule, opened};
 pub use compare::Difference;
 pub use recording::{Candidate, Recorded, Recording, Sealed};
 pub use run::{Ended, Replayed, WhyNotFaithful, replay};

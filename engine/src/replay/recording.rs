@@ -10,7 +10,7 @@ use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, OutputRecord, So
 
 use super::answers::Secrets;
 use crate::node::input::Withheld;
-use crate::script::{Compiled, Context, EndsAt, Imports, Limits, Snapshot, WriteEffect};
+use crate::script::{Compiled, Context, EndsAt, Imports, Limits, SendEffect, Snapshot, WriteEffect};
 use crate::seams::Clock;
 
 /// Which script a replay runs.
@@ -44,6 +44,8 @@ pub struct Recorded {
     pub record: Option<AttemptRecord>,
     /// What it committed, by (collection, key).
     pub writes: BTreeMap<(String, String), WriteEffect>,
+    /// What it sent to queues, in order; delays and lines are not kept.
+    pub sends: Vec<SendEffect>,
 }
 
 impl Recorded {
@@ -68,11 +70,13 @@ impl Recorded {
         })
     }
 
-    /// The error of an attempt whose script succeeded and whose commit did not.
-    pub(super) fn after_the_run(&self) -> Option<&ErrorRecord> {
+    /// The error of an attempt whose script succeeded (and sent this) and whose commit did not.
+    pub(super) fn after_the_run(&self, sends: &[SendEffect]) -> Option<&ErrorRecord> {
         self.error().filter(|error| {
             matches!(error.kind, ErrorKind::FanOut | ErrorKind::NoSpace)
                 || (matches!(error.kind, ErrorKind::Writes | ErrorKind::Internal) && error.line == 0)
+                // A send to a queue that nothing listens to is refused at the commit, in the name of its line.
+                || (error.line != 0 && sends.iter().any(|send| send.line == error.line))
         })
     }
 
@@ -121,6 +125,8 @@ pub struct Recording {
     pub(crate) imports: Imports,
     /// The text of what runs.
     pub(crate) source_text: Option<Arc<str>>,
+    /// The texts of what it imports, by name.
+    pub(crate) imported: BTreeMap<String, Arc<str>>,
     /// KV as of the snapshot.
     pub(crate) kv: Arc<dyn Snapshot>,
     /// Secrets as they were.

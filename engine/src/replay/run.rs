@@ -3,6 +3,7 @@
 //! Owns: [`replay`], what it came to, and whether it is faithful. Never does: commit, enqueue, call out (E120).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, OutputRecord};
 
@@ -12,7 +13,7 @@ use super::recording::Recording;
 use crate::node::Reply;
 use crate::node::answer::answer;
 use crate::script::{
-    ContextInput, Finished, HeaderProbe, Response, Run, Watch, WriteEffect, run_watched, to_json,
+    ContextInput, Finished, HeaderProbe, Response, Run, SendEffect, Watch, WriteEffect, run_watched, to_json,
 };
 use crate::secrets::Masker;
 
@@ -58,6 +59,8 @@ pub struct Replayed {
     pub result: Result<Ended, ErrorRecord>,
     /// The last write per (collection, key); secrets masked. Nothing of a run that failed is committed.
     pub writes: BTreeMap<(String, String), WriteEffect>,
+    /// Messages for queues, in order; as the writes.
+    pub sends: Vec<SendEffect>,
     /// What it read and logged.
     pub record: AttemptRecord,
     /// Whether it equals what was recorded; `None` when there is nothing to compare with.
@@ -66,6 +69,8 @@ pub struct Replayed {
     pub reason: Option<WhyNotFaithful>,
     /// What differs, first things first.
     pub differences: Vec<Difference>,
+    /// Whether it asked for an outgoing call that was not recorded.
+    pub unmatched: bool,
     /// Masks what it took in clear and must not show.
     pub masker: Masker,
 }
@@ -79,12 +84,14 @@ pub fn replay(recording: &Recording) -> Replayed {
 
 /// As [`replay`], watched.
 pub(super) fn replay_watched(recording: &Recording, watch: &Watch) -> Replayed {
-    let finished = run_of(recording, watch);
+    let journal = Journal::new(recording);
+    let finished = run_of(recording, watch, &journal);
     let same_script = recording.runs_what_was_recorded();
     let read_withheld = !recording.withheld.digests.is_empty() && reads_withheld(recording, &finished);
     let mut got = Got::of(recording, finished);
     if same_script && let Some(recorded) = &recording.recorded {
-        got.adopt_what_came_after(recorded.after_the_run());
+        let after = recorded.after_the_run(&got.sends).cloned();
+        got.adopt_what_came_after(after);
     }
     let differences = match &recording.recorded {
         Some(recorded) => differences(recorded, &got, same_script),
@@ -97,11 +104,12 @@ pub(super) fn replay_watched(recording: &Recording, watch: &Watch) -> Replayed {
         (false, false) => None,
     };
     let faithful = recording.recorded.as_ref().map(|_| reason.is_none() && differences.is_empty());
-    got.shown(faithful, reason, differences)
+    let replayed = got.shown(faithful, reason, differences);
+    Replayed { unmatched: journal.unmatched(), ..replayed }
 }
 
 /// The run itself, exactly as the attempt ran.
-fn run_of(recording: &Recording, watch: &Watch) -> Result<Finished, ErrorRecord> {
+fn run_of(recording: &Recording, watch: &Watch, journal: &Arc<Journal>) -> Result<Finished, ErrorRecord> {
     if recording.runs_what_was_recorded()
         && let Some(error) = recording.recorded.as_ref().and_then(|recorded| recorded.before_the_run())
     {
@@ -121,9 +129,9 @@ fn run_of(recording: &Recording, watch: &Watch) -> Result<Finished, ErrorRecord>
         compiled,
         imports: recording.imports.clone(),
         context: recording.context.clone(),
-        snapshot: std::sync::Arc::clone(&recording.kv),
-        secrets: std::sync::Arc::clone(&recording.secrets) as _,
-        calls: Journal::new(recording),
+        snapshot: Arc::clone(&recording.kv),
+        secrets: Arc::clone(&recording.secrets) as _,
+        calls: Arc::clone(journal) as _,
         limits,
         seed: recording.seed,
         claim_time: recording.claim_time,
@@ -140,8 +148,8 @@ fn reads_withheld(recording: &Recording, first: &Result<Finished, ErrorRecord>) 
     let probe = HeaderProbe::new(compiled, names);
     let mut other = recording.clone();
     other.context.input = with_other_placeholders(&recording.context.input, names);
-    let watch = Watch { headers: Some(std::sync::Arc::clone(&probe)), ..Watch::default() };
-    let Ok(second) = run_of(&other, &watch) else { return false };
+    let watch = Watch { headers: Some(Arc::clone(&probe)), ..Watch::default() };
+    let Ok(second) = run_of(&other, &watch, &Journal::new(&other)) else { return false };
     probe.was_read()
         || (&first.outcome, &first.writes, &first.record) != (&second.outcome, &second.writes, &second.record)
 }
@@ -155,7 +163,7 @@ fn with_other_placeholders(input: &ContextInput, names: &[String]) -> ContextInp
                     *value = format!("‹another value of {name}›");
                 }
             }
-            ContextInput::Request(std::sync::Arc::new(request))
+            ContextInput::Request(Arc::new(request))
         }
         ContextInput::DeadLetter(letter) => {
             let mut letter = letter.clone();
@@ -172,6 +180,7 @@ fn with_other_placeholders(input: &ContextInput, names: &[String]) -> ContextInp
 pub(super) struct Got {
     pub(super) result: Result<Ended, ErrorRecord>,
     pub(super) writes: BTreeMap<(String, String), WriteEffect>,
+    pub(super) sends: Vec<SendEffect>,
     pub(super) record: AttemptRecord,
     pub(super) masker: Masker,
 }
@@ -184,10 +193,11 @@ impl Got {
             Err(error) => Got {
                 result: Err(error),
                 writes: BTreeMap::new(),
+                sends: Vec::new(),
                 record: AttemptRecord { snapshot: recording.context.lsn, ..AttemptRecord::default() },
                 masker: Masker::default().and(headers),
             },
-            Ok(Finished { outcome, writes, mut record, masker, .. }) => {
+            Ok(Finished { outcome, writes, sends, mut record, masker, .. }) => {
                 record.conflicts = recorded_conflicts(recording);
                 let result = outcome.and_then(|returned| {
                     let (reply, output) = answer(&recording.source, &returned, recording.response_body_max)?;
@@ -198,15 +208,15 @@ impl Got {
                     };
                     Ok(Ended { value, response, output })
                 });
-                Got { result, writes, record, masker: masker.and(headers) }
+                Got { result, writes, sends, record, masker: masker.and(headers) }
             }
         }
     }
 
     /// A script that succeeded as recorded, and a commit that did not: nothing here can decide that again.
-    fn adopt_what_came_after(&mut self, error: Option<&ErrorRecord>) {
+    fn adopt_what_came_after(&mut self, error: Option<ErrorRecord>) {
         if let (Ok(_), Some(error)) = (&self.result, error) {
-            self.result = Err(error.clone());
+            self.result = Err(error);
         }
     }
 
@@ -216,7 +226,7 @@ impl Got {
         reason: Option<WhyNotFaithful>,
         mut differences: Vec<Difference>,
     ) -> Replayed {
-        let Got { mut result, mut writes, mut record, masker } = self;
+        let Got { mut result, mut writes, mut sends, mut record, masker } = self;
         if !masker.is_empty() {
             match &mut result {
                 Ok(ended) => {
@@ -238,6 +248,11 @@ impl Got {
                     *value = bytes.into();
                 }
             }
+            for send in &mut sends {
+                let mut bytes = send.message.to_vec();
+                masker.mask_bytes(&mut bytes);
+                send.message = bytes.into();
+            }
             for line in &mut record.logs {
                 masker.mask_text(&mut line.message);
             }
@@ -245,7 +260,7 @@ impl Got {
                 difference.mask(&masker);
             }
         }
-        Replayed { result, writes, record, faithful, reason, differences, masker }
+        Replayed { result, writes, sends, record, faithful, reason, differences, unmatched: false, masker }
     }
 }
 

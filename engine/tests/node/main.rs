@@ -6,6 +6,7 @@
 
 mod brief;
 mod calling;
+mod corpus;
 mod dead_letters;
 mod deploys;
 mod dispatch;

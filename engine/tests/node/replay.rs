@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use relive_engine::command::Command;
 use relive_engine::node::Delivery;
 use relive_engine::replay::{
-    Candidate, Direction, NoStep, NotReplayable, Recording, Replayed, Sealed, Stepped, StepsWanted,
-    WhyNotFaithful, replay, steps,
+    Backtest, BacktestAsked, Candidate, Direction, NoCapsule, NoStep, NotReplayable, Recording, Replayed,
+    Report, Sealed, Stepped, StepsWanted, Verdict, WhyNotFaithful, bisect, capsule, opened, replay, steps,
 };
 use relive_engine::settings::EngineSettings;
 use relive_log::ExecutionId;
@@ -482,4 +482,88 @@ fn e123_t2_calls_and_imports_replay_from_the_record_with_the_network_gone() {
     let other = with(&world, execution, "http::get(\"http://b.example/\").body");
     let error = other.result.unwrap_err();
     assert!(error.message.contains("was not recorded"), "{}", error.message);
+}
+
+fn tested(world: &World, asked: &BacktestAsked) -> Report {
+    let backtest = Backtest::new(world.node.archive(), world.app(), asked, Sealed::Opened).unwrap();
+    backtest.run();
+    backtest.report().unwrap()
+}
+
+#[test]
+fn t4_a_backtest_gives_a_verdict_per_execution_and_has_no_effect() {
+    let mut world = World::new();
+    let source =
+        "let v = ctx.event.value;\nif v.n > 2 { throw \"too much\" }\nkv::set(\"out\", ctx.event.key, v.n);";
+    world.deploy(&[("t", source)], vec![], vec![on("t", "in", "t", 1)]);
+    for n in 0..5 {
+        world.put("in", &format!("k{n}"), &format!("{{\"n\": {n}}}"));
+    }
+    world.settle();
+    let applied = world.node.applied();
+    // n 0 is broken, 1 changed, 2 same, 3 fixed, 4 as bad as before.
+    let candidate = "let v = ctx.event.value;\nif v.n == 0 { throw \"none\" }\nif v.n > 3 { throw \"too much\" }\n\
+                     kv::set(\"out\", ctx.event.key, if v.n == 1 { 10 } else { v.n });";
+    let asked = BacktestAsked {
+        script: "t".into(),
+        candidate: Candidate::Source(candidate.into()),
+        limit: 100,
+        ..BacktestAsked::default()
+    };
+    let report = tested(&world, &asked);
+    let verdicts: Vec<&str> = report.tested.iter().rev().map(|one| one.verdict.name()).collect();
+    assert_eq!(verdicts, ["broken", "changed", "same", "fixed", "same"]);
+    assert_eq!((report.count(Verdict::Same), report.skipped.len(), report.cursor), (2, 0, None));
+    assert_eq!(world.node.applied(), applied, "no effect");
+    let dead = tested(&world, &BacktestAsked { dead_letters: true, ..asked.clone() });
+    assert_eq!(dead.tested.iter().map(|one| one.verdict.name()).collect::<Vec<_>>(), ["same", "fixed"]);
+    assert!(dead.tested.iter().all(|one| one.letter.is_some()));
+    let page = tested(&world, &BacktestAsked { limit: 2, ..asked.clone() });
+    assert_eq!(page.tested.len(), 2);
+    let rest = tested(&world, &BacktestAsked { cursor: page.cursor, ..asked.clone() });
+    assert_eq!(rest.tested.len(), 3);
+    let unknown = BacktestAsked { script: "none".into(), ..asked };
+    assert!(Backtest::new(world.node.archive(), world.app(), &unknown, Sealed::Opened).is_err());
+}
+
+#[test]
+fn t6_a_capsule_replays_as_its_recording_does() {
+    // E126
+    let mut world = World::new();
+    world.deploy(&[("w", EVERYTHING)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    world.put("c", "k", "[1,2]");
+    let execution = call(&mut world, "/w", "{\"n\": 1}");
+    let first = recording(&world, execution, &Candidate::Recorded).unwrap();
+    let text = capsule(&first, &first, "test");
+    let clock: std::sync::Arc<dyn relive_engine::seams::Clock> = std::sync::Arc::clone(&world.clock) as _;
+    let settings = EngineSettings::default();
+    let open = |text: &str, candidate: &Candidate| {
+        opened(text.as_bytes(), candidate, &settings, std::sync::Arc::clone(&clock))
+    };
+    let again = replay(&open(&text, &Candidate::Recorded).unwrap());
+    assert_eq!((again.faithful, &again.differences), (Some(true), &Vec::new()));
+    assert_eq!(again.result.unwrap().value, replay(&first).result.unwrap().value);
+    let other = Candidate::Source("kv::get(\"elsewhere\", \"x\")".into());
+    let other = replay(&open(&text, &other).unwrap());
+    assert!(other.result.unwrap_err().message.contains("does not have the key elsewhere/x"));
+    assert!(matches!(open("{}", &Candidate::Recorded), Err(NoCapsule::Foreign(_))));
+    assert!(matches!(open("not JSON", &Candidate::Recorded), Err(NoCapsule::Foreign(_))));
+    let newer = text.replacen("\"relive_capsule\": 1", "\"relive_capsule\": 2", 1);
+    let refused = open(&newer, &Candidate::Recorded).err().unwrap().to_string();
+    assert_eq!(refused, "the capsule has format 2 (written by test); this version reads format 1");
+}
+
+#[test]
+fn a_bisection_names_the_version_that_broke_it() {
+    let mut world = World::new();
+    for source in
+        ["ctx.event.value.n", "ctx.event.value.n + 0", "ctx.event.value.n.x.y", "ctx.event.value.n.x.z"]
+    {
+        world.deploy(&[("t", source)], vec![], vec![on("t", "in", "t", 1)]);
+    }
+    world.put("in", "k", "{\"n\": 1}");
+    world.settle();
+    let row = world.rows().pop().unwrap();
+    let found = bisect(&world.node.archive(), &world.app(), &row, None).unwrap();
+    assert_eq!((found.recorded_version, found.first_bad, found.last_good), (4, Some(3), Some(2)));
 }

@@ -7,6 +7,7 @@ use relive_engine::settings::EngineSettings;
 use relive_log::events::RetryPolicy;
 use serde_json::{Map, Value, json};
 
+use super::backtest;
 use super::remote::Remote;
 use crate::client::{Failed, segment};
 use crate::out;
@@ -25,6 +26,10 @@ pub(crate) struct Deploy {
     /// Delete scripts, routes and triggers that the manifest does not name
     #[arg(long)]
     prune: bool,
+    /// First run every changed script over what was recorded in this period (7d): deploy nothing and exit with 6 if an
+    /// execution would have ended otherwise, except for the better
+    #[arg(long, value_name = "PERIOD")]
+    backtest: Option<String>,
 }
 
 /// Runs it.
@@ -41,6 +46,10 @@ pub(crate) fn run(command: &Deploy) -> Result<(), Failed> {
         "prune": command.prune,
         "dry_run": command.dry_run,
     });
+    if let Some(period) = &command.backtest {
+        let sources = project.scripts.iter().map(|source| (source.name.clone(), source.text.clone()));
+        backtest::gate(&command.remote, &project.manifest.app, sources, period)?;
+    }
     let path = format!("/apps/{}/deploy", segment(&project.manifest.app));
     let answer =
         command.remote.client()?.post(&path, &body).map_err(|failed| with_caret(failed, &project))?;

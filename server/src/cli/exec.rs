@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::remote::Remote;
-use super::{render, replay};
+use super::{backtest, debug, render, replay};
 use crate::client::{Failed, segment};
 
 /// `relive exec`
@@ -41,7 +41,16 @@ enum What {
         dry_run: bool,
     },
     /// Run a recorded attempt again, without any effect; exit code 6 if it differs from what was recorded
-    Replay(replay::Which),
+    Replay(replay::Replay),
+    /// Walk through a recorded attempt, forwards and backwards; with --dap for an editor
+    Debug(debug::Debug),
+    /// Run another version or source over what was recorded, without any effect; exit code 6 if something other
+    /// than a repair differs
+    Backtest(backtest::Backtest),
+    /// Find the version of the script that first breaks an execution
+    Bisect(backtest::Bisect),
+    /// Write a recorded attempt to stdout as one portable file, for `relive test`
+    Export(backtest::Export),
 }
 
 #[derive(Args)]
@@ -149,9 +158,9 @@ fn undo_lines(done: &Value) -> Vec<String> {
 /// Runs it.
 pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
     let remote = &command.remote;
-    let client = remote.client()?;
     match &command.what {
         What::List(filter) => {
+            let client = remote.client()?;
             let query = [
                 ("status", filter.status.clone()),
                 ("script", filter.script.clone()),
@@ -164,12 +173,12 @@ pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
             render::list(remote, &items, COLUMNS, more);
         }
         What::Outbox => {
-            let (items, more) = client.list(&remote.path("/outbox")?, &[], usize::MAX)?;
+            let (items, more) = remote.client()?.list(&remote.path("/outbox")?, &[], usize::MAX)?;
             render::list(remote, &items, OUTBOX, more);
         }
         What::Trace { id } => {
             let path = remote.path(&format!("/executions/{}/trace", segment(id)))?;
-            let trace = client.get(&path)?.json()?;
+            let trace = remote.client()?.get(&path)?.json()?;
             if remote.json {
                 render::object(remote, &trace);
             } else {
@@ -178,7 +187,7 @@ pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
         }
         What::Undo { id, dry_run } => {
             let path = remote.path(&format!("/executions/{}/undo", segment(id)))?;
-            let done = client.post(&path, &json!({"dry_run": dry_run}))?;
+            let done = remote.client()?.post(&path, &json!({"dry_run": dry_run}))?;
             if remote.json {
                 render::object(remote, &done);
             } else {
@@ -187,8 +196,12 @@ pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
         }
         What::Show { id } => {
             let path = remote.path(&format!("/executions/{}", segment(id)))?;
-            render::object(remote, &client.get(&path)?.json()?);
+            render::object(remote, &remote.client()?.get(&path)?.json()?);
         }
+        What::Debug(debug) => debug::run(remote, debug)?,
+        What::Backtest(asked) => backtest::backtest(remote, asked)?,
+        What::Bisect(asked) => backtest::bisect(remote, asked)?,
+        What::Export(asked) => backtest::export(remote, asked)?,
         What::Replay(which) => replay::run(remote, which)?,
     }
     Ok(())

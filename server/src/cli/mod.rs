@@ -4,13 +4,17 @@
 //! API and nothing else.
 
 mod apps;
+mod backtest;
 mod config;
+mod dap;
 mod dead_letters;
+mod debug;
 mod deploy;
 mod exec;
 mod instance;
 mod invoke;
 mod kv;
+mod local;
 mod log;
 mod queues;
 mod remote;
@@ -66,6 +70,8 @@ enum Command {
     Kv(kv::Kv),
     /// Executions and their attempts
     Exec(exec::Exec),
+    /// Run exported attempts again, without a server; exit code 6 if one differs
+    Test(backtest::Test),
     /// Dead letters
     Dl(dead_letters::DeadLetters),
     /// The instance that serves
@@ -101,6 +107,7 @@ pub(crate) fn run() -> u8 {
         Command::Invoke(command) => (command.remote.json, invoke::run(&command)),
         Command::Kv(command) => (command.remote.json, kv::run(&command)),
         Command::Exec(command) => (command.remote.json, exec::run(&command)),
+        Command::Test(command) => (command.json, backtest::test(&command)),
         Command::Dl(command) => (command.remote.json, dead_letters::run(&command)),
         Command::Instance(command) => (command.remote.json, instance::run(&command)),
         Command::Log(command) => (command.remote.json, log::run(&command)),

@@ -3,10 +3,13 @@
 //! Owns: its flags, and how a replay is told to people. Never does: change anything.
 
 use clap::Args;
+use relive_engine::replay::{Candidate, replay as run_again};
 use serde_json::{Map, Value, json};
 
+use super::local::{self, Local, Opened};
 use super::remote::{Remote, text_of};
 use crate::client::{Failed, segment};
+use crate::http::replay_dto;
 use crate::out;
 
 /// Exit code: a replay or backtest found differences.
@@ -49,6 +52,15 @@ impl Which {
         self.source.as_deref().map(source_of).transpose()
     }
 
+    /// What runs.
+    pub(crate) fn candidate(&self) -> Result<Candidate, Failed> {
+        Ok(match (self.source_text()?, self.script_version) {
+            (Some(source), _) => Candidate::Source(source.into()),
+            (None, Some(version)) => Candidate::Version(version),
+            (None, None) => Candidate::Recorded,
+        })
+    }
+
     /// The path below its execution.
     pub(crate) fn path(&self, remote: &Remote, rest: &str) -> Result<String, Failed> {
         remote.path(&format!("/executions/{}/{rest}", segment(&self.id)))
@@ -62,9 +74,28 @@ pub(crate) fn source_of(path: &str) -> Result<String, Failed> {
     String::from_utf8(bytes).map_err(|_| Failed::usage(format!("{path} is not UTF-8")))
 }
 
+/// `relive exec replay`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    local: Local,
+}
+
 /// Asks the server, or the data directory.
-pub(crate) fn run(remote: &Remote, which: &Which) -> Result<(), Failed> {
-    let shown = remote.client()?.post(&which.path(remote, "replay")?, &which.body()?.into())?;
+pub(crate) fn run(remote: &Remote, command: &Replay) -> Result<(), Failed> {
+    let which = &command.which;
+    let shown = match &command.local.data {
+        None => remote.client()?.post(&which.path(remote, "replay")?, &which.body()?.into())?,
+        Some(data) => {
+            let opened = Opened::open(data)?;
+            let app = remote.app().ok();
+            let recording =
+                opened.recording(app.as_deref(), &which.id, which.attempt, &which.candidate()?)?;
+            local::scripted(move || replay_dto::replayed(&recording, &run_again(&recording)))?
+        }
+    };
     out::say(&if remote.json { shown.to_string() } else { told(&shown) });
     verdict(&shown)
 }

@@ -210,6 +210,16 @@ impl ApiError {
         ApiError::new(ErrorCode::Invalid, format!("{field}: {problem}")).with("field", field)
     }
 
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        &self.detail
+    }
+
+    /// Its status.
+    pub(crate) const fn status_code(&self) -> u16 {
+        self.status.as_u16()
+    }
+
     /// With another member in the document.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> ApiError {
         self.extra.insert(name.to_owned(), value.into());

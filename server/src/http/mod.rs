@@ -6,6 +6,7 @@
 mod abandoned;
 mod apps;
 mod auth;
+pub(crate) mod backtest;
 mod body;
 mod bulk;
 mod cursor;
@@ -31,7 +32,7 @@ mod pace;
 mod page;
 mod query;
 mod queues;
-mod replay;
+pub(crate) mod replay;
 pub(crate) mod replay_dto;
 mod routes;
 mod scopes;
@@ -56,11 +57,11 @@ use hyper::header::HeaderName;
 pub(crate) use auth::Token;
 pub(crate) use data::DataPlane;
 pub(crate) use dto::rfc3339;
-pub(crate) use error::Internals;
+pub(crate) use error::{ApiError, Internals};
 pub(crate) use serve::{Listener, Stop, serve};
 pub(crate) use shared::{Shared, SharedParts};
 
-use error::{ApiError, ErrorCode};
+use error::ErrorCode;
 
 /// Names the execution that answered.
 pub(crate) const EXECUTION_HEADER: HeaderName = HeaderName::from_static("relive-execution-id");
@@ -134,6 +135,9 @@ fn work_routes() -> Router<Arc<Shared>> {
         .route("/apps/{app}/executions/{id}/undo", post(undo::undo))
         .route("/apps/{app}/executions/{id}/replay", post(replay::replay))
         .route("/apps/{app}/executions/{id}/steps", post(replay::steps))
+        .route("/apps/{app}/executions/{id}/bisect", post(backtest::bisect))
+        .route("/apps/{app}/executions/{id}/capsule", get(backtest::capsule))
+        .route("/apps/{app}/scripts/{name}/backtest", post(backtest::backtest))
         .route("/apps/{app}/outbox", get(outbox::list))
         .route("/apps/{app}/abandoned", get(abandoned::list))
         .route("/apps/{app}/dead-letters", get(dead_letters::list))

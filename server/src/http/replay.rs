@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, ErrorCode, Plane};
 use super::query::Query;
+use super::replay_dto::WithSource;
 use super::shared::{Shared, below_horizon, stopped};
 use super::{Ctx, body, replay_dto};
 use crate::threads;
@@ -43,9 +44,10 @@ struct ReplayAsked {
     script_version: Option<u32>,
 }
 
+/// Which steps.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StepsAsked {
+pub(crate) struct StepsAsked {
     attempt: Option<u32>,
     source: Option<String>,
     script_version: Option<u32>,
@@ -56,6 +58,32 @@ struct StepsAsked {
     breakpoints: BTreeSet<u32>,
     #[serde(default)]
     direction: DirectionAsked,
+    /// Whether the text of the script is asked for, too.
+    #[serde(default)]
+    include_source: bool,
+}
+
+impl StepsAsked {
+    /// What is wanted, and whether with the script's text.
+    pub(crate) fn wanted(&self) -> ApiResult<(StepsWanted, WithSource)> {
+        let limit = self.limit.unwrap_or(STEPS_DEFAULT);
+        if !(1..=STEPS_MAX).contains(&limit) {
+            return Err(ApiError::invalid("limit", format!("{limit} is not 1 to {STEPS_MAX}")));
+        }
+        let cursor = self.cursor.as_ref().map(|cursor| {
+            cursor.parse().map_err(|_| ApiError::new(ErrorCode::BadCursor, "cursor: not one of this walk"))
+        });
+        let wanted = StepsWanted {
+            from: cursor.transpose()?.or(self.from),
+            limit,
+            breakpoints: self.breakpoints.clone(),
+            direction: match self.direction {
+                DirectionAsked::Forward => Direction::Forwards,
+                DirectionAsked::Backward => Direction::Backwards,
+            },
+        };
+        Ok((wanted, if self.include_source { WithSource::Yes } else { WithSource::No }))
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -105,27 +133,13 @@ pub(crate) async fn steps(
 ) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
     let asked: StepsAsked = body::optional(body, BODY_MAX, "the limit of this request").await?;
+    let wanted = asked.wanted();
     let candidate = candidate(asked.source, asked.script_version)?;
     let sealed = sealed(&caller, &candidate)?;
-    let limit = asked.limit.unwrap_or(STEPS_DEFAULT);
-    if !(1..=STEPS_MAX).contains(&limit) {
-        return Err(ApiError::invalid("limit", format!("{limit} is not 1 to {STEPS_MAX}")));
-    }
-    let cursor = asked.cursor.map(|cursor| {
-        cursor.parse().map_err(|_| ApiError::new(ErrorCode::BadCursor, "cursor: not one of this walk"))
-    });
-    let wanted = StepsWanted {
-        from: cursor.transpose()?.or(asked.from),
-        limit,
-        breakpoints: asked.breakpoints,
-        direction: match asked.direction {
-            DirectionAsked::Forward => Direction::Forwards,
-            DirectionAsked::Backward => Direction::Backwards,
-        },
-    };
+    let (wanted, with) = wanted?;
     let shown = recorded(&shared, &app, &id, asked.attempt, (candidate, sealed), move |recording| {
         let stepped = walk(recording, &wanted).map_err(no_step)?;
-        Ok(replay_dto::stepped(recording, &stepped))
+        Ok(replay_dto::stepped(recording, &stepped, with))
     })
     .await?;
     Ok(Json(shown).into_response())
@@ -174,7 +188,7 @@ pub(super) async fn scripted<T: Send + 'static>(
 }
 
 /// Why an attempt cannot be replayed, for the outside.
-pub(super) fn not_replayable(why: NotReplayable) -> ApiError {
+pub(crate) fn not_replayable(why: NotReplayable) -> ApiError {
     let text = why.to_string();
     match why {
         NotReplayable::NotFound { what, name } => ApiError::not_found(what, name),
@@ -193,7 +207,7 @@ pub(super) fn not_replayable(why: NotReplayable) -> ApiError {
     }
 }
 
-fn no_step(why: NoStep) -> ApiError {
+pub(crate) fn no_step(why: NoStep) -> ApiError {
     let text = why.to_string();
     match why {
         NoStep::OutOfRange { total, .. } => {

@@ -2,8 +2,10 @@
 //!
 //! Owns: those shapes. Never does: unmask anything; what it gets is masked.
 
-use relive_engine::replay::{Difference, Recording, Replayed, Stepped};
+use relive_engine::replay::{Bisected, Difference, Recording, Replayed, Report, Stepped, Tested, Verdict};
 use relive_engine::script::{Response, Step, WriteEffect};
+use relive_log::events::{ErrorRecord, OutputRecord};
+use relive_projections::ExecutionRow;
 use serde_json::{Map, Value, json};
 
 use super::{dto, event_dto};
@@ -21,6 +23,13 @@ pub(crate) fn replayed(recording: &Recording, replayed: &Replayed) -> Value {
     };
     put("writes", writes(replayed.result.is_ok()));
     put("discarded_writes", writes(replayed.result.is_err()));
+    let sends = replayed.sends.iter().map(|send| {
+        json!({
+            "queue": send.queue, "message": dto::json_text(&send.message), "key": send.key,
+            "delay_ms": send.delay_ms, "line": send.line,
+        })
+    });
+    put("sends", sends.collect());
     put("reads", event_dto::reads(&replayed.record.reads));
     put("logs", dto::logs(&replayed.record.logs));
     put("http", event_dto::calls(&replayed.record.calls));
@@ -92,8 +101,17 @@ pub(crate) fn write((collection, key): &(String, String), effect: &WriteEffect) 
     })
 }
 
+/// Whether the text of the script goes with its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithSource {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
 /// A window of steps.
-pub(crate) fn stepped(recording: &Recording, stepped: &Stepped) -> Value {
+pub(crate) fn stepped(recording: &Recording, stepped: &Stepped, with: WithSource) -> Value {
     let mut shown = head(recording, &stepped.replayed);
     let next = stepped.steps.last().map(|last| last.step + 1).filter(|next| *next <= stepped.total);
     let mut put = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
@@ -101,6 +119,9 @@ pub(crate) fn stepped(recording: &Recording, stepped: &Stepped) -> Value {
     put("total", stepped.total.into());
     put("next", json!(next));
     put("cursor", json!(next.map(|next| next.to_string())));
+    if with == WithSource::Yes {
+        put("source", json!(recording.source_text()));
+    }
     shown.into()
 }
 
@@ -120,5 +141,79 @@ fn step(step: &Step) -> Value {
         "writes": step.writes.iter().map(|(key, effect)| write(key, effect)).collect::<Vec<_>>(),
         "writes_total": step.writes_total,
         "logs_total": step.logs_total,
+    })
+}
+
+/// What a backtest found.
+pub(crate) fn report(report: &Report) -> Value {
+    let mut summary = Map::new();
+    summary.insert("executions".into(), report.tested.len().into());
+    for (verdict, name) in Verdict::NAMES {
+        summary.insert(name.to_owned(), report.count(verdict).into());
+    }
+    summary.insert("skipped".into(), report.skipped.len().into());
+    let skipped: Vec<Value> = report
+        .skipped
+        .iter()
+        .map(|(execution, reason)| json!({"execution_id": execution, "reason": reason}))
+        .collect();
+    json!({
+        "summary": summary,
+        "items": report.tested.iter().map(tested).collect::<Vec<_>>(),
+        "skipped": skipped,
+        "cursor": report.cursor.map(|cursor| cursor.to_string()),
+    })
+}
+
+fn tested(tested: &Tested) -> Value {
+    let mut shown = Map::new();
+    shown.insert("execution_id".into(), json!(tested.execution));
+    shown.insert("attempt".into(), tested.attempt.into());
+    shown.insert("verdict".into(), tested.verdict.name().into());
+    shown.insert("dead_letter_id".into(), json!(tested.letter));
+    if let Some(reason) = tested.reason {
+        shown.insert("reason".into(), reason.name().into());
+    }
+    if tested.verdict == Verdict::Same {
+        return shown.into();
+    }
+    let pair = |before: Value, after: Value| json!({"before": before, "after": after});
+    let status = |ended: &Result<OutputRecord, ErrorRecord>| match ended {
+        Ok(output) if output.status != 0 => output.status.into(),
+        Ok(_) => "completed".into(),
+        Err(_) => "failed".into(),
+    };
+    let error =
+        |ended: &Result<OutputRecord, ErrorRecord>| ended.as_ref().err().map_or(Value::Null, dto::error);
+    let response =
+        |ended: &Result<OutputRecord, ErrorRecord>| ended.as_ref().map_or(Value::Null, event_dto::output);
+    shown.insert("status".into(), pair(status(&tested.before), status(&tested.after)));
+    shown.insert("error".into(), pair(error(&tested.before), error(&tested.after)));
+    shown.insert("response".into(), pair(response(&tested.before), response(&tested.after)));
+    let writes = tested.differences.iter().filter(|difference| difference.what == "write").map(difference);
+    shown.insert("writes".into(), writes.collect());
+    shown.into()
+}
+
+/// What a bisection found.
+pub(crate) fn bisected(row: &ExecutionRow, found: &Bisected) -> Value {
+    let versions: Vec<Value> = found
+        .versions
+        .iter()
+        .map(|tried| {
+            json!({
+                "version": tried.version,
+                "verdict": if tried.error.is_some() { "bad" } else { "good" },
+                "error": tried.error.as_ref().map(dto::error),
+            })
+        })
+        .collect();
+    json!({
+        "execution_id": row.execution,
+        "script": row.script,
+        "recorded_version": found.recorded_version,
+        "first_bad_version": found.first_bad,
+        "last_good_version": found.last_good,
+        "versions": versions,
     })
 }
