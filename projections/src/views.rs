@@ -284,6 +284,12 @@ impl Views {
         Ok(lowest.into_sorted())
     }
 
+    /// Whether a call with an `Idempotency-Key` may have come at or after `since` (D14).
+    #[must_use]
+    pub fn keyed_since(&self, since: Lsn) -> bool {
+        self.idempotency.any_since(since)
+    }
+
     /// The lowest event that open work or an open dead letter still needs: the log is not cut above it. Where an
     /// input is that of earlier work (a redrive, a handler), that of the earliest counts.
     ///

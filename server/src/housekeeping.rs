@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use relive_log::snapshot::{ScrubStatus, ScrubStep, Scrubber, Snapshots};
-use relive_log::{Durability, Lsn, Reader, SnapshotError};
+use relive_log::{Durability, Lsn, Reader, SnapshotError, UnixMicros};
 use relive_projections::{Views, ViewsError};
 
 use crate::clock;
@@ -28,6 +28,8 @@ const SCRUB_AFTER: Duration = Duration::from_secs(60);
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Pause after something failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
+/// How long an `Idempotency-Key` counts.
+const IDEMPOTENCY_WINDOW_MICROS: u64 = 24 * 3600 * 1_000_000;
 /// Events of a base that are gathered at once: 4 Mi take about 200 MiB for a moment, fewer mean more passes.
 const BASE_EVENTS: usize = 1 << 20;
 /// A snapshot at shutdown is cheap up to this many bytes.
@@ -126,7 +128,15 @@ impl House {
         }
         let asked = self.history.keep_from(&self.reader, clock::now())?;
         let needed = self.views.oldest_needed()?.unwrap_or(Lsn::MAX);
-        Ok(Some(asked.min(needed)))
+        Ok(Some(asked.min(needed).min(self.replayable_from()?)))
+    }
+
+    /// Calls with an `Idempotency-Key` are answered again for a day, from what the log has of them (D14).
+    fn replayable_from(&self) -> Result<Lsn, ViewsError> {
+        let day_ago = UnixMicros(clock::now().0.saturating_sub(IDEMPOTENCY_WINDOW_MICROS));
+        let before = self.reader.frame_at_time(day_ago)?;
+        let from = before.map_or_else(|| self.reader.first_lsn(), |frame| frame.last_lsn.next());
+        Ok(if self.views.keyed_since(from) { from } else { Lsn::MAX })
     }
 
     fn cut(&self, keep_from: Lsn) -> Result<(), ViewsError> {

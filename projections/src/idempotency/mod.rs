@@ -123,6 +123,13 @@ impl Idempotency {
         Ok(None)
     }
 
+    /// Whether a call with a key may have come at or after `since`: what its answer stands in is still needed.
+    pub(crate) fn any_since(&self, since: Lsn) -> bool {
+        let layers = self.layers.now();
+        let in_memory = std::iter::once(&layers.active).chain(&layers.frozen).any(|table| table.rows() > 0);
+        in_memory || layers.runs.iter().any(|run| run.meta().last >= since)
+    }
+
     /// Adds the newest call of every key to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) -> Result<(), ReadError> {
         let layers = self.layers.now();
