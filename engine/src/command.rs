@@ -208,6 +208,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it stops or takes away what makes work or lets somebody in: it is accepted while the disk is low, so that
+    /// an instance can be brought to rest.
+    #[must_use]
+    pub const fn lets_shrink(&self) -> bool {
+        matches!(
+            self,
+            Command::DeleteApp { .. }
+                | Command::DeleteScript { .. }
+                | Command::DeleteRoute { .. }
+                | Command::DeleteTrigger { .. }
+                | Command::DeleteSecret { .. }
+                | Command::DeleteToken { .. }
+                | Command::SwitchApp { .. }
+                | Command::SwitchTrigger { .. }
+        )
+    }
+}
+
 /// A token to be made. Its text never gets here.
 #[derive(Clone, Debug)]
 pub struct NewToken {

@@ -118,15 +118,35 @@ pub enum AppendError {
     /// The batch holds no event.
     #[error("batch is empty")]
     Empty,
-    /// The bounded buffer is full: wait until something became durable, then try again.
+    /// The bounded buffer is full, or the next segment is not prepared yet: `Appender::wait_for_room`, then again.
     #[error("append buffer is full")]
     Busy,
-    /// No segment is left and none can be made: free space; appends work again by themselves.
-    #[error("no space left for another segment")]
+    /// The disk is low: what is left is reserved for what ends work (or used up, for that). Free space; appends work
+    /// again by themselves.
+    #[error("the disk is low: no room for another segment of the log")]
     NoSpace,
     /// This writer is finished: exit and start again.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Why a wait for an LSN ended before it was durable. Whether its event survives is unknown.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum WaitError {
+    /// This writer is finished: exit and start again.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// The log was closed in order; that LSN was never appended.
+    #[error("the log was closed before LSN {lsn} was appended; durable is LSN {durable}")]
+    Closed {
+        /// What was waited for.
+        lsn: Lsn,
+        /// The last LSN of the log.
+        durable: Lsn,
+    },
 }
 
 /// The end of this writer: a write, sync or rename on the log's path failed. Nothing was acknowledged since;
@@ -318,5 +338,5 @@ pub enum TailError {
     Read(#[from] ReadError),
     /// Nothing will become durable any more.
     #[error(transparent)]
-    Poisoned(#[from] Poisoned),
+    Ended(#[from] WaitError),
 }

@@ -14,8 +14,8 @@ use relive_log::events::{
     decode_record,
 };
 use relive_log::{
-    AppId, Batch, ExecutionId, FreshIdentity, LetterId, LogOptions, Lsn, OpenedLog, Reader, StepOutcome,
-    TriggerId, UnixMicros,
+    AppId, AppendError, Batch, ExecutionId, FreshIdentity, LetterId, LogOptions, Lsn, OpenedLog, Reader,
+    StepOutcome, TriggerId, UnixMicros,
 };
 use relive_projections::{FoldedBatch, IfAhead, Limits, StoreKind, Trust, ValueSource, Views, ViewsOptions};
 use relive_tests::damage::{Chance, files_with, spoil_views};
@@ -368,7 +368,15 @@ fn run(seed: u64) {
         }
         let mut batch = Batch::new();
         events.iter().for_each(|event| batch.push(event));
-        let appended = log.appender.append(&batch, world.time()).unwrap();
+        let time = world.time();
+        let appended = loop {
+            match log.appender.append(&batch, time) {
+                Err(AppendError::Busy) => {
+                    log.preparer.step();
+                }
+                appended => break appended.unwrap(),
+            }
+        };
         views.apply(&FoldedBatch {
             first: appended.first,
             last: appended.last,

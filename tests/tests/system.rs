@@ -24,6 +24,7 @@ mod isolation;
 mod kill;
 mod log_tools;
 mod outgoing;
+mod no_space;
 mod provenance;
 mod queues;
 mod replays;

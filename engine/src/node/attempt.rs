@@ -15,6 +15,7 @@ use relive_log::events::{
     AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, LogLine, OutputRecord, Record,
     Released, Source,
 };
+use relive_log::{Purpose, Urgency};
 use relive_projections::{App, AsOf};
 
 use super::answer::answer;
@@ -561,14 +562,11 @@ impl Node {
                 }
                 let (snapshot, operations) = (success.snapshot, success.record.operations);
                 // Nobody waits for the record of a call that only read (S3), unless it has to be given again (E132).
-                let append = if read_only && ending.source.reply_to() && !job.keyed {
-                    Core::append_unhurried
-                } else {
-                    Core::append
-                };
+                let later = read_only && ending.source.reply_to() && !job.keyed;
+                let how = (Purpose::Ending, if later { Urgency::Later } else { Urgency::Now });
                 let mut decision = core.decision();
                 match commit(&scene, &app, &ending, *success, &mut decision) {
-                    Ok(()) => match append(core, &decision, &self.views, &self.durability, scene.now) {
+                    Ok(()) => match core.append_as(&decision, &self.views, scene.now, how) {
                         Ok(appended) => {
                             let (after, lsn) = match (read_only, job.keyed) {
                                 (true, false) => (depends_on, snapshot),
@@ -616,7 +614,7 @@ impl Node {
             let failed = FailedAttempt { error: error.clone(), record: Some(record), counted: true };
             fail(&scene, app, &row, ending, failed, &mut decision);
         }
-        let lsn = match core.append(&decision, &self.views, &self.durability, scene.now) {
+        let lsn = match core.append(&decision, &self.views, scene.now) {
             Ok(appended) => appended.last,
             Err(why) => {
                 tracing::error!(%execution, ?why, "the end of an attempt could not be recorded");
@@ -671,7 +669,7 @@ impl Node {
         }
         let mut decision = core.decision();
         push_client_gone(ending, &mut decision);
-        if let Err(why) = core.append(&decision, &self.views, &self.durability, self.clock.now()) {
+        if let Err(why) = core.append(&decision, &self.views, self.clock.now()) {
             tracing::error!(%execution, ?why, "an abandoned outcome could not be recorded");
         }
     }

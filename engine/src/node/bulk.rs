@@ -45,7 +45,7 @@ impl Node {
         let mut decision = core.decision();
         let next = step(&scene, &app, &row, &mut decision);
         if !decision.is_empty()
-            && let Err(why) = core.append(&decision, &self.views, &self.durability, now)
+            && let Err(why) = core.append(&decision, &self.views, now)
         {
             tracing::error!(%job, ?why, "a step of a job could not be recorded; it is tried again");
             return Some(Some(UnixMicros(now.0.saturating_add(AGAIN_US))));
@@ -66,7 +66,7 @@ impl Node {
         let mut decision = core.decision();
         retention::expire(&scene, &mut decision);
         if !decision.is_empty()
-            && let Err(why) = core.append(&decision, &self.views, &self.durability, now)
+            && let Err(why) = core.append(&decision, &self.views, now)
         {
             tracing::error!(?why, "what is no longer kept could not be recorded; it is tried again");
             core.records_until = Some(UnixMicros(now.0.saturating_add(AGAIN_US)));

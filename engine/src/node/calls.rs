@@ -6,7 +6,7 @@ use relive_log::events::{
     Claimed, DispatchMode, Enqueued, Event, ExecutionEvent, IdempotencyKey, Input, Principal, Record,
     RequestRecord, Source,
 };
-use relive_log::{ExecutionId, Lsn, UnixMicros};
+use relive_log::{ExecutionId, Lsn, Purpose, UnixMicros, Urgency};
 use relive_projections::{App, At, ExecutionRow, Registry};
 
 use super::core::{Caller, Core, Job, NotAppended, Running, claim, ending};
@@ -182,7 +182,7 @@ impl Node {
         }
         let mut decision = core.decision();
         decision.push(enqueue(admission, execution, now));
-        let appended = core.append(&decision, &self.views, &self.durability, now)?;
+        let appended = core.append_new(&decision, &self.views, now)?;
         self.pump(&mut core);
         let (at, lsn) = (appended.commit_time, appended.last);
         Ok(Accepted { execution, at, lsn, first: FirstCall::This })
@@ -267,7 +267,7 @@ impl Node {
         } else {
             let mut decision = core.decision();
             decision.push(enqueue(admission, execution, now));
-            core.append(&decision, &self.views, &self.durability, now)?;
+            core.append_new(&decision, &self.views, now)?;
             core.inbox.insert(execution, caller);
             core.waiting.insert((deadline, execution));
             self.pump(&mut core);
@@ -323,7 +323,7 @@ impl Node {
         let mut decision = core.decision();
         decision.push(enqueue(admission, execution, now));
         decision.push(Event::Execution(ExecutionEvent::Claimed(claim.clone())));
-        let appended = core.append_unhurried(&decision, &self.views, &self.durability, now)?;
+        let appended = core.append_as(&decision, &self.views, now, (Purpose::NewWork, Urgency::Later))?;
         let enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
         let claimed = appended.last;
         Ok(Box::new(Job { app, ending, claim, claimed, principal, live, enqueued, keyed, stop }))
@@ -373,7 +373,10 @@ impl Node {
         if decision.is_empty() {
             return;
         }
-        match core.append(&decision, &self.views, &self.durability, now) {
+        // Whoever waits for an answer was admitted and gets it; what nobody waits for starts when there is room.
+        let awaited = jobs.iter().any(|(lane, _)| *lane == Lane::Sync);
+        let purpose = if awaited { Purpose::Ending } else { Purpose::NewWork };
+        match core.append_as(&decision, &self.views, now, (purpose, Urgency::Now)) {
             Ok(appended) => {
                 jobs.iter_mut().for_each(|(_, job)| job.claimed = appended.last);
                 ahead.iter_mut().for_each(|job| job.claimed = appended.last);
@@ -498,7 +501,13 @@ impl Node {
         ahead: Vec<Box<Job>>,
         error: &NotAppended,
     ) {
-        tracing::error!(?error, "claims could not be appended; the work waits");
+        match error {
+            // The log says so itself, once.
+            NotAppended::Failed(Failure::NoSpace { .. }) => {}
+            NotAppended::Failed(_) | NotAppended::TooLarge { .. } => {
+                tracing::error!(?error, "claims could not be appended; the work waits");
+            }
+        }
         for job in ahead {
             let execution = job.ending.execution;
             core.running.remove(&execution);

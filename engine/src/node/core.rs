@@ -14,7 +14,9 @@ use relive_log::events::{
     AfterFailure, AppEvent, Claimed, DeadLetterEvent, ErrorKind, Event, ExecutionEvent, JobEvent, Principal,
     Source, TriggerEvent,
 };
-use relive_log::{AppId, Appended, Appender, Batch, Durability, ExecutionId, JobId, Lsn, UnixMicros};
+use relive_log::{
+    AppId, AppendError, Appended, Appender, Batch, ExecutionId, JobId, Lsn, Purpose, UnixMicros, Urgency,
+};
 use relive_projections::{App, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
 
 use super::expiry::Expiries;
@@ -105,9 +107,6 @@ pub(super) struct Deferred {
     pub done: Done,
 }
 
-/// How a batch is handed to the log.
-type Append = fn(&mut Appender, &Batch, UnixMicros) -> Result<Appended, relive_log::AppendError>;
-
 /// See the module.
 pub(super) struct Core {
     appender: Appender,
@@ -196,43 +195,42 @@ impl Core {
         Decision::starting_at(self.appender.next_lsn())
     }
 
-    /// Appends, applies, and tells the dispatcher (E80).
+    /// Appends what ends work or lets the log shrink, applies it, and tells the dispatcher (E80).
     pub(super) fn append(
         &mut self,
         decision: &Decision,
         views: &Views,
-        durability: &Durability,
         now: UnixMicros,
     ) -> Result<Appended, NotAppended> {
-        self.append_as(decision, views, durability, now, Appender::append)
+        self.append_as(decision, views, now, (Purpose::Ending, Urgency::Now))
     }
 
-    /// As [`Core::append`], for what nobody waits for (S3): the claim of a call that starts at once rides with its
-    /// commit, the record of an attempt that only read with the next commit of anybody.
-    pub(super) fn append_unhurried(
+    /// As [`Core::append`], for new work: refused while the disk is low, where ends of work go on in a reserve.
+    pub(super) fn append_new(
         &mut self,
         decision: &Decision,
         views: &Views,
-        durability: &Durability,
         now: UnixMicros,
     ) -> Result<Appended, NotAppended> {
-        self.append_as(decision, views, durability, now, Appender::append_unhurried)
+        self.append_as(decision, views, now, (Purpose::NewWork, Urgency::Now))
     }
 
-    fn append_as(
+    /// As [`Core::append`], with an urgency: what nobody waits for (S3) rides with what somebody waits for. So does the
+    /// claim of a call that starts at once, with its commit, and the record of an attempt that only read, with the next
+    /// commit of anybody.
+    pub(super) fn append_as(
         &mut self,
         decision: &Decision,
         views: &Views,
-        durability: &Durability,
         now: UnixMicros,
-        append: Append,
+        how: (Purpose, Urgency),
     ) -> Result<Appended, NotAppended> {
         self.batch.clear();
         for event in decision.events() {
             self.batch.push(event);
         }
         // Nothing is committed before a time that a read has seen (K4).
-        let appended = self.append_batch(durability, self.steady.raise(now), append)?;
+        let appended = self.append_batch(self.steady.raise(now), how)?;
         debug_assert_eq!(appended.first, decision.first(), "E3: a decision knows its LSNs");
         views.apply(&FoldedBatch {
             first: appended.first,
@@ -248,26 +246,23 @@ impl Core {
 
     fn append_batch(
         &mut self,
-        durability: &Durability,
         now: UnixMicros,
-        append: Append,
+        (purpose, urgency): (Purpose, Urgency),
     ) -> Result<Appended, NotAppended> {
         loop {
-            let failed = |message: String| NotAppended::Failed(Failure::Log { message });
-            match append(&mut self.appender, &self.batch, now) {
+            match self.appender.append_with(&self.batch, now, purpose, urgency) {
                 Ok(appended) => return Ok(appended),
-                Err(relive_log::AppendError::Busy) => {
-                    // The buffer is full: the disk sets the pace. Nothing that it waits for needs this lock.
-                    durability.wait(durability.durable().next()).map_err(|e| failed(e.to_string()))?;
-                }
-                Err(relive_log::AppendError::TooLarge { bytes, limit }) => {
+                // The buffer is full, or a segment is on its way: the disk sets the pace. Nothing that it waits for
+                // needs this lock.
+                Err(AppendError::Busy) => self.appender.wait_for_room(),
+                Err(AppendError::TooLarge { bytes, limit }) => {
                     return Err(NotAppended::TooLarge { bytes, limit });
                 }
-                Err(error @ relive_log::AppendError::NoSpace) => {
+                Err(error @ AppendError::NoSpace) => {
                     return Err(NotAppended::Failed(Failure::NoSpace { message: error.to_string() }));
                 }
-                Err(error @ (relive_log::AppendError::Poisoned(_) | relive_log::AppendError::Empty)) => {
-                    return Err(failed(error.to_string()));
+                Err(error @ (AppendError::Poisoned(_) | AppendError::Closed | AppendError::Empty)) => {
+                    return Err(NotAppended::Failed(Failure::Log { message: error.to_string() }));
                 }
             }
         }

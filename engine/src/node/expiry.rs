@@ -189,7 +189,7 @@ impl Node {
             tracing::error!(%refusal, "a key's end fires too much and is not written; the key stays absent");
             return Ok(self.views.applied());
         }
-        let appended = core.append(&decision, &self.views, &self.durability, scene.now)?;
+        let appended = core.append(&decision, &self.views, scene.now)?;
         Ok(appended.last)
     }
 

@@ -34,7 +34,7 @@ use parking_lot::{Condvar, Mutex};
 use relive_log::events::{
     ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, Principal, ScriptEvent, SharedBytes,
 };
-use relive_log::{Durability, ExecutionId, Lsn, Reader, RouteId};
+use relive_log::{Durability, ExecutionId, Lsn, Purpose, Reader, RouteId, Supply, Urgency};
 use relive_projections::{App, AsOf, ExecutionRow, ScriptVersion, Views};
 
 pub use self::calls::{AcceptedTo, Called};
@@ -189,6 +189,7 @@ pub struct Node {
     views: Arc<Views>,
     reader: Reader,
     durability: Durability,
+    supply: Supply,
     waiters: Arc<Waiters>,
     jobs: Arc<Jobs>,
     routes: RouteCache,
@@ -285,12 +286,14 @@ impl Node {
     ) -> Result<Committed, SubmitError> {
         let scene = self.scene();
         let dry = matches!(&command, Command::Deploy { plan, .. } if plan.mode == DeployMode::DryRun);
+        let lets_shrink = command.lets_shrink();
         let mut decision = core.decision();
         let answer = decide(&scene, command, by, &mut decision)?;
         if dry || decision.is_empty() {
             return Ok(Committed { lsn: self.views.applied(), at: scene.now, answer });
         }
-        let appended = core.append(&decision, &self.views, &self.durability, scene.now)?;
+        let purpose = if lets_shrink { Purpose::Ending } else { Purpose::NewWork };
+        let appended = core.append_as(&decision, &self.views, scene.now, (purpose, Urgency::Now))?;
         self.answer_dropped(core, decision.events(), appended.last);
         self.pump(core);
         Ok(Committed { lsn: appended.last, at: appended.commit_time, answer })
@@ -387,6 +390,11 @@ impl Node {
     /// The log.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Whether there is room for new work.
+    pub fn supply(&self) -> &Supply {
+        &self.supply
     }
 
     /// The settings.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use relive_log::{AppId, TriggerId, UnixMicros};
 
 use super::Node;
-use super::core::Core;
+use super::core::{Core, NotAppended};
 use crate::decide::cron::tick;
+use crate::refusal::Failure;
 
 /// How long a tick waits whose batch could not be appended, milliseconds.
 const RETRY_TICK_MS: u64 = 500;
@@ -36,8 +37,10 @@ impl Node {
             };
             let mut decision = core.decision();
             tick(&scene, app, trigger, &position, ticks, &mut decision);
-            let next = match core.append(&decision, &self.views, &self.durability, now) {
+            let next = match core.append_new(&decision, &self.views, now) {
                 Ok(_) => schedule.next(ticks.latest),
+                // The log says so itself, once.
+                Err(NotAppended::Failed(Failure::NoSpace { .. })) => Some(now.plus_millis(RETRY_TICK_MS)),
                 Err(why) => {
                     tracing::error!(trigger = %trigger.spec.name, ?why, "a tick could not be recorded; it waits");
                     Some(now.plus_millis(RETRY_TICK_MS))

@@ -40,11 +40,13 @@ impl Node {
         let wake = Arc::clone(&waiters);
         durability.on_change(Box::new(move |_| wake.wake()));
         let steady = Arc::new(Steady::new(Arc::clone(&clock), appender.last_commit_time()));
+        let supply = appender.supply();
         let node = Arc::new(Node {
             core: Mutex::new(Core::new(appender, settings.gate, Arc::clone(&steady))),
             views,
             reader,
             durability,
+            supply,
             waiters,
             jobs: Arc::new(Jobs::default()),
             routes: RouteCache::default(),
@@ -119,7 +121,7 @@ impl Node {
     }
 
     fn append_at_start(&self, core: &mut Core, decision: &Decision, now: UnixMicros) -> Result<(), Failure> {
-        match core.append(decision, &self.views, &self.durability, now) {
+        match core.append(decision, &self.views, now) {
             Ok(_) => Ok(()),
             Err(NotAppended::Failed(failure)) => Err(failure),
             Err(NotAppended::TooLarge { bytes, limit }) => Err(Failure::Log {

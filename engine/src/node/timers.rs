@@ -84,7 +84,7 @@ impl Node {
         let (app, attempt) = (running.ending.app, running.ending.attempt);
         let mut decision = core.decision();
         decision.push(Event::Execution(ExecutionEvent::AloneEnded(AloneEnded { app, execution, attempt })));
-        match core.append(&decision, &self.views, &self.durability, now) {
+        match core.append(&decision, &self.views, now) {
             Ok(appended) => {
                 core.barrier = appended.last;
                 core.dispatch.alone_ended(execution);
@@ -109,7 +109,7 @@ impl Node {
         let mut decision = core.decision();
         let failed = FailedAttempt { error: error.clone(), record, counted: true };
         fail(&scene, &app, &row, &ending, failed, &mut decision);
-        let lsn = match core.append(&decision, &self.views, &self.durability, scene.now) {
+        let lsn = match core.append(&decision, &self.views, scene.now) {
             Ok(appended) => appended.last,
             Err(why) => {
                 tracing::error!(%execution, ?why, "the end of a waiting call could not be recorded");

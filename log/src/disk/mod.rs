@@ -90,6 +90,19 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the system says.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// Bytes of the whole filesystem where `path` is, free or not.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn total_space(&self, path: &Path) -> io::Result<u64> {
+        let _ = path;
+        Ok(u64::MAX)
+    }
+    /// Bytes that the device below `path` writes at once at least; `None` when that is not known.
+    fn logical_block_bytes(&self, path: &Path) -> Option<u32> {
+        let _ = path;
+        None
+    }
     /// The kind of network filesystem that `path` is on, if it is on one: there, locks and syncs promise less.
     ///
     /// # Errors

@@ -114,6 +114,21 @@ impl Disk for RealDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    fn total_space(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
+    fn logical_block_bytes(&self, path: &Path) -> Option<u32> {
+        let dev = rustix::fs::stat(path).ok()?.st_dev;
+        let device = format!("/sys/dev/block/{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        // A partition has no queue of its own: that of its disk is one folder up.
+        ["queue", "../queue"].iter().find_map(|queue| {
+            let text = fs::read_to_string(format!("{device}/{queue}/logical_block_size")).ok()?;
+            text.trim().parse().ok()
+        })
+    }
+
     fn network_filesystem(&self, path: &Path) -> io::Result<Option<&'static str>> {
         let kind = rustix::fs::statfs(path)?.f_type;
         Ok(NETWORK_FILESYSTEMS.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name))

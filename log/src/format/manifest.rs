@@ -10,8 +10,8 @@
 //! ```
 
 use super::{
-    ALIGN_LOG2, BlockError, FORMAT_MAJOR, FORMAT_MINOR, Fields, Geometry, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN, check_versions, open_block, seal_block,
+    ALIGN_LOG2, BlockError, FORMAT_MAJOR, FORMAT_MINOR, Fields, Geometry, SEGMENT_ALIGNMENTS_MIN,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, check_versions, open_block, seal_block,
 };
 use crate::{Lsn, UnixMicros};
 
@@ -102,6 +102,8 @@ impl Manifest {
             && segment_bytes % 4096 == 0
             && max_payload < segment_bytes
             && ALIGN_LOG2.contains(&align_log2)
+            && segment_bytes % (1 << align_log2) == 0
+            && u64::from(segment_bytes) >= SEGMENT_ALIGNMENTS_MIN << align_log2
             && frame_magic & 0xff != 0
             && first_seq >= 1
             && log_start_lsn >= Lsn::FIRST
@@ -144,7 +146,9 @@ mod tests {
         };
         check(|m| m.geometry.segment_bytes = 4096);
         check(|m| m.geometry.segment_bytes += 1);
+        check(|m| m.geometry.align_log2 = 8);
         check(|m| m.geometry.align_log2 = 13);
+        check(|m| m.geometry.align_log2 = 17);
         check(|m| m.geometry.frame_magic = 0x100);
         check(|m| m.geometry.max_payload = m.geometry.segment_bytes);
         check(|m| m.first_seq = 0);

@@ -33,25 +33,26 @@ pub(crate) const BATCH_BYTES_MAX: u64 = 16 << 20;
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// Largest segment: offsets are 32 bits and a group is never larger than a segment.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-/// What a segment needs beside the largest payload: its header, control frames, frame headers, padding.
-pub(crate) const SEGMENT_SLACK_BYTES: u64 = 8 << 10;
+/// What a segment needs beside the largest payload and what stands before its first group: control frames, frame
+/// headers, padding.
+pub(crate) const SEGMENT_SLACK_BYTES: u64 = 4 << 10;
 /// Smallest and largest power of two that groups are aligned to.
-pub(crate) const ALIGN_LOG2: std::ops::RangeInclusive<u32> = 9..=12;
+pub(crate) const ALIGN_LOG2: std::ops::RangeInclusive<u32> = 9..=16;
+/// A segment is at least this many alignments long.
+pub(crate) const SEGMENT_ALIGNMENTS_MIN: u64 = 4;
 
-// A segment holds its header, a SegmentStart and an Open frame (each possibly in a group of its own, padded), and
-// the largest batch.
+// The first group of a segment holds a SegmentStart, an Open frame and the largest batch; its padding fits because a
+// segment's size is a multiple of the alignment.
 const _: () = assert!(
     SEGMENT_SLACK_BYTES
-        >= SEGMENT_HEADER_LEN as u64
-            + 3 * FRAME_HEADER_LEN as u64
-            + frame::SEGMENT_START_LEN as u64
-            + 8
-            + frame::OPEN_LEN as u64
-            + 3 * 512
+        >= 3 * FRAME_HEADER_LEN as u64 + frame::SEGMENT_START_LEN as u64 + 8 + frame::OPEN_LEN as u64 + 8
 );
 const _: () = assert!(FRAME_HEADER_LEN == at(FRAME_HEADER_BYTES));
-const _: () = assert!(SEGMENT_BYTES_MIN > SEGMENT_SLACK_BYTES);
-const _: () = assert!(BATCH_BYTES_MAX + SEGMENT_SLACK_BYTES <= SEGMENT_BYTES_MAX);
+const _: () = assert!(SEGMENT_BYTES_MIN > SEGMENT_HEADER_LEN as u64 + SEGMENT_SLACK_BYTES);
+const _: () = assert!(SEGMENT_ALIGNMENTS_MIN >= 2, "one for what stands before the first group");
+const _: () =
+    assert!(*ALIGN_LOG2.end() < 31 && SEGMENT_ALIGNMENTS_MIN << *ALIGN_LOG2.end() <= SEGMENT_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + (1 << *ALIGN_LOG2.end()) + SEGMENT_SLACK_BYTES <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 
 /// What a log is called and how it is cut: the part of the MANIFEST that never changes.
@@ -70,6 +71,12 @@ impl Geometry {
     pub(crate) const fn align_up(&self, offset: u32) -> u32 {
         let mask = (1_u32 << self.align_log2) - 1;
         (offset + mask) & !mask
+    }
+
+    /// Where the first group of every segment starts: behind the header, aligned, so that writing the group touches
+    /// no sector of the header.
+    pub(crate) const fn first_offset(&self) -> u32 {
+        self.align_up(SEGMENT_HEADER_LEN)
     }
 }
 

@@ -16,18 +16,32 @@ use crate::UnixMicros;
 
 const MAGIC: [u8; 8] = *b"EVLSEG\x00\x01";
 
+/// In `compat`: the file held another segment before, and behind the last group its bytes may still stand. None of
+/// them validates here (headers are seeded with sequence number and offset), but they are no sign of a torn write.
+const COMPAT_REUSED: u64 = 1;
+
+/// What stands behind the last group of a segment that nothing was torn in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Zeros.
+    Zeros,
+    /// Bytes of an older segment.
+    OldBytes,
+}
+
 /// What a segment header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) geometry: Geometry,
     pub(crate) seq: u32,
+    pub(crate) rest: Rest,
     pub(crate) created: UnixMicros,
     pub(crate) software: [u8; 32],
 }
 
 impl SegmentHeader {
     pub(crate) fn new(geometry: Geometry, seq: u32, created: UnixMicros, software: &str) -> Self {
-        Self { geometry, seq, created, software: software_field(software) }
+        Self { geometry, seq, rest: Rest::Zeros, created, software: software_field(software) }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -37,7 +51,12 @@ impl SegmentHeader {
         b.extend_from_slice(&FORMAT_MAJOR.to_le_bytes());
         b.extend_from_slice(&FORMAT_MINOR.to_le_bytes());
         b.extend_from_slice(&SEGMENT_HEADER_LEN.to_le_bytes());
-        b.extend_from_slice(&[0; 24]); // incompat, ro_compat, compat
+        b.extend_from_slice(&[0; 16]); // incompat, ro_compat
+        let compat = match self.rest {
+            Rest::Zeros => 0,
+            Rest::OldBytes => COMPAT_REUSED,
+        };
+        b.extend_from_slice(&compat.to_le_bytes());
         b.extend_from_slice(&g.log_id);
         b.extend_from_slice(&g.timeline.to_le_bytes());
         b.extend_from_slice(&g.align_log2.to_le_bytes());
@@ -64,14 +83,15 @@ impl SegmentHeader {
         if magic != MAGIC {
             return Err(BlockError::Damaged("magic is not that of a segment"));
         }
-        let (Some(incompat), Some(ro_compat), Some(_compat)) = (f.u64(), f.u64(), f.u64()) else {
+        let (Some(incompat), Some(ro_compat), Some(compat)) = (f.u64(), f.u64(), f.u64()) else {
             return Ok(None);
         };
         check_versions(major, minor, incompat, ro_compat)?;
-        Ok(Self::rest(f, header_len))
+        let rest = if compat & COMPAT_REUSED == 0 { Rest::Zeros } else { Rest::OldBytes };
+        Ok(Self::body(f, header_len).map(|header| Self { rest, ..header }))
     }
 
-    fn rest(f: &mut Fields<'_>, header_len: u32) -> Option<Self> {
+    fn body(f: &mut Fields<'_>, header_len: u32) -> Option<Self> {
         let (log_id, timeline, align_log2) = (f.bytes()?, f.u32()?, f.u32()?);
         let seq = u32::try_from(f.u64()?).ok()?;
         let segment_bytes = u32::try_from(f.u64()?).ok()?;
@@ -81,6 +101,7 @@ impl SegmentHeader {
         (header_len == SEGMENT_HEADER_LEN && f.rest_is_zero()).then_some(Self {
             geometry,
             seq,
+            rest: Rest::Zeros,
             created,
             software,
         })
@@ -114,7 +135,9 @@ mod tests {
         let header =
             SegmentHeader::new(GEOMETRY, 7, UnixMicros(5), "a name that is far longer than its field is");
         let bytes = header.encode();
-        assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header.clone()));
+        let reused = SegmentHeader { rest: Rest::OldBytes, ..header };
+        assert_eq!(SegmentHeader::decode(&reused.encode()), Ok(reused));
         check_damage(&bytes, |bytes| SegmentHeader::decode(bytes).is_ok());
     }
 

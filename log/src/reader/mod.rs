@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::events::{self, Event};
+use crate::format::FRAME_HEADER_LEN;
 use crate::format::frame::{FrameHeader, FrameKind, GapNote};
-use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN};
 use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 pub use view::DamagedSegment;
@@ -189,7 +189,7 @@ impl Reader {
         let before = UnixMicros(since.0.saturating_sub(1));
         let pos = match self.view.segment_before_time(before) {
             Some(segment) => {
-                let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+                let start = FramePos { segment, offset: self.view.geometry.first_offset() };
                 self.marks_of(segment).before_time(before).map_or(start, |mark| mark.pos)
             }
             None => self.view.start(),
@@ -219,7 +219,7 @@ impl Reader {
         let mark = segment.and_then(|segment| self.marks_of(segment).before_lsn(lsn));
         let pos = match (mark, segment) {
             (Some(mark), _) => mark.pos,
-            (None, Some(segment)) => FramePos { segment, offset: SEGMENT_HEADER_LEN },
+            (None, Some(segment)) => FramePos { segment, offset: self.view.geometry.first_offset() },
             (None, None) => self.view.start(),
         };
         Ok(Walker::new(Arc::clone(&self.view), pos, window_bytes))
@@ -231,7 +231,7 @@ impl Reader {
         if let Some(index) = self.view.marks(segment) {
             return index;
         }
-        let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+        let start = FramePos { segment, offset: self.view.geometry.first_offset() };
         let mut walker = Walker::new(Arc::clone(&self.view), start, WALK_WINDOW_BYTES);
         let mut index = SparseIndex::default();
         loop {
@@ -262,7 +262,7 @@ impl Reader {
 
     /// The first LSN of a segment, and the `hdr_crc` of the frame before it.
     pub(crate) fn start_of(&self, segment: u32) -> Result<(Lsn, u32), ReadError> {
-        let pos = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+        let pos = FramePos { segment, offset: self.view.geometry.first_offset() };
         let mut walker = Walker::new(Arc::clone(&self.view), pos, POINT_WINDOW_BYTES);
         let not_durable = || ReadError::NotDurable { wanted: pos.to_string(), durable: self.durable() };
         let (header, found) = walker.next_header()?.ok_or_else(not_durable)?;
@@ -303,7 +303,7 @@ impl Reader {
     pub fn frame_at_time(&self, t: UnixMicros) -> Result<Option<FrameInfo>, ReadError> {
         let Some(last) = self.view.segment_before_time(t) else { return Ok(None) };
         for segment in (self.view.start().segment..=last).rev() {
-            let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+            let start = FramePos { segment, offset: self.view.geometry.first_offset() };
             let pos = self.marks_of(segment).before_time(t).map_or(start, |mark| mark.pos);
             let mut walker = Walker::new(Arc::clone(&self.view), pos, WALK_WINDOW_BYTES);
             let mut found = None;

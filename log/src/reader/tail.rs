@@ -31,7 +31,7 @@ impl Tail {
     /// The next batch; blocks until there is one.
     ///
     /// # Errors
-    /// [`TailError::Read`]: as for a scan; it stays where it is. [`TailError::Poisoned`]: the log has ended, and
+    /// [`TailError::Read`]: as for a scan; it stays where it is. [`TailError::Ended`]: the log has ended, and
     /// everything durable was handed out.
     pub fn wait_next(&mut self) -> Result<Frame, TailError> {
         loop {

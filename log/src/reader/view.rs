@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::format::Geometry;
 use crate::format::frame::FrameKey;
 use crate::format::segment::segment_name;
-use crate::format::{Geometry, SEGMENT_HEADER_LEN};
 use crate::reader::index::{Indexes, Mark, SparseIndex};
 use crate::snapshot::Base;
 use crate::{FramePos, Gap, Lsn, UnixMicros};
@@ -119,7 +119,7 @@ impl LogView {
 
     /// Where the first group of the log stands.
     pub(crate) fn start(&self) -> FramePos {
-        FramePos { segment: self.first_segment.load(Ordering::Acquire), offset: SEGMENT_HEADER_LEN }
+        FramePos { segment: self.first_segment.load(Ordering::Acquire), offset: self.geometry.first_offset() }
     }
 
     /// The first LSN that the log holds or will hold.

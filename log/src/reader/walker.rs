@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::format::frame::{FrameHeader, check_payload};
-use crate::format::{FRAME_HEADER_BYTES, SEGMENT_HEADER_LEN, at, pad8};
+use crate::format::{FRAME_HEADER_BYTES, at, pad8};
 use crate::reader::view::LogView;
 use crate::{FramePos, Gap};
 
@@ -54,7 +54,8 @@ impl Walker {
             if self.pos.offset < bound {
                 return self.header(bound).map(Some);
             }
-            self.pos = FramePos { segment: self.pos.segment + 1, offset: SEGMENT_HEADER_LEN };
+            let offset = self.view.geometry.first_offset();
+            self.pos = FramePos { segment: self.pos.segment + 1, offset };
         }
     }
 
@@ -123,13 +124,18 @@ impl Walker {
         }
         self.forget_cached(pos)?;
         self.fill(len, bound)?;
-        check(&self.view, self.window_slice(len)).map_err(|check| damaged(&self.view, pos, check))
+        check(&self.view, self.window_slice(len)).map_err(|check| {
+            // A cut that came in between made another segment of the file.
+            self.check_not_cut().err().unwrap_or_else(|| damaged(&self.view, pos, check))
+        })
     }
 
     /// The next read of this segment asks the device.
     fn forget_cached(&self, pos: FramePos) -> Result<(), ReadError> {
         let dropped = self.view.readable(pos.segment).and_then(|file| file.drop_cache());
-        dropped.map_err(|source| unreadable(&self.view, pos, source))
+        dropped.map_err(|source| {
+            self.check_not_cut().err().unwrap_or_else(|| unreadable(&self.view, pos, source))
+        })
     }
 
     /// Bytes that are not what was written, found by whoever reads what they mean.

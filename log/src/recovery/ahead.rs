@@ -9,7 +9,8 @@
 
 use crate::error::OpenError;
 use crate::format::frame::{FrameKey, FrameKind};
-use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN, is_zero, len32};
+use crate::format::segment::{Rest, SegmentHeader};
+use crate::format::{FRAME_HEADER_LEN, SEGMENT_HEADER_LEN, at, is_zero, len32};
 use crate::{FramePos, Lsn};
 
 use super::gather::SegmentFiles;
@@ -32,7 +33,8 @@ pub(crate) struct Ahead {
     pub(crate) epoch: u32,
     /// The highest LSN that a header names.
     pub(crate) last_lsn: Lsn,
-    /// Sectors that are not all zero, ascending, neighbours joined.
+    /// Sectors that are not as an untouched segment's, ascending, neighbours joined: not all zero, or, where bytes of
+    /// an older segment may stand, with a header that validates.
     pub(crate) nonzero: Vec<Extent>,
 }
 
@@ -48,12 +50,15 @@ pub(crate) fn look_ahead(files: &SegmentFiles, key: &FrameKey, end: FramePos) ->
     let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_LEN];
     for segment in end.segment..=files.last() {
         let file = files.open(segment)?;
+        let mut header = vec![0; at(SEGMENT_HEADER_LEN)];
+        file.read_exact_at(&mut header, 0).map_err(io_error("read", &files.path(segment)))?;
+        let rest = SegmentHeader::decode(&header).map_or(Rest::Zeros, |header| header.rest);
         while from < files.segment_bytes {
             // Chunks overlap by a header, so that none is missed at a seam.
-            let len = buffer.len().min(crate::format::at(files.segment_bytes - from));
+            let len = buffer.len().min(at(files.segment_bytes - from));
             let chunk = buffer.get_mut(..len).unwrap_or_default();
             file.read_exact_at(chunk, u64::from(from)).map_err(io_error("read", &files.path(segment)))?;
-            ahead.look_at(key, FramePos { segment, offset: from }, chunk);
+            ahead.look_at(key, FramePos { segment, offset: from }, chunk, rest);
             from = from.saturating_add(len32(len.min(CHUNK_BYTES)));
         }
         from = SEGMENT_HEADER_LEN;
@@ -62,7 +67,7 @@ pub(crate) fn look_ahead(files: &SegmentFiles, key: &FrameKey, end: FramePos) ->
 }
 
 impl Ahead {
-    fn look_at(&mut self, key: &FrameKey, pos: FramePos, chunk: &[u8]) {
+    fn look_at(&mut self, key: &FrameKey, pos: FramePos, chunk: &[u8], rest: Rest) {
         let own = chunk.len().min(CHUNK_BYTES);
         for start in (0..own).step_by(SECTOR) {
             let sector = chunk.get(start..(start + SECTOR).min(own)).unwrap_or_default();
@@ -70,10 +75,14 @@ impl Ahead {
                 continue;
             }
             let from = pos.offset + len32(start);
-            self.note_nonzero(Extent { segment: pos.segment, from, to: from + len32(sector.len()) });
+            let extent = Extent { segment: pos.segment, from, to: from + len32(sector.len()) };
+            let before = self.headers;
             for inner in (start..start + sector.len()).step_by(8) {
                 let at_pos = FramePos { offset: pos.offset + len32(inner), ..pos };
                 self.look_for_header(key, at_pos, chunk.get(inner..).unwrap_or_default());
+            }
+            if rest == Rest::Zeros || self.headers > before {
+                self.note_nonzero(extent);
             }
         }
     }

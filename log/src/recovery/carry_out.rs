@@ -40,6 +40,14 @@ pub(crate) fn carry_out(
         touched.erase(*extent)?;
     }
     touched.sync()?;
+    if let Some(manifest) = &plan.restore_manifest {
+        let bytes = manifest.encode();
+        // The one that is damaged, missing or older may be either; the other one is sound all the while. It comes
+        // before anything is removed: what it says may stand in the page cache only.
+        for name in [MANIFEST_BAK, MANIFEST] {
+            replace_small(disk, dir, name, &bytes).map_err(io_error("restore", &dir.join(name)))?;
+        }
+    }
     let log_dir = dir.join(LOG_DIR);
     let mut folders = BTreeSet::from([log_dir.as_path()]);
     for path in &plan.remove {
@@ -48,13 +56,6 @@ pub(crate) fn carry_out(
     }
     for folder in folders {
         disk.sync_dir(folder).map_err(io_error("sync directory", folder))?;
-    }
-    if let Some(manifest) = &plan.restore_manifest {
-        let bytes = manifest.encode();
-        // The one that is damaged or missing may be either; the other one is sound all the while.
-        for name in [MANIFEST_BAK, MANIFEST] {
-            replace_small(disk, dir, name, &bytes).map_err(io_error("restore", &dir.join(name)))?;
-        }
     }
     disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
     bump_watermark(disk, dir, &plan.watermark)

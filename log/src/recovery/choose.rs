@@ -18,7 +18,7 @@ use crate::format::frame::{FrameHeader, FrameKey, FrameKind, SegmentStart};
 use crate::format::manifest::Manifest;
 use crate::format::segment::segment_name;
 use crate::format::snapshot::{SnapshotKind, snapshot_name};
-use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, SEGMENT_HEADER_LEN, at};
+use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, at};
 use crate::reader::view::SegmentState;
 use crate::snapshot::{Opened, SNAPSHOTS_DIR, SnapshotInfo, open_file, verify_file};
 use crate::{FramePos, Lsn};
@@ -147,7 +147,7 @@ fn sound(
 /// A snapshot that names another frame than the log has there is of another history.
 fn belongs(files: &SegmentFiles, key: &FrameKey, opened: Opened) -> Result<SnapshotInfo, SnapshotError> {
     let info = opened.info();
-    if !files.contains(info.pos.segment) || info.pos.offset < SEGMENT_HEADER_LEN {
+    if !files.contains(info.pos.segment) || info.pos.offset < files.first_offset {
         return Ok(info);
     }
     let mut bytes = vec![0; FRAME_HEADER_LEN];
@@ -246,7 +246,7 @@ pub(crate) fn head(
     key: &FrameKey,
     segment: u32,
 ) -> Result<Option<SegmentHead>, OpenError> {
-    let pos = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+    let pos = FramePos { segment, offset: files.first_offset };
     let mut bytes = vec![0; FRAME_HEADER_LEN + crate::format::frame::SEGMENT_START_LEN];
     files.read(pos, &mut bytes).map_err(io_error("read", &files.path(segment)))?;
     let Ok(header) = key.parse(pos, &bytes) else { return Ok(None) };

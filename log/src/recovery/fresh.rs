@@ -120,14 +120,14 @@ pub(crate) fn create(
     // Here and not where the directory was made: a start that failed in between leaves the directory behind, and its
     // name must be durable before anything in it counts.
     sync_parent(disk, dir)?;
-    let geometry = geometry(options, identity);
+    let geometry = geometry(disk, dir, options, identity);
     let header = SegmentHeader::new(geometry, FIRST_SEGMENT, now, &options.software);
     publish(disk, &log_dir, &header).map_err(|failed| OpenError::Io {
         op: failed.op,
         path: failed.path,
         source: failed.source,
     })?;
-    let start = FramePos { segment: FIRST_SEGMENT, offset: SEGMENT_HEADER_LEN };
+    let start = FramePos { segment: FIRST_SEGMENT, offset: geometry.first_offset() };
     let slot = Slot {
         log_id: geometry.log_id,
         timeline: geometry.timeline,
@@ -169,7 +169,8 @@ pub(crate) fn sync_parent(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> 
     }
 }
 
-fn geometry(options: &LogOptions, identity: FreshIdentity) -> Geometry {
+fn geometry(disk: &dyn Disk, dir: &Path, options: &LogOptions, identity: FreshIdentity) -> Geometry {
+    let align_log2 = options.align_for(disk.logical_block_bytes(dir));
     let magic = u32::from_le_bytes(identity.frame_magic);
     let frame_magic = if magic & 0xff == 0 { magic | 1 } else { magic };
     let fits = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -178,8 +179,8 @@ fn geometry(options: &LogOptions, identity: FreshIdentity) -> Geometry {
         timeline: 1,
         frame_magic,
         segment_bytes: fits(options.segment_bytes),
-        max_payload: fits(options.max_payload()),
-        align_log2: u32::from(options.align_log2),
+        max_payload: fits(options.max_payload(align_log2)),
+        align_log2,
     }
 }
 

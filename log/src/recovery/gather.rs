@@ -63,6 +63,8 @@ pub(crate) struct SegmentFiles {
     first: u32,
     last: u32,
     pub(crate) segment_bytes: u32,
+    /// Where the first group of a segment starts.
+    pub(crate) first_offset: u32,
 }
 
 impl SegmentFiles {
@@ -228,8 +230,14 @@ pub(crate) fn list_segments(
         ));
     };
     let segment_bytes = manifest.geometry.segment_bytes;
-    let files =
-        SegmentFiles { disk: Arc::clone(disk), log_dir, first: manifest.first_seq, last, segment_bytes };
+    let files = SegmentFiles {
+        disk: Arc::clone(disk),
+        log_dir,
+        first: manifest.first_seq,
+        last,
+        segment_bytes,
+        first_offset: manifest.geometry.first_offset(),
+    };
     for seq in manifest.first_seq..=last {
         let name = segment_name(seq);
         match seqs.get(&seq) {

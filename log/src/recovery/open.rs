@@ -5,21 +5,22 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::disk::{Disk, LockGuard, replace_small};
 use crate::error::OpenError;
 use crate::format::frame::{FrameKey, OpenNote};
 use crate::format::manifest::Manifest;
+use crate::options::Recycle;
 use crate::options::{FreshIdentity, LogOptions, NetworkFilesystem};
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
 use crate::reader::view::{LogView, ViewStart};
 use crate::snapshot::{Base, InForce, Scrubber, Snapshots};
+use crate::sync::{Condvar, Mutex};
 use crate::writer::durability::Durability;
 use crate::writer::layout::{Layout, Limits, Resume};
+use crate::writer::supply::{Retired, Stock, Supply};
 use crate::writer::watermark_file::WatermarkFile;
-use crate::writer::{Appender, Committer, Preparer, Queue, Shared};
+use crate::writer::{Appender, Committer, Preparer, Queue, Shared, Supplying};
 use crate::{FramePos, Lsn, UnixMicros};
 
 use super::carry_out::{carry_out, quarantine};
@@ -42,6 +43,8 @@ pub struct OpenedLog {
     pub preparer: Preparer,
     /// Says what is durable.
     pub durability: Durability,
+    /// Says whether there is room for new work.
+    pub supply: Supply,
     /// What the start found and did.
     pub report: RecoveryReport,
     /// Makes and reads snapshots, and cuts the log.
@@ -234,6 +237,8 @@ fn handles(
     let geometry = gathered.manifest.geometry;
     let mut walked = gathered.walked;
     let boot_id = disk.boot_id();
+    let supplying = supplying(disk.as_ref(), dir, options);
+    let supply = supplying.seen.clone();
     let durability = Durability::new(walked.valid);
     let view = view(&disk, dir, options, &gathered.manifest, &mut walked, gathered.snapshots.base);
     let resume = Resume {
@@ -248,15 +253,14 @@ fn handles(
         geometry,
         key: FrameKey::new(&geometry),
         software: options.software.clone(),
-        spares: options.spares,
         watermark_sync_every: options.watermark_sync_every,
-        no_space_retry: options.no_space_retry,
         epoch: report.epoch,
         snapshots_kept: options.snapshots_kept,
         snapshot_sync_errors: options.snapshot_sync_errors,
         manifest: Mutex::new(gathered.manifest),
         unhurried_wait: options.unhurried_wait,
         unhurried_bytes_max: options.unhurried_bytes_max,
+        supplying,
         queue: Mutex::new(queue(
             geometry,
             options,
@@ -268,6 +272,8 @@ fn handles(
         )),
         work: Condvar::new(),
         chores: Condvar::new(),
+        freed: Condvar::new(),
+        room: Condvar::new(),
         watermark: Mutex::new(watermark),
         watermark_sync: Mutex::new(()),
         view: Arc::clone(&view),
@@ -289,14 +295,27 @@ fn handles(
     OpenedLog {
         scrubber: Scrubber::new(snapshots.clone()),
         snapshots,
-        appender: Appender { shared: Arc::clone(&shared) },
+        appender: Appender { shared: Arc::clone(&shared), turns_seen: 0 },
         reader,
         committer: Committer::new(Arc::clone(&shared), walked.chain),
-        preparer: Preparer { shared },
+        preparer: Preparer::new(shared),
         durability,
+        supply,
         report,
         log_id: geometry.log_id,
         timeline: geometry.timeline,
+    }
+}
+
+fn supplying(disk: &dyn Disk, dir: &Path, options: &LogOptions) -> Supplying {
+    // A filesystem that does not tell its size has no share to leave free.
+    let total = disk.total_space(dir).unwrap_or(0);
+    Supplying {
+        recycle: options.recycle,
+        free_bytes_min: options.free_bytes_min(total),
+        retry: options.no_space_retry,
+        retry_max: options.no_space_retry_max,
+        seen: Supply::default(),
     }
 }
 
@@ -350,10 +369,12 @@ fn queue(
     let mut layout = Layout::new(geometry, limits, resume);
     let cut_at = if report.truncated_bytes > 0 { report.end() } else { FramePos::default() };
     layout.open_epoch(&OpenNote::new(report.epoch, valid, cut_at, boot_id, &options.software).encode());
+    let kept = if options.recycle == Recycle::Off { 0 } else { options.spares };
     Queue {
         layout,
-        ready_upto,
-        no_space: false,
+        stock: Stock { ready_upto, spares: options.spares, no_space: false, reserving: false },
+        retired: Retired::new(crate::format::at(kept)),
+        room_turns: 0,
         closed: false,
         drained: false,
         watermark_dirty: false,

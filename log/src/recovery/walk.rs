@@ -12,7 +12,7 @@ use crate::error::OpenError;
 use crate::format::frame::{FrameHeader, FrameKey, FrameKind, GapNote, SegmentStart, check_payload};
 use crate::format::manifest::Manifest;
 use crate::format::segment::segment_name;
-use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, is_zero, len32};
+use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Geometry, at, is_zero, len32};
 use crate::planted::{self, Bug};
 use crate::reader::frame::records_are_sound;
 use crate::reader::index::{Mark, SparseIndex};
@@ -104,7 +104,7 @@ pub(crate) fn walk(
     mut from: WalkFrom,
 ) -> Result<Walked, OpenError> {
     loop {
-        let (expected, first) = begin(files, dir, manifest, key, from.segment)?;
+        let (expected, first) = begin(files, dir, manifest, key, geometry, from.segment)?;
         let mut walk = Walk {
             files,
             geometry,
@@ -114,7 +114,7 @@ pub(crate) fn walk(
             window: Window::default(),
             walked: Walked {
                 valid: expected.lsn.prev(),
-                end: FramePos { segment: from.segment, offset: SEGMENT_HEADER_LEN },
+                end: FramePos { segment: from.segment, offset: geometry.first_offset() },
                 chain: expected.chain,
                 epoch: 0,
                 last_commit: expected.commit,
@@ -130,7 +130,8 @@ pub(crate) fn walk(
         };
         walk.walked.segments.insert(from.segment, first);
         while walk.step()? {}
-        let accepted = walk.walked.end.segment > from.segment || walk.walked.end.offset > SEGMENT_HEADER_LEN;
+        let accepted =
+            walk.walked.end.segment > from.segment || walk.walked.end.offset > geometry.first_offset();
         if accepted || from.segment == manifest.first_seq {
             return Ok(walk.walked);
         }
@@ -147,6 +148,7 @@ fn begin(
     dir: &Path,
     manifest: &Manifest,
     key: &FrameKey,
+    geometry: &Geometry,
     segment: u32,
 ) -> Result<(Expected, SegmentState), OpenError> {
     let mut expected = Expected {
@@ -172,7 +174,7 @@ fn begin(
         };
     }
     let state =
-        SegmentState { first_lsn: expected.lsn, first_commit: expected.commit, end: SEGMENT_HEADER_LEN };
+        SegmentState { first_lsn: expected.lsn, first_commit: expected.commit, end: geometry.first_offset() };
     Ok((expected, state))
 }
 
@@ -197,7 +199,7 @@ impl Walk<'_> {
             }
             Err(stop) => self.known(stop, here)?,
         };
-        let next = FramePos { segment: here.segment + 1, offset: SEGMENT_HEADER_LEN };
+        let next = FramePos { segment: here.segment + 1, offset: self.geometry.first_offset() };
         if self.files.contains(next.segment) {
             match self.group_at(next)? {
                 Ok(group) => {
@@ -271,7 +273,15 @@ impl Walk<'_> {
             return Ok(Err("group length".into()));
         }
         let bytes = self.window.get(self.files, pos, group_len)?;
-        Ok(check_group(self.key, pos, bytes, self.expected, self.walked.end, self.first_segment))
+        Ok(check_group(
+            self.geometry,
+            self.key,
+            pos,
+            bytes,
+            self.expected,
+            self.walked.end,
+            self.first_segment,
+        ))
     }
 }
 
@@ -295,6 +305,7 @@ pub(crate) fn drop_proven(unproven: &mut VecDeque<GroupRef>, proven: Lsn) {
 
 /// Checks every frame of a group, its padding, and that it is whole.
 fn check_group(
+    geometry: &Geometry,
     key: &FrameKey,
     pos: FramePos,
     bytes: &[u8],
@@ -316,7 +327,7 @@ fn check_group(
         if header.is_first() != (offset == 0) && !planted::is(Bug::GroupFlagsIgnored) {
             return Err("group flags".into());
         }
-        check_start(&header, at_pos, bytes.get(at(offset)..), expected, prev_end, first_segment)?;
+        check_start(geometry, &header, at_pos, bytes.get(at(offset)..), expected, prev_end, first_segment)?;
         if header.kind == FrameKind::Gap {
             group.gaps.push(Gap { from: header.first_lsn, to: next.lsn.prev() });
         }
@@ -336,8 +347,8 @@ fn check_group(
         }
     }
     let padding = bytes.get(at(offset)..).ok_or(Stop::Check("group length"))?;
-    // The padding is less than an alignment unit, which is at most 4096 bytes.
-    if padding.len() >= 4096 || !is_zero(padding) {
+    // The padding is less than an alignment unit.
+    if padding.len() >= 1 << geometry.align_log2 || !is_zero(padding) {
         return Err("group padding".into());
     }
     Ok(group)
@@ -345,6 +356,7 @@ fn check_group(
 
 /// A SegmentStart stands exactly at the start of every segment but the first, and names the end of the one before.
 fn check_start(
+    geometry: &Geometry,
     header: &FrameHeader,
     pos: FramePos,
     bytes: Option<&[u8]>,
@@ -353,7 +365,7 @@ fn check_start(
     first_segment: u32,
 ) -> Result<(), Stop> {
     let is_start = header.kind == FrameKind::SegmentStart;
-    let at_start = pos.offset == SEGMENT_HEADER_LEN;
+    let at_start = pos.offset == geometry.first_offset();
     if !at_start {
         return if is_start { Err("segment start inside a segment".into()) } else { Ok(()) };
     }

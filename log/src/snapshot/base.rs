@@ -149,7 +149,7 @@ impl Snapshots {
             epoch: self.shared.epoch,
             created: now,
             log_start: cut.start,
-            pos: FramePos { segment: cut.first_segment, offset: crate::format::SEGMENT_HEADER_LEN },
+            pos: FramePos { segment: cut.first_segment, offset: self.shared.geometry.first_offset() },
             ..SnapshotHeader::new(
                 &self.shared.geometry,
                 SnapshotKind::Base,

@@ -14,6 +14,8 @@ use crate::format::segment::segment_name;
 use crate::format::snapshot::SnapshotKind;
 use crate::planted::{self, Bug};
 
+use crate::writer::supply::Offered;
+
 use super::{Base, Snapshots, verify_file};
 
 /// A cut that could be made.
@@ -131,12 +133,20 @@ impl Snapshots {
         })
     }
 
-    /// Removes the segments `from..to`, ascending, so that what a crash leaves is contiguous below the start.
+    /// Removes the segments `from..to`, ascending; a few are kept to become spares (L21), and removed by the next start
+    /// if they did not.
     fn unlink(&self, from: u32, to: u32) -> Result<(), SnapshotError> {
         let dir = self.shared.log_dir();
         for segment in from..to {
             let path = dir.join(segment_name(segment));
-            self.shared.disk.unlink(&path).map_err(|source| SnapshotError::io("remove", &path, source))?;
+            let offered = self.shared.retire(segment);
+            match offered.map_err(|source| SnapshotError::io("rename", &path, source))? {
+                Offered::Kept => {}
+                Offered::Declined => {
+                    let removed = self.shared.disk.unlink(&path);
+                    removed.map_err(|source| SnapshotError::io("remove", &path, source))?;
+                }
+            }
         }
         self.shared.disk.sync_dir(&dir).map_err(|source| {
             self.shared.poison("sync directory", &dir, &source);

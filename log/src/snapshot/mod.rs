@@ -19,7 +19,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 pub use crate::format::snapshot::SnapshotKind;
 pub(crate) use base::Base;

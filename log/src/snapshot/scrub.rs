@@ -14,7 +14,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::{ReadError, SnapshotError};
-use crate::format::SEGMENT_HEADER_LEN;
 use crate::format::frame::{FrameKind, GapNote};
 use crate::format::segment::segment_name;
 use crate::reader::walker::Walker;
@@ -188,7 +187,7 @@ impl Scrubber {
             // A hint: what it does not drop is read from memory, and found the next time.
             drop(file.drop_cache());
         }
-        let start = FramePos { segment, offset: SEGMENT_HEADER_LEN };
+        let start = FramePos { segment, offset: view.geometry.first_offset() };
         Stage::Segment { segment, walker: Walker::new(Arc::clone(view), start, WINDOW_BYTES), expected }
     }
 

@@ -19,10 +19,14 @@ use crate::recovery::{LOG_DIR, MANIFEST, MANIFEST_BAK, WATERMARK, io_error};
 use crate::writer::layout::{Group, Layout, Limits, Resume};
 use crate::writer::seal::seal;
 use crate::writer::segment_file::publish;
+use crate::writer::supply::{Purpose, Stock};
 use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 /// Written and synced at once.
 const GROUP_BYTES_MAX: u64 = 8 << 20;
+
+/// Segments are made as they are needed.
+const ENDLESS: Stock = Stock { ready_upto: u32::MAX, spares: 1, no_space: false, reserving: true };
 
 /// A log in the making.
 pub(super) struct Builder<'a> {
@@ -55,7 +59,7 @@ impl<'a> Builder<'a> {
         disk.mkdir(&log_dir).map_err(io_error("make", &log_dir))?;
         disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
         let geometry = manifest.geometry;
-        let start = FramePos { segment: manifest.first_seq, offset: crate::format::SEGMENT_HEADER_LEN };
+        let start = FramePos { segment: manifest.first_seq, offset: geometry.first_offset() };
         let last_lsn = manifest.log_start_lsn.prev();
         let limits = Limits {
             group_bytes_max: GROUP_BYTES_MAX,
@@ -89,11 +93,14 @@ impl<'a> Builder<'a> {
 
     /// Adds a batch; its first event gets [`Builder::next_lsn`].
     pub(super) fn batch(&mut self, batch: &Batch, commit: UnixMicros) -> Result<(), OpenError> {
-        match self.layout.append(batch, commit, None) {
+        match self.layout.append(batch, commit, Purpose::NewWork, &ENDLESS) {
             Ok(_) => Ok(()),
             Err(AppendError::Busy) => {
                 self.flush()?;
-                self.layout.append(batch, commit, None).map(drop).map_err(|error| self.refused(&error))
+                self.layout
+                    .append(batch, commit, Purpose::NewWork, &ENDLESS)
+                    .map(drop)
+                    .map_err(|error| self.refused(&error))
             }
             Err(error) => Err(self.refused(&error)),
         }

@@ -89,7 +89,7 @@ pub(super) fn reconstruct(disk: &dyn Disk, dir: &Path) -> Result<Manifest, OpenE
         return Err(damaged(dir, "no MANIFEST and no segment".to_owned()));
     };
     let key = FrameKey::new(&any.geometry);
-    let (log_start_lsn, log_start_chain) = start_of(disk, dir, &key, first_seq)?;
+    let (log_start_lsn, log_start_chain) = start_of(disk, dir, &any.geometry, &key, first_seq)?;
     Ok(Manifest {
         geometry: any.geometry,
         first_seq,
@@ -138,11 +138,17 @@ fn read_header(disk: &dyn Disk, path: &Path) -> Result<Option<SegmentHeader>, Op
 }
 
 /// LSN and chain at the start of the first segment that is left.
-fn start_of(disk: &dyn Disk, dir: &Path, key: &FrameKey, first_seq: u32) -> Result<(Lsn, u32), OpenError> {
+fn start_of(
+    disk: &dyn Disk,
+    dir: &Path,
+    geometry: &Geometry,
+    key: &FrameKey,
+    first_seq: u32,
+) -> Result<(Lsn, u32), OpenError> {
     let path = dir.join(LOG_DIR).join(segment_name(first_seq));
     let file = disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
     let mut bytes = [0; FRAME_HEADER_LEN];
-    let pos = FramePos { segment: first_seq, offset: SEGMENT_HEADER_LEN };
+    let pos = FramePos { segment: first_seq, offset: geometry.first_offset() };
     let read = file.read_exact_at(&mut bytes, u64::from(pos.offset));
     match read.map_err(|_| "cannot be read").and_then(|()| key.parse(pos, &bytes)) {
         Ok(header) => Ok((header.first_lsn, header.prev_hdr_crc)),

@@ -7,7 +7,7 @@ use std::io;
 
 use crate::disk::DiskFile;
 use crate::format::frame::{FrameHeader, FrameKey, FrameKind, GapNote, check_payload};
-use crate::format::{FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, len32};
+use crate::format::{FRAME_HEADER_LEN, Geometry, at, len32};
 use crate::reader::frame::records_are_sound;
 use crate::{FramePos, Lsn};
 
@@ -63,7 +63,7 @@ pub(super) fn scan<'a>(
     tell: &mut dyn FnMut(Met<'a>),
 ) {
     let magic = key.magic().to_le_bytes();
-    let mut offset = SEGMENT_HEADER_LEN;
+    let mut offset = geometry.first_offset();
     // Whether a frame must follow here if the log goes on.
     let mut follows = true;
     while at(offset) + FRAME_HEADER_LEN <= bytes.len() {

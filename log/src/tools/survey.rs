@@ -17,7 +17,7 @@ use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::error::OpenError;
 use crate::format::frame::{FrameHeader, FrameKey, FrameKind};
 use crate::format::manifest::Manifest;
-use crate::format::segment::{SegmentHeader, parse_segment_name, segment_name};
+use crate::format::segment::{Rest, SegmentHeader, parse_segment_name, segment_name};
 use crate::format::{BlockError, SEGMENT_HEADER_LEN, at, is_zero, len32};
 use crate::recovery::gather::{read_applied, read_manifest, read_watermark};
 use crate::recovery::walk::unknown_kind;
@@ -379,12 +379,26 @@ impl<'a> Found<'a> {
         survey.problem = problem_of(self.manifest, seq, bytes, &read.bytes, path)?;
         self.segments.push(survey);
         let key = self.key.clone();
-        scan(&read.bytes, seq, &geometry, &key, &mut |met| self.meet(&met));
+        let mut frames_end = 0;
+        scan(&read.bytes, seq, &geometry, &key, &mut |met| {
+            if let Met::Frame { header, pos, .. } | Met::BadPayload { header, pos, .. } = &met {
+                frames_end = frames_end.max(pos.offset.saturating_add(header.frame_len()));
+            }
+            self.meet(&met);
+        });
         if let Some((kind, pos)) = self.unknown {
             return Err(unknown_kind(&dir.join(LOG_DIR).join(segment_name(seq)), kind, pos));
         }
-        let used = read.bytes.chunks(512).rposition(|sector| !is_zero(sector)).map_or(0, |n| n + 1);
-        self.used.push((seq, len32((used * 512).min(read.bytes.len()))));
+        let header = read.bytes.get(..at(SEGMENT_HEADER_LEN)).unwrap_or_default();
+        let used = match SegmentHeader::decode(header).map(|header| header.rest) {
+            // What stands behind the frames is an older segment's.
+            Ok(Rest::OldBytes) => geometry.align_up(frames_end),
+            Ok(Rest::Zeros) | Err(_) => {
+                let sectors = read.bytes.chunks(512).rposition(|sector| !is_zero(sector));
+                len32((sectors.map_or(0, |n| n + 1) * 512).min(read.bytes.len()))
+            }
+        };
+        self.used.push((seq, used));
         Ok(())
     }
 
@@ -526,8 +540,9 @@ impl<'a> Found<'a> {
             return;
         }
         for &(seq, used) in self.used.iter().filter(|(seq, _)| *seq >= end.segment) {
-            let from = if seq == end.segment { end.offset } else { SEGMENT_HEADER_LEN };
-            let from = self.manifest.geometry.align_up(from);
+            let geometry = &self.manifest.geometry;
+            let from = if seq == end.segment { end.offset } else { geometry.first_offset() };
+            let from = geometry.align_up(from);
             if used > from {
                 let span = Span {
                     from,
@@ -562,7 +577,7 @@ struct Junction {
 impl Junction {
     fn start(manifest: &Manifest) -> Self {
         Self {
-            end: FramePos { segment: manifest.first_seq, offset: SEGMENT_HEADER_LEN },
+            end: FramePos { segment: manifest.first_seq, offset: manifest.geometry.first_offset() },
             next: manifest.log_start_lsn,
             chain: manifest.log_start_chain,
         }

@@ -1,6 +1,7 @@
-//! The appender: puts batches into the buffer. One owner, no system call, no waiting for I/O.
+//! The appender: puts batches into the buffer. One owner; appending makes no system call and waits for no I/O.
 //!
-//! Owns: nothing but its place at the lock. Never does: I/O, block on anything but the short lock.
+//! Owns: nothing but its place at the lock. Never does: I/O; block on anything but the short lock, unless asked to
+//! wait for room.
 
 use std::sync::Arc;
 
@@ -8,12 +9,15 @@ use crate::batch::Batch;
 use crate::error::AppendError;
 use crate::writer::Shared;
 use crate::writer::layout::Appended;
+use crate::writer::supply::{Purpose, Supply};
 use crate::{Lsn, UnixMicros};
 
-/// Whether somebody waits.
+/// Whether somebody waits for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Urgency {
+pub enum Urgency {
+    /// It is committed as soon as the disk is free.
     Now,
+    /// Nobody does yet.
     Later,
 }
 
@@ -21,6 +25,8 @@ enum Urgency {
 #[derive(Debug)]
 pub struct Appender {
     pub(crate) shared: Arc<Shared>,
+    /// What the last append knew of the room.
+    pub(crate) turns_seen: u64,
 }
 
 impl Appender {
@@ -42,40 +48,49 @@ impl Appender {
         self.shared.queue.lock().layout.last_commit()
     }
 
-    /// Puts a batch into the buffer. Its LSNs, time and position are final; it is durable once
+    /// Puts a batch of new work into the buffer. Its LSNs, time and position are final; it is durable once
     /// [`crate::Durability`] says so, and not before.
     ///
     /// # Errors
-    /// `TooLarge`, `Empty`: fix the batch. `Busy`: wait until something became durable. `NoSpace`: free space.
-    /// `Poisoned`: exit. In all cases no LSN was used.
+    /// `TooLarge`, `Empty`: fix the batch. `Busy`: [`Appender::wait_for_room`], then again. `NoSpace`: free space.
+    /// `Poisoned`, `Closed`: exit. In all cases no LSN was used.
     pub fn append(&mut self, batch: &Batch, now: UnixMicros) -> Result<Appended, AppendError> {
-        self.append_as(batch, now, Urgency::Now)
+        self.append_with(batch, now, Purpose::NewWork, Urgency::Now)
     }
 
-    /// As [`Appender::append`], for a batch that nobody waits for yet: it rides with the next one that somebody
-    /// waits for, and is committed by itself only after `LogOptions::unhurried_wait`, or once
-    /// `LogOptions::unhurried_bytes_max` have gathered. Whoever waits for it later hurries it
-    /// ([`crate::Durability::hurry`]).
+    /// As [`Appender::append`], for batches that end what was admitted or let the log shrink.
     ///
     /// # Errors
-    /// As [`Appender::append`].
-    pub fn append_unhurried(&mut self, batch: &Batch, now: UnixMicros) -> Result<Appended, AppendError> {
-        self.append_as(batch, now, Urgency::Later)
+    /// As for `append`.
+    pub fn append_ending(&mut self, batch: &Batch, now: UnixMicros) -> Result<Appended, AppendError> {
+        self.append_with(batch, now, Purpose::Ending, Urgency::Now)
     }
 
-    fn append_as(
+    /// As [`Appender::append`], for a purpose (while the disk is low, a reserve is kept for endings: L20), and with an
+    /// urgency. A batch for [`Urgency::Later`] rides with the next one that somebody waits for, and is committed by
+    /// itself only after `LogOptions::unhurried_wait`, or once `LogOptions::unhurried_bytes_max` have gathered. Whoever
+    /// waits for it later hurries it ([`crate::Durability::hurry`]).
+    ///
+    /// # Errors
+    /// As for `append`.
+    pub fn append_with(
         &mut self,
         batch: &Batch,
         now: UnixMicros,
+        purpose: Purpose,
         urgency: Urgency,
     ) -> Result<Appended, AppendError> {
         if let Some(poison) = self.shared.durability.poisoned() {
             return Err(AppendError::Poisoned(poison));
         }
         let mut queue = self.shared.queue.lock();
-        let bound = queue.no_space.then_some(queue.ready_upto);
+        if queue.closed {
+            return Err(AppendError::Closed);
+        }
+        self.turns_seen = queue.room_turns;
+        let stock = queue.stock;
         let before = queue.layout.segment();
-        let appended = queue.layout.append(batch, now, bound)?;
+        let appended = queue.layout.append(batch, now, purpose, &stock)?;
         let rolled = queue.layout.segment() != before;
         let gathered = queue.layout.pending_bytes() > self.shared.unhurried_bytes_max;
         let wake = match urgency {
@@ -97,10 +112,26 @@ impl Appender {
     }
 }
 
+impl Appender {
+    /// Waits, after `Busy`, until an append may go better: something became durable, a segment was prepared or cannot
+    /// be, or the log ended.
+    pub fn wait_for_room(&self) {
+        let mut queue = self.shared.queue.lock();
+        while queue.room_turns == self.turns_seen && !queue.closed && !self.shared.durability.has_ended() {
+            self.shared.room.wait(&mut queue);
+        }
+    }
+
+    /// What there is to say about room for new work.
+    #[must_use]
+    pub fn supply(&self) -> Supply {
+        self.shared.supplying.seen.clone()
+    }
+}
+
 impl Drop for Appender {
     fn drop(&mut self) {
         self.shared.queue.lock().closed = true;
-        self.shared.work.notify_all();
-        self.shared.chores.notify_all();
+        self.shared.wake_all();
     }
 }

@@ -95,6 +95,7 @@ impl Committer {
         let mut queue = self.shared.queue.lock();
         while !queue.closed && !self.shared.durability.is_poisoned() {
             if !queue.layout.has_work() {
+                // Whoever hurried what is durable by now must not keep the next append from waking this thread.
                 queue.urgent = false;
                 queue.unhurried = false;
                 self.shared.work.wait(&mut queue);
@@ -104,14 +105,12 @@ impl Committer {
                 break;
             }
         }
-        queue.urgent = false;
-        queue.unhurried = false;
     }
 
     fn wait_for_segment(&self, segment: u32) {
         let mut queue = self.shared.queue.lock();
-        while queue.ready_upto < segment && !self.shared.durability.is_poisoned() {
-            if queue.closed && queue.no_space {
+        while queue.stock.ready_upto < segment && !self.shared.durability.is_poisoned() {
+            if queue.closed && queue.stock.no_space {
                 drop(queue);
                 let full = io::Error::from(io::ErrorKind::StorageFull);
                 self.shared.poison("prepare a segment during shutdown in", &self.shared.log_dir(), &full);
@@ -145,13 +144,17 @@ impl Committer {
             self.shared.chores.notify_all();
             return StepOutcome::Closed;
         };
+        if !queue.layout.has_work() {
+            queue.urgent = false;
+            queue.unhurried = false;
+        }
         drop(queue);
         self.write(group)
     }
 
     fn write(&mut self, mut group: Group) -> StepOutcome {
         let segment = group.segment;
-        if self.shared.queue.lock().ready_upto < segment {
+        if self.shared.queue.lock().stock.ready_upto < segment {
             self.stage = Stage::Formed(group);
             return StepOutcome::WaitingForSegment { segment };
         }
@@ -208,7 +211,9 @@ impl Committer {
         let mut queue = self.shared.queue.lock();
         let was_dirty = std::mem::replace(&mut queue.watermark_dirty, true);
         queue.layout.give_back(group);
+        queue.room_turns += 1;
         drop(queue);
+        self.shared.room.notify_all();
         if !was_dirty {
             self.shared.chores.notify_all();
         }
@@ -277,6 +282,8 @@ impl Committer {
             }
         }
         self.note_clean_stop();
+        self.shared.durability.close();
+        self.shared.wake_all();
         self.shared.durability.poisoned().map_or(Ok(()), Err)
     }
 
@@ -327,8 +334,14 @@ fn end_of(group: &Group) -> FramePos {
 }
 
 impl Drop for Committer {
+    /// Without a committer nothing becomes durable any more: unless it was closed in order, whoever waits is told (L8).
     fn drop(&mut self) {
         self.shared.queue.lock().drained = true;
-        self.shared.chores.notify_all();
+        self.shared.durability.poison(Poisoned {
+            op: "commit to",
+            path: Arc::new(self.shared.log_dir()),
+            message: Arc::from("the committer ended before the log was closed"),
+        });
+        self.shared.wake_all();
     }
 }

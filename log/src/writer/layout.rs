@@ -1,7 +1,7 @@
 //! Where every appended byte will stand: the filling group, the sealed groups behind it, LSNs and positions.
 //!
 //! Owns: assignment of LSNs, commit times and [`FramePos`]es, all final at once; the bounded buffer. Never does:
-//! I/O, checksums (sealing in `seal.rs` does), waiting. Pure: the same calls give the same bytes.
+//! I/O, checksums (sealing in `seal.rs` does), waiting, judge how much room may be used (`supply.rs` does). Pure: the same calls give the same bytes.
 //!
 //! Upholds L3 (LSNs are gap-free: a refused batch uses none), L4 (a batch stands in one frame, a group in one
 //! segment), L10 (commit times never decrease).
@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 
 use crate::batch::Batch;
 use crate::error::AppendError;
-use crate::format::frame::{FrameHeader, FrameKind, GapNote, SegmentStart};
-use crate::format::{FRAME_HEADER_BYTES, Geometry, SEGMENT_HEADER_LEN, at, len32, pad8};
+use crate::format::frame::{FrameHeader, FrameKind, GapNote, SEGMENT_START_LEN, SegmentStart};
+use crate::format::{FRAME_HEADER_BYTES, FRAME_HEADER_LEN, Geometry, at, len32, pad8};
 use crate::planted::{self, Bug};
+use crate::writer::supply::{Purpose, Stock};
 use crate::{FramePos, Gap, Lsn, UnixMicros};
 
 /// Bounds of the buffer, from the options.
@@ -82,6 +83,10 @@ pub(crate) struct Layout {
     clamps: u64,
 }
 
+/// Bytes of the frame that opens every segment but the first.
+const SEGMENT_START_FRAME_BYTES: u32 = FRAME_HEADER_BYTES + 24;
+const _: () =
+    assert!(at(SEGMENT_START_FRAME_BYTES) == FRAME_HEADER_LEN + SEGMENT_START_LEN.next_multiple_of(8));
 /// Buffers kept for reuse.
 const POOL_MAX: usize = 4;
 /// A buffer that grew over this is not kept.
@@ -140,13 +145,13 @@ impl Layout {
         self.place(FrameKind::Open, 0, note, self.last_commit);
     }
 
-    /// Takes a batch, or says why not; then nothing changed. `ready_upto` is the last segment that exists when no
-    /// further one can be made.
+    /// Takes a batch, or says why not; then nothing changed. What is taken has its place in a segment that exists.
     pub(crate) fn append(
         &mut self,
         batch: &Batch,
         now: UnixMicros,
-        ready_upto: Option<u32>,
+        purpose: Purpose,
+        stock: &Stock,
     ) -> Result<Appended, AppendError> {
         let bytes = batch.payload_bytes();
         let limit = u64::from(self.geometry.max_payload).min(self.limits.batch_bytes_max);
@@ -161,12 +166,12 @@ impl Layout {
             return Err(AppendError::Busy);
         }
         let payload = batch.payload();
-        if let Some(upto) = ready_upto {
-            let rolls = !self.fits(len32(payload.len()));
-            if self.filling.segment > upto || (rolls && self.filling.segment >= upto) {
-                return Err(AppendError::NoSpace);
-            }
-        }
+        stock.admit(
+            self.segment(),
+            self.landing(len32(payload.len())),
+            self.geometry.segment_bytes,
+            purpose,
+        )?;
         if now < self.last_commit {
             self.clamps += 1;
         }
@@ -187,16 +192,24 @@ impl Layout {
         self.filling.batches += 1;
     }
 
-    /// Whether a frame with that payload fits in the current segment, in this group or the next.
-    fn fits(&self, payload_len: u32) -> bool {
+    /// Where the group that takes a frame with that payload would end, in the current segment; `None` when it does
+    /// not fit there, neither in this group nor in the next.
+    fn end_here(&self, payload_len: u32) -> Option<u32> {
         let frame_len = FRAME_HEADER_BYTES + pad8(payload_len);
-        let start = if self.must_cut(frame_len) {
-            self.geometry.align_up(self.filling.tip())
-        } else {
-            self.filling.tip()
-        };
-        start <= self.geometry.segment_bytes
-            && self.geometry.align_up(start.saturating_add(frame_len)) <= self.geometry.segment_bytes
+        let tip = self.filling.tip();
+        let start = if self.must_cut(frame_len) { self.geometry.align_up(tip) } else { tip };
+        let end = self.geometry.align_up(start.checked_add(frame_len)?);
+        (end <= self.geometry.segment_bytes).then_some(end)
+    }
+
+    /// Where the group would end, here or in the next segment behind its `SegmentStart`.
+    fn landing(&self, payload_len: u32) -> FramePos {
+        if let Some(offset) = self.end_here(payload_len) {
+            return FramePos { segment: self.filling.segment, offset };
+        }
+        let frames = SEGMENT_START_FRAME_BYTES + FRAME_HEADER_BYTES + pad8(payload_len);
+        let offset = self.geometry.align_up(self.geometry.first_offset().saturating_add(frames));
+        FramePos { segment: self.filling.segment + 1, offset }
     }
 
     fn must_cut(&self, frame_len: u32) -> bool {
@@ -209,7 +222,7 @@ impl Layout {
         if self.must_cut(FRAME_HEADER_BYTES + pad8(payload_len)) {
             self.seal();
         }
-        if !self.fits(payload_len) {
+        if self.end_here(payload_len).is_none() {
             self.roll_over(commit);
         }
         self.push_frame(kind, record_count, payload, commit)
@@ -223,7 +236,7 @@ impl Layout {
         let prev_end = FramePos { segment: self.filling.segment, offset: self.filling.start };
         let note = SegmentStart { prev_end, prev_last_lsn: self.next_lsn.prev() };
         self.filling.segment += 1;
-        self.filling.start = SEGMENT_HEADER_LEN;
+        self.filling.start = self.geometry.first_offset();
         self.push_frame(FrameKind::SegmentStart, 0, &note.encode(), commit);
     }
 
@@ -315,6 +328,8 @@ mod tests {
     const LIMITS: Limits =
         Limits { group_bytes_max: 4096, batch_bytes_max: 16 << 20, buffer_bytes_max: 32 << 10 };
 
+    const ENDLESS: Stock = Stock { ready_upto: u32::MAX, spares: 1, no_space: false, reserving: true };
+
     fn layout(offset: u32) -> Layout {
         let end = FramePos { segment: 1, offset };
         let resume = Resume { end, last_lsn: Lsn(10), last_commit: UnixMicros(100), epoch: 2 };
@@ -335,7 +350,9 @@ mod tests {
         let got: Vec<_> = bodies
             .iter()
             .map(|&body| {
-                let done = layout.append(&batch(1, body), UnixMicros(200), None).expect("fits");
+                let done = layout
+                    .append(&batch(1, body), UnixMicros(200), Purpose::NewWork, &ENDLESS)
+                    .expect("fits");
                 (done.pos.segment, done.pos.offset)
             })
             .collect();
@@ -360,24 +377,37 @@ mod tests {
         let mut layout = layout(4096);
         let too_large = batch(1, 9000);
         assert_eq!(
-            layout.append(&too_large, UnixMicros(200), None),
+            layout.append(&too_large, UnixMicros(200), Purpose::NewWork, &ENDLESS),
             Err(AppendError::TooLarge { bytes: 9008, limit: 8192 })
         );
-        assert_eq!(layout.append(&Batch::new(), UnixMicros(200), None), Err(AppendError::Empty));
+        assert_eq!(
+            layout.append(&Batch::new(), UnixMicros(200), Purpose::NewWork, &ENDLESS),
+            Err(AppendError::Empty)
+        );
         for _ in 0..4 {
-            layout.append(&batch(1, 7000), UnixMicros(200), None).expect("fits in the buffer");
+            layout
+                .append(&batch(1, 7000), UnixMicros(200), Purpose::NewWork, &ENDLESS)
+                .expect("fits in the buffer");
         }
-        assert_eq!(layout.append(&batch(1, 7000), UnixMicros(200), None), Err(AppendError::Busy));
+        assert_eq!(
+            layout.append(&batch(1, 7000), UnixMicros(200), Purpose::NewWork, &ENDLESS),
+            Err(AppendError::Busy)
+        );
         assert_eq!(layout.next_lsn(), Lsn(15));
     }
 
     #[test]
     fn without_a_further_segment_append_says_no_space() {
         let mut layout = layout(15872);
-        layout.append(&batch(1, 100), UnixMicros(200), Some(1)).expect("fits into the rest");
-        assert_eq!(layout.append(&batch(1, 1000), UnixMicros(200), Some(1)), Err(AppendError::NoSpace));
-        layout.append(&batch(1, 1000), UnixMicros(200), Some(2)).expect("segment 2 exists");
-        assert_eq!(layout.append(&batch(1, 1), UnixMicros(200), Some(1)), Err(AppendError::NoSpace));
+        let full = |ready_upto| Stock { ready_upto, no_space: true, ..ENDLESS };
+        let mut append = |events, body, ready_upto| {
+            let stock = full(ready_upto);
+            layout.append(&batch(events, body), UnixMicros(200), Purpose::Ending, &stock).map(|_| ())
+        };
+        append(1, 100, 1).expect("fits into the rest");
+        assert_eq!(append(1, 1000, 1), Err(AppendError::NoSpace));
+        append(1, 1000, 2).expect("segment 2 exists");
+        assert_eq!(append(1, 1, 1), Err(AppendError::NoSpace));
     }
 
     #[test]
@@ -385,7 +415,13 @@ mod tests {
         let mut layout = layout(4096);
         let times: Vec<_> = [150, 90, 151]
             .into_iter()
-            .map(|t| layout.append(&batch(1, 1), UnixMicros(t), None).expect("fits").commit_time.0)
+            .map(|t| {
+                layout
+                    .append(&batch(1, 1), UnixMicros(t), Purpose::NewWork, &ENDLESS)
+                    .expect("fits")
+                    .commit_time
+                    .0
+            })
             .collect();
         assert_eq!((times, layout.clamps()), (vec![150, 150, 151], 1));
     }
@@ -396,7 +432,7 @@ mod tests {
         layout.open_epoch(&[0; 72]);
         assert!(!layout.has_work());
         assert!(layout.take().is_none());
-        let done = layout.append(&batch(2, 1), UnixMicros(200), None).expect("fits");
+        let done = layout.append(&batch(2, 1), UnixMicros(200), Purpose::NewWork, &ENDLESS).expect("fits");
         assert_eq!((done.first, done.last, done.pos.offset), (Lsn(11), Lsn(12), 4096 + 136));
         let group = layout.take().expect("a group");
         assert_eq!((group.batches, group.last_lsn, group.bytes.len() % 512), (1, Lsn(12), 0));

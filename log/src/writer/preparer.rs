@@ -1,13 +1,17 @@
 //! The preparer: keeps prepared segments ahead of the writer and syncs WATERMARK, both off the commit path.
 //!
-//! Owns: making segments while the log is open; the rhythm of WATERMARK syncs. Never does: touch a segment in
-//! use. A full disk is not poison here: appends are refused once the spares are used up, and it tries again.
+//! Owns: making segments while the log is open, from retired ones where there are any; the rhythm of WATERMARK syncs.
+//! Never does: touch a segment in use. A disk that is low is not poison here (L20): new work is refused once the spares
+//! are used up, and it tries again, after longer and longer waits.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::format::segment::SegmentHeader;
 use crate::writer::committer::sync_watermark;
-use crate::writer::segment_file::publish;
+use crate::writer::segment_file::{StepFailed, publish, republish};
+use crate::writer::supply::Source;
 use crate::writer::{Queue, Shared};
 
 /// What one step of the preparer did.
@@ -34,6 +38,8 @@ pub enum PrepareOutcome {
 #[derive(Debug)]
 pub struct Preparer {
     pub(crate) shared: Arc<Shared>,
+    /// How long it waits before it asks a disk that is low again.
+    retry: Duration,
 }
 
 enum Need {
@@ -43,12 +49,18 @@ enum Need {
 }
 
 impl Preparer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let retry = shared.supplying.retry;
+        Self { shared, retry }
+    }
+
     /// Works until the log is closed or poisoned. Waits on condition variables, with a timeout only while
     /// WATERMARK is waiting for its sync or the disk is full.
     pub fn run(&mut self) {
         loop {
             match self.prepare() {
                 PrepareOutcome::Prepared { .. } => {
+                    self.retry = self.shared.supplying.retry;
                     self.sync_watermark();
                 }
                 PrepareOutcome::NoSpace => self.pause(),
@@ -78,7 +90,10 @@ impl Preparer {
         let need = self.need(&self.shared.queue.lock());
         match need {
             Need::Closed => PrepareOutcome::Closed,
-            Need::Nothing => PrepareOutcome::Idle,
+            Need::Nothing => {
+                self.shared.queue.lock().stock.reserving = true;
+                PrepareOutcome::Idle
+            }
             Need::Segment(segment) => self.make(segment),
         }
     }
@@ -88,42 +103,88 @@ impl Preparer {
             return Need::Closed;
         }
         // While closing, only what the last groups need.
-        let ahead = if queue.closed { 0 } else { self.shared.spares };
-        if queue.ready_upto < queue.layout.segment().saturating_add(ahead) {
-            Need::Segment(queue.ready_upto + 1)
+        let ahead = if queue.closed { 0 } else { queue.stock.spares };
+        if queue.stock.ready_upto < queue.layout.segment().saturating_add(ahead) {
+            Need::Segment(queue.stock.ready_upto + 1)
         } else {
             Need::Nothing
         }
     }
 
     fn make(&self, segment: u32) -> PrepareOutcome {
-        let shared = &self.shared;
-        let created = shared.queue.lock().layout.last_commit();
-        let header = SegmentHeader::new(shared.geometry, segment, created, &shared.software);
-        let made = publish(shared.disk.as_ref(), &shared.log_dir(), &header);
-        let mut queue = shared.queue.lock();
-        match made {
-            Ok(()) => {
-                queue.ready_upto = segment;
-                queue.no_space = false;
-                drop(queue);
-                shared.work.notify_all();
+        match self.try_make(segment) {
+            Ok(source) => {
+                let was_low = self.shared.supplying.seen.note_prepared(source);
+                if was_low {
+                    tracing::info!(segment, "there is room again: new work is admitted");
+                }
+                self.tell(|queue| {
+                    queue.stock.ready_upto = segment;
+                    queue.stock.no_space = false;
+                });
                 PrepareOutcome::Prepared { segment }
             }
             Err(failed) if failed.is_no_space() => {
-                if !queue.no_space {
-                    tracing::warn!(segment, "no space left to prepare a segment");
+                if self.shared.supplying.seen.note_low() {
+                    let error = &failed.source;
+                    tracing::warn!(segment, %error, "the disk is low: no room for another segment of the log");
                 }
-                queue.no_space = true;
-                drop(queue);
-                shared.work.notify_all();
+                self.tell(|queue| queue.stock.no_space = true);
                 PrepareOutcome::NoSpace
             }
             Err(failed) => {
-                drop(queue);
-                shared.poison(failed.op, &failed.path, &failed.source);
+                self.shared.poison(failed.op, &failed.path, &failed.source);
                 PrepareOutcome::Poisoned
             }
+        }
+    }
+
+    /// Changes the stock and wakes whoever waits for it.
+    fn tell(&self, change: impl FnOnce(&mut Queue)) {
+        let mut queue = self.shared.queue.lock();
+        change(&mut queue);
+        queue.room_turns += 1;
+        drop(queue);
+        self.shared.work.notify_all();
+        self.shared.room.notify_all();
+    }
+
+    fn try_make(&self, segment: u32) -> Result<Source, StepFailed> {
+        let shared = &self.shared;
+        let (created, retired) = {
+            let mut queue = shared.queue.lock();
+            (queue.layout.last_commit(), queue.retired.take())
+        };
+        let header = SegmentHeader::new(shared.geometry, segment, created, &shared.software);
+        let log_dir = shared.log_dir();
+        if let Some(retired) = retired {
+            // A disk that takes no rewrite either (copy on write) is asked for a new file, and says so again.
+            match republish(shared.disk.as_ref(), &log_dir, retired, header.clone(), shared.supplying.recycle)
+            {
+                Ok(()) => return Ok(Source::Retired),
+                Err(failed) if failed.is_no_space() => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        self.check_free_space()?;
+        publish(shared.disk.as_ref(), &log_dir, &header)?;
+        Ok(Source::New)
+    }
+
+    /// Whether a segment leaves enough of the filesystem to others. One that does not tell its size is tried.
+    fn check_free_space(&self) -> Result<(), StepFailed> {
+        let shared = &self.shared;
+        let wanted = u64::from(shared.geometry.segment_bytes).saturating_add(shared.supplying.free_bytes_min);
+        match shared.disk.free_space(&shared.dir) {
+            Ok(free) if free < wanted => Err(StepFailed {
+                op: "find room in",
+                path: shared.log_dir(),
+                source: io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!("{free} bytes are free; {wanted} are wanted for a segment and for others"),
+                ),
+            }),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -156,11 +217,24 @@ impl Preparer {
         }
     }
 
-    /// Waits before the disk is asked for room again.
-    fn pause(&self) {
-        let mut queue = self.shared.queue.lock();
-        if !queue.drained && !self.shared.durability.is_poisoned() {
-            self.shared.chores.wait_for(&mut queue, self.shared.no_space_retry);
+    /// Waits before the disk is asked for room again, unless room is made before. WATERMARK keeps its rhythm.
+    fn pause(&mut self) {
+        let shared = &self.shared;
+        let mut left = self.retry;
+        while !left.is_zero() {
+            let slice = left.min(shared.watermark_sync_every);
+            left = left.saturating_sub(slice);
+            let mut queue = shared.queue.lock();
+            if queue.drained || shared.durability.has_ended() || queue.retired.holds_any() {
+                return;
+            }
+            let freed = !shared.freed.wait_for(&mut queue, slice).timed_out();
+            drop(queue);
+            if freed {
+                break;
+            }
+            self.sync_watermark();
         }
+        self.retry = self.retry.saturating_mul(2).min(shared.supplying.retry_max);
     }
 }

@@ -72,6 +72,7 @@ mod tests {
     use crate::UnixMicros;
     use crate::format::testing::GEOMETRY;
     use crate::writer::layout::{Layout, Limits, Resume};
+    use crate::writer::supply::{Purpose, Stock};
 
     #[test]
     fn l2_l5_evidence_and_chain_of_a_group() {
@@ -81,8 +82,9 @@ mod tests {
         let mut layout = Layout::new(GEOMETRY, limits, resume);
         let mut batch = Batch::new();
         batch.push_raw(1, 1, b"x");
+        let stock = Stock { ready_upto: 1, spares: 1, no_space: false, reserving: true };
         for _ in 0..3 {
-            layout.append(&batch, UnixMicros(1), None).expect("fits");
+            layout.append(&batch, UnixMicros(1), Purpose::NewWork, &stock).expect("fits");
         }
         let mut group = layout.take().expect("a group");
         let key = FrameKey::new(&GEOMETRY);

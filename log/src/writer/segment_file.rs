@@ -1,12 +1,15 @@
-//! Making a segment: all of it written zeros, its header, a sync, the rename, a sync of the directory.
+//! Making a segment: all of it written zeros, its header, a sync, the rename, a sync of the directory. And making one
+//! from a retired file, which was renamed to an unfinished one before: its new header is made durable, then it gets its
+//! new name.
 //!
-//! Owns: that order. Never does: use a segment; nobody may before `publish` returned (L6).
+//! Owns: these orders. Never does: use a segment; nobody may before `publish` or `republish` returned (L6).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, OpenMode};
-use crate::format::segment::{SegmentHeader, segment_name, segment_tmp_name};
+use crate::format::segment::{Rest, SegmentHeader, segment_name, segment_tmp_name};
+use crate::options::Recycle;
 use crate::planted::{self, Bug};
 
 /// A step that failed.
@@ -32,16 +35,40 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
 /// Makes and publishes the segment that `header` describes, in `log_dir`.
 pub(crate) fn publish(disk: &dyn Disk, log_dir: &Path, header: &SegmentHeader) -> Result<(), StepFailed> {
     let tmp = log_dir.join(segment_tmp_name(header.seq));
-    let made = make(disk, &tmp, header);
-    if let Err(failed) = made {
-        if failed.is_no_space() {
-            // Best effort: at the next start it is removed as a leftover.
-            drop(disk.unlink(&tmp));
-        }
-        return Err(failed);
+    give_back_on_no_space(disk, &tmp, make(disk, &tmp, header))?;
+    give_name(disk, log_dir, &tmp, header.seq)
+}
+
+/// Publishes the file of the retired segment `retired`, which has the name of an unfinished one, as the segment that
+/// `header` describes.
+pub(crate) fn republish(
+    disk: &dyn Disk,
+    log_dir: &Path,
+    retired: u32,
+    mut header: SegmentHeader,
+    how: Recycle,
+) -> Result<(), StepFailed> {
+    let tmp = log_dir.join(segment_tmp_name(retired));
+    header.rest = if how == Recycle::Zero { Rest::Zeros } else { Rest::OldBytes };
+    give_back_on_no_space(disk, &tmp, remake(disk, &tmp, &header))?;
+    give_name(disk, log_dir, &tmp, header.seq)
+}
+
+/// Removes what there was no room for. Best effort: at the next start it is removed as a leftover.
+fn give_back_on_no_space(
+    disk: &dyn Disk,
+    tmp: &Path,
+    made: Result<(), StepFailed>,
+) -> Result<(), StepFailed> {
+    if made.as_ref().is_err_and(StepFailed::is_no_space) {
+        drop(disk.unlink(tmp));
     }
-    let name = log_dir.join(segment_name(header.seq));
-    disk.rename(&tmp, &name).map_err(|source| StepFailed { op: "rename", path: tmp.clone(), source })?;
+    made
+}
+
+fn give_name(disk: &dyn Disk, log_dir: &Path, tmp: &Path, seq: u32) -> Result<(), StepFailed> {
+    let name = log_dir.join(segment_name(seq));
+    disk.rename(tmp, &name).map_err(|source| StepFailed { op: "rename", path: tmp.to_owned(), source })?;
     if planted::is(Bug::NoDirSync) {
         return Ok(());
     }
@@ -60,5 +87,15 @@ fn make(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader) -> Result<(), StepF
     if planted::is(Bug::RenameBeforeSync) {
         return Ok(());
     }
+    file.sync_all().map_err(failed("sync"))
+}
+
+fn remake(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader) -> Result<(), StepFailed> {
+    let failed = |op| move |source| StepFailed { op, path: tmp.to_owned(), source };
+    let file = disk.open(tmp, OpenMode::ReadWrite).map_err(failed("open"))?;
+    if header.rest == Rest::Zeros {
+        file.allocate_zeroed(u64::from(header.geometry.segment_bytes)).map_err(failed("overwrite"))?;
+    }
+    file.write_all_at(&header.encode(), 0).map_err(failed("write header of"))?;
     file.sync_all().map_err(failed("sync"))
 }

@@ -39,6 +39,7 @@ fn build() -> SimDisk {
     batch.clear();
     batch.push_raw(9, 1, &[0xab; 8000]);
     log.appender.append(&batch, UnixMicros(1_700_000_000_000_200)).unwrap();
+    log.preparer.step();
     log.appender.append(&batch, UnixMicros(1_700_000_000_000_300)).unwrap();
     while !matches!(log.committer.step(), StepOutcome::Idle) {
         log.preparer.step();

@@ -51,7 +51,7 @@ fn a_tail_sleeps_until_something_is_durable_and_ends_with_the_log() {
     let following = std::thread::spawn(move || {
         loop {
             let next = tail.wait_next();
-            let ended = matches!(next, Err(TailError::Poisoned(_)));
+            let ended = matches!(next, Err(TailError::Ended(_)));
             told.send(next.map(|frame| frame.first_lsn)).unwrap();
             if ended {
                 return;
@@ -67,7 +67,7 @@ fn a_tail_sleeps_until_something_is_durable_and_ends_with_the_log() {
     assert!(heard.recv_timeout(Duration::from_millis(50)).is_err(), "L9: appended is not durable");
     disk.fail_at(disk.counts().calls + 1, 5);
     log.committer.step();
-    assert!(matches!(heard.recv().unwrap(), Err(TailError::Poisoned(_))));
+    assert!(matches!(heard.recv().unwrap(), Err(TailError::Ended(_))));
     following.join().unwrap();
 }
 

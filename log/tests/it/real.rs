@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use relive_log::disk::{Disk, RealDisk};
 use relive_log::{
-    AppendError, Batch, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, ReadError, UnixMicros, open,
+    AppendError, Batch, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, PrepareOutcome, ReadError,
+    UnixMicros, open,
 };
 
 fn options() -> LogOptions {
@@ -70,7 +71,7 @@ fn threads_append_tail_and_stop_in_order() {
                         assert_eq!(done.first, Lsn(n));
                         break;
                     }
-                    Err(AppendError::Busy) => durability.wait(Lsn(n - 1)).unwrap(),
+                    Err(AppendError::Busy) => appender.wait_for_room(),
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -137,13 +138,14 @@ fn a_foreign_directory_is_left_alone() {
 fn a_batch_of_the_largest_size_fits_and_one_byte_more_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_at(dir.path(), 1).unwrap();
-    let limit = usize::try_from(options().max_payload()).unwrap();
+    let limit = usize::try_from(options().max_payload(9)).unwrap();
     let too_large = one(&vec![1; limit - 8 + 1]);
     assert_eq!(
         log.appender.append(&too_large, UnixMicros(1)),
         Err(AppendError::TooLarge { bytes: limit as u64 + 1, limit: limit as u64 })
     );
     for n in 1..=3 {
+        while !matches!(log.preparer.step(), PrepareOutcome::Idle) {}
         log.appender.append(&one(&vec![1; limit - 8]), UnixMicros(1)).unwrap();
         while log.durability.durable() < Lsn(n) {
             log.committer.step();

@@ -28,7 +28,7 @@ impl Case {
 
     /// Appends and makes durable, without a sync of WATERMARK.
     fn commit(&mut self, log: &mut OpenedLog, sizes: &[usize]) -> FramePos {
-        self.model.append(log, sizes, UnixMicros(5)).unwrap();
+        self.model.append_with_room(log, sizes, UnixMicros(5));
         let pos = self.model.submitted.last().unwrap().pos;
         loop {
             match log.committer.step() {

@@ -8,7 +8,7 @@ use relive_log::disk::sim::{SimDisk, SimOptions, SimRng, When};
 use relive_log::disk::{Disk, RealDisk};
 use relive_log::snapshot::{ScrubStep, SnapshotKind};
 use relive_log::{
-    Batch, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, ReadError, SnapshotError,
+    Batch, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, ReadError, Recycle, SnapshotError,
     SnapshotSyncErrors, StepOutcome, UnixMicros,
 };
 
@@ -16,7 +16,7 @@ use crate::sim::model::{Model, dir, image, open_sim, segment, small};
 
 /// One segment at least is walked, and as little as that allows.
 fn late() -> LogOptions {
-    LogOptions { walk_bytes_min: 0, ..small() }
+    LogOptions { walk_bytes_min: 0, recycle: Recycle::Off, ..small() }
 }
 
 struct World {
@@ -49,7 +49,7 @@ impl World {
 
     fn append(&mut self, batches: usize) {
         for _ in 0..batches {
-            self.model.append(&mut self.log, &[2000, 3000], UnixMicros(5)).unwrap();
+            self.model.append_with_room(&mut self.log, &[2000, 3000], UnixMicros(5));
             settle(&mut self.log);
         }
         self.model.note_durable(self.log.durability.durable());

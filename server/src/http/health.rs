@@ -7,12 +7,22 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
+use relive_log::Room;
 use serde_json::json;
 
 use super::Ctx;
 
 /// The durability mode, as `/readyz` and `/instance` name it.
 pub(crate) const DURABILITY: &str = "sync";
+
+/// Room on the disk, as `/readyz` and `/instance` name it. While it is low, new work is refused with `no_space` once the
+/// prepared segments are used up; reads, and what was admitted, go on.
+pub(crate) const fn space(room: Room) -> &'static str {
+    match room {
+        Room::Ample => "ample",
+        Room::Low => "low",
+    }
+}
 
 /// The process lives.
 pub(crate) async fn healthz() -> Response {
@@ -24,8 +34,13 @@ pub(crate) async fn readyz(State(shared): Ctx) -> Response {
     let (folded, target) = shared.progressed();
     match shared.running() {
         Some(node) => {
-            Json(json!({"status": "ready", "durability": DURABILITY, "durable_lsn": node.durable()}))
-                .into_response()
+            let body = json!({
+                "status": "ready",
+                "durability": DURABILITY,
+                "durable_lsn": node.durable(),
+                "space": space(node.supply().room()),
+            });
+            Json(body).into_response()
         }
         None => {
             let body = json!({

@@ -12,7 +12,7 @@ use relive_log::{Lsn, ReadError, Reader, UnixMicros};
 use serde_json::{Value, json};
 
 use super::error::ApiResult;
-use super::health::DURABILITY;
+use super::health::{DURABILITY, space};
 use super::query::Query;
 use super::shared::{blocking, log_error};
 use super::{Ctx, dto};
@@ -42,6 +42,7 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
             "snapshot": shared.house().map_or(Lsn::ZERO, |house| house.snapshots.newest()),
             "horizon": node.reader().first_lsn(),
         },
+        "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
         "views": {"lag_bytes": node.views().lag_bytes()},
         "apps": node.views().registry().apps.len(),
         "open_executions": node.views().executions().open_count(),

@@ -3,6 +3,7 @@
 //! Absolute figures move from machine to machine and from hour to hour; the ratio of two neighbours in time moves
 //! little. Every participant is a process of its own. `docs/performance.md` explains the method.
 
+mod log;
 mod process;
 mod report;
 mod scenario;
@@ -82,6 +83,9 @@ struct Bench {
 }
 
 pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> {
+    if let Some(("log", rest)) = arguments.split_first().map(|(first, rest)| (*first, rest)) {
+        return log::run(places, rest);
+    }
     let options = Options::parse(arguments)?;
     build(&places.root)?;
     // Below the target folder: that is on a disk, where /tmp often is memory.

@@ -164,7 +164,7 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The middle one; of two middle ones the lower.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }

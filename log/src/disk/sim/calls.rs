@@ -126,6 +126,14 @@ impl Disk for SimDisk {
             .map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used_bytes())))
     }
 
+    fn total_space(&self, _path: &Path) -> io::Result<u64> {
+        Ok(self.state.lock().options.capacity_bytes.unwrap_or(u64::MAX))
+    }
+
+    fn logical_block_bytes(&self, _path: &Path) -> Option<u32> {
+        self.state.lock().options.block_bytes
+    }
+
     fn network_filesystem(&self, _path: &Path) -> io::Result<Option<&'static str>> {
         Ok(self.state.lock().options.network)
     }

@@ -83,6 +83,8 @@ pub struct SimOptions {
     pub evict_per_mille: u32,
     /// Bytes that fit; `None`: no bound.
     pub capacity_bytes: Option<u64>,
+    /// The logical block size that it names.
+    pub block_bytes: Option<u32>,
     /// The network filesystem that it pretends to be.
     pub network: Option<&'static str>,
 }
@@ -101,6 +103,7 @@ impl SimOptions {
             short_io_per_mille: 0,
             evict_per_mille: 0,
             capacity_bytes: None,
+            block_bytes: None,
             network: None,
         }
     }

@@ -3,7 +3,7 @@
 
 use relive_log::disk::sim::{DirMode, FailedSync, SimDisk, SimOptions, SimRng, Tearing, When};
 use relive_log::recovery::Row;
-use relive_log::{LogOptions, OpenError, OpenedLog, StepOutcome};
+use relive_log::{AppendError, LogOptions, OpenError, OpenedLog, Purpose, Recycle, Room, StepOutcome};
 
 use super::model::{Model, open_sim, small};
 
@@ -22,6 +22,7 @@ pub(crate) struct Tally {
     pub(crate) reaffirmed: u64,
     pub(crate) clean_stops: u64,
     pub(crate) no_space: u64,
+    pub(crate) recycled: u64,
     pub(crate) tail_survived: u64,
     pub(crate) snapshots: u64,
     pub(crate) cuts: u64,
@@ -43,6 +44,7 @@ impl Tally {
             (&mut self.reaffirmed, o.reaffirmed),
             (&mut self.clean_stops, o.clean_stops),
             (&mut self.no_space, o.no_space),
+            (&mut self.recycled, o.recycled),
             (&mut self.tail_survived, o.tail_survived),
             (&mut self.snapshots, o.snapshots),
             (&mut self.cuts, o.cuts),
@@ -55,7 +57,7 @@ impl Tally {
     pub(crate) fn line(&self) -> String {
         format!(
             "seeds={} crashes={} recoveries={} crashes_in_recovery={} sync_errors={} batches={} torn_tails={} \
-             old_debris={} torn_rollovers={} reaffirmed={} tail_survived={} clean_stops={} no_space={} \
+             old_debris={} torn_rollovers={} reaffirmed={} tail_survived={} clean_stops={} no_space={} recycled={} \
              snapshots={} cuts={} late_walks={}",
             self.seeds,
             self.crashes,
@@ -70,6 +72,7 @@ impl Tally {
             self.tail_survived,
             self.clean_stops,
             self.no_space,
+            self.recycled,
             self.snapshots,
             self.cuts,
             self.late_walks,
@@ -84,6 +87,8 @@ pub(crate) struct World {
     pub(crate) options: LogOptions,
     rng: SimRng,
     sizes: Sizes,
+    /// The disk is full now and then.
+    fills_up: bool,
     now: u64,
     /// Of the last recovery that completed.
     epoch: u32,
@@ -120,9 +125,10 @@ impl World {
         };
         let options = LogOptions {
             segment_bytes: if rng.per_mille(700) { 16 << 10 } else { 32 << 10 },
-            align_log2: if rng.per_mille(800) { 9 } else { 12 },
+            align_log2: Some([9, 9, 9, 9, 12][rng.index(5)]),
             spares: if rng.per_mille(500) { 1 } else { 2 },
             walk_bytes_min: [0, 20 << 10, 64 << 20][rng.index(3)],
+            recycle: [Recycle::Zero, Recycle::Reuse, Recycle::Off][rng.index(3)],
             ..small()
         };
         let tally = Tally { seeds: 1, ..Tally::default() };
@@ -130,6 +136,7 @@ impl World {
             disk: SimDisk::new(disk_options),
             model: Model::default(),
             options,
+            fills_up: rng.per_mille(300),
             rng,
             sizes,
             now: 1_000_000,
@@ -163,6 +170,8 @@ impl World {
 
     /// Opens until a recovery completes, crashing inside it now and then; then checks what is there.
     pub(crate) fn open(&mut self) -> Result<OpenedLog, String> {
+        // A recovery writes a few small files; that they find no room is not what is tried here.
+        self.disk.adjust(|o| o.capacity_bytes = None);
         for attempt in 0..60 {
             if attempt < 12 && self.rng.per_mille(400) {
                 let when = if self.rng.per_mille(500) { When::Before } else { When::After };
@@ -243,7 +252,14 @@ impl World {
             0..=3 => {
                 let sizes = self.batch_sizes();
                 self.tally.batches += 1;
-                self.model.append(log, &sizes, relive_log::UnixMicros(self.now))?;
+                let purpose = if self.rng.per_mille(500) { Purpose::NewWork } else { Purpose::Ending };
+                let done = self.model.append_for(log, purpose, &sizes, relive_log::UnixMicros(self.now))?;
+                if done == Err(AppendError::NoSpace) {
+                    self.tally.no_space += 1;
+                    if log.supply.room() == Room::Ample {
+                        return Err("L20: refused for room that is ample".to_owned());
+                    }
+                }
             }
             4..=7 => {
                 if log.committer.step() == StepOutcome::Poisoned && log.durability.poisoned().is_none() {
@@ -251,6 +267,10 @@ impl World {
                 }
             }
             8 => {
+                if self.fills_up {
+                    let full = self.rng.per_mille(500);
+                    self.disk.adjust(|o| o.capacity_bytes = full.then_some(1));
+                }
                 log.preparer.step();
             }
             _ => self.read_one(log)?,
@@ -295,9 +315,11 @@ impl World {
                 log.preparer.step();
             }
             let closed = log.committer.close();
+            self.disk.adjust(|o| o.capacity_bytes = None);
             self.model.note_durable(log.durability.durable());
             self.tally.clean_stops += u64::from(closed.is_ok());
         }
+        self.tally.recycled += log.supply.recycled();
         drop(log);
         self.crash();
         Ok(())
@@ -358,6 +380,8 @@ fn quarter(part: u64) {
         ("snapshots", tally.snapshots, tally.seeds / 2),
         ("cuts of the log's beginning", tally.cuts, tally.seeds / 20),
         ("walks that begin late", tally.late_walks, tally.seeds / 20),
+        ("appends refused for want of room", tally.no_space, tally.seeds / 8),
+        ("recycled segments", tally.recycled, tally.seeds / 40),
     ];
     for (what, got, floor) in floors {
         assert!(got >= floor, "{what}: {got} is under the floor of {floor}");

@@ -12,8 +12,8 @@ use relive_log::disk::Disk;
 use relive_log::disk::sim::SimDisk;
 use relive_log::snapshot::Snapshots;
 use relive_log::{
-    AppendError, Batch, FramePos, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog, ReadError, Reader,
-    SnapshotError, UnixMicros, open,
+    AppendError, Appended, Batch, FramePos, FreshIdentity, LogOptions, Lsn, OpenError, OpenedLog,
+    PrepareOutcome, Purpose, ReadError, Reader, SnapshotError, UnixMicros, Urgency, open,
 };
 
 /// A batch as the model knows it.
@@ -29,6 +29,16 @@ impl Stored {
     pub(crate) fn last(&self) -> Lsn {
         Lsn(self.first.0 + self.bodies.len() as u64 - 1)
     }
+}
+
+/// Appends a batch for a purpose.
+pub(crate) fn append_for(
+    log: &mut OpenedLog,
+    purpose: Purpose,
+    batch: &Batch,
+    now: UnixMicros,
+) -> Result<Appended, AppendError> {
+    log.appender.append_with(batch, now, purpose, Urgency::Now)
 }
 
 /// What must, and what may, be found.
@@ -91,6 +101,7 @@ impl Model {
             matches!(
                 error,
                 SnapshotError::Io { .. }
+                    | SnapshotError::NoSpace { .. }
                     | SnapshotError::Poisoned(_)
                     | SnapshotError::Log(ReadError::Io { .. })
             )
@@ -188,16 +199,34 @@ impl Model {
         (batch, bodies)
     }
 
-    /// Appends to the log and to the model.
+    /// Appends new work to the log and to the model.
     pub(crate) fn append(
         &mut self,
         log: &mut OpenedLog,
         sizes: &[usize],
         now: UnixMicros,
     ) -> Result<(), String> {
+        self.append_for(log, Purpose::NewWork, sizes, now).map(drop)
+    }
+
+    /// Appends new work, preparing segments as long as it takes.
+    pub(crate) fn append_with_room(&mut self, log: &mut OpenedLog, sizes: &[usize], now: UnixMicros) {
+        while self.append_for(log, Purpose::NewWork, sizes, now).unwrap().is_err() {
+            assert!(matches!(log.preparer.step(), PrepareOutcome::Prepared { .. }));
+        }
+    }
+
+    /// Appends to the log and to the model. The outer error is a violation, the inner one a refusal.
+    pub(crate) fn append_for(
+        &mut self,
+        log: &mut OpenedLog,
+        purpose: Purpose,
+        sizes: &[usize],
+        now: UnixMicros,
+    ) -> Result<Result<(), AppendError>, String> {
         let (batch, bodies) = self.make_batch(sizes);
         let expected = log.appender.next_lsn();
-        match log.appender.append(&batch, now) {
+        match append_for(log, purpose, &batch, now) {
             Ok(done) => {
                 if done.first != expected || done.last.0 - done.first.0 + 1 != bodies.len() as u64 {
                     return Err(format!("I4: appended {done:?}, expected to start at {expected}"));
@@ -208,11 +237,11 @@ impl Model {
                     pos: done.pos,
                     bodies,
                 });
-                Ok(())
+                Ok(Ok(()))
             }
-            Err(AppendError::Busy | AppendError::NoSpace | AppendError::Poisoned(_)) => {
+            Err(error @ (AppendError::Busy | AppendError::NoSpace | AppendError::Poisoned(_))) => {
                 if log.appender.next_lsn() == expected {
-                    Ok(())
+                    Ok(Err(error))
                 } else {
                     Err("L3: a refusal used LSNs".to_owned())
                 }
