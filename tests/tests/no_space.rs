@@ -121,7 +121,8 @@ async fn i17_a_full_disk_refuses_new_work_ends_what_was_admitted_and_recovers_by
     assert_eq!(space(&app).await, "ample");
     let begin = Instant::now();
     assert_eq!(app.call("POST", &format!("/slow/{SAMPLE}"), "").await.status, 204);
-    let iterations = SAMPLE * (SLOW.as_millis() / begin.elapsed().as_millis().max(1) + 1) as u64;
+    let times = SLOW.as_millis() / begin.elapsed().as_millis().max(1) + 1;
+    let iterations = SAMPLE * u64::try_from(times).unwrap();
 
     // A call is admitted while there is room, and ends when there is none.
     let slow = tokio::spawn({

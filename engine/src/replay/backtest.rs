@@ -221,7 +221,13 @@ impl Backtest {
             .into_iter()
             .filter(|difference| matches!(difference.what, "error" | "write" | "send" | "output"))
             .collect();
-        let verdict = verdict(before.is_ok(), after.is_ok(), unmatched, differences.is_empty());
+        let verdict = match (before.is_ok(), after.is_ok()) {
+            _ if unmatched => Verdict::Unmatched,
+            (false, true) => Verdict::Fixed,
+            (true, false) => Verdict::Broken,
+            (true, true) | (false, false) if differences.is_empty() => Verdict::Same,
+            (true, true) | (false, false) => Verdict::Changed,
+        };
         let letter = row.letter.filter(|letter| {
             self.archive.views.dead_letters().get(self.app.id, *letter).is_some_and(|letter| letter.is_open())
         });
@@ -247,16 +253,6 @@ impl Backtest {
             }
         }
         Ok(report)
-    }
-}
-
-const fn verdict(succeeded: bool, succeeds: bool, unmatched: bool, same: bool) -> Verdict {
-    match (succeeded, succeeds) {
-        _ if unmatched => Verdict::Unmatched,
-        (false, true) => Verdict::Fixed,
-        (true, false) => Verdict::Broken,
-        (true, true) | (false, false) if same => Verdict::Same,
-        (true, true) | (false, false) => Verdict::Changed,
     }
 }
 

@@ -9,6 +9,8 @@
 //!
 //! Invariants: E126 a capsule replays as its recording does, unless it needs what was withheld; then it says so.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,6 +24,10 @@ use relive_log::events::{
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, UnixMicros};
 use serde::{Deserialize, Serialize};
 
+use self::text::{
+    BytesText, ErrorText, EventText, HistoryText, InputText, KeyText, LetterText, MomentText, PageText,
+    PastKeyText, PastText, SendText, VersionText, WriteText,
+};
 use super::answers::{SecretAnswer, Secrets};
 use super::recording::{Candidate, Recorded, Recording};
 use super::run::{Replayed, replay};
@@ -94,157 +100,6 @@ struct Capsule {
     enqueued: EventText,
     /// How it ended; absent when nothing was recorded.
     ended: Option<EventText>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct EventText {
-    r#type: u16,
-    version: u16,
-    data: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeyText {
-    collection: String,
-    key: String,
-    version: Lsn,
-    value: Option<String>,
-    expires_at_us: Option<UnixMicros>,
-    #[serde(default)]
-    lapsed: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PageText {
-    collection: String,
-    prefix: String,
-    cursor: Option<String>,
-    reverse: bool,
-    limit: usize,
-    items: Vec<(String, Lsn, String)>,
-    more: bool,
-    #[serde(default)]
-    lapsed: Vec<(String, Lsn)>,
-}
-
-/// What it read of the past.
-#[derive(Default, Serialize, Deserialize)]
-struct PastText {
-    moments: Vec<MomentText>,
-    keys: Vec<PastKeyText>,
-    histories: Vec<HistoryText>,
-    #[serde(default)]
-    letters: Vec<(LetterId, Option<bool>)>,
-}
-
-/// A moment and the LSN that it stands for; neither LSN nor horizon: it is in the future.
-#[derive(Serialize, Deserialize)]
-struct MomentText {
-    at: String,
-    lsn: Option<Lsn>,
-    below_horizon: Option<Lsn>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PastKeyText {
-    at: Lsn,
-    #[serde(flatten)]
-    key: KeyText,
-}
-
-#[derive(Serialize, Deserialize)]
-struct HistoryText {
-    collection: String,
-    key: String,
-    limit: usize,
-    bytes_max: usize,
-    versions: Vec<VersionText>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct VersionText {
-    lsn: Lsn,
-    at_us: UnixMicros,
-    op: String,
-    value: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WriteText {
-    collection: String,
-    key: String,
-    value: Option<String>,
-    line: u32,
-    expires_at_us: Option<UnixMicros>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SendText {
-    execution: ExecutionId,
-    queue: String,
-    message: String,
-    key: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum InputText {
-    Request {
-        method: String,
-        path: String,
-        params: Vec<(String, String)>,
-        query: Vec<(String, String)>,
-        headers: Vec<(String, String)>,
-        body: BytesText,
-    },
-    Kv {
-        op: String,
-        collection: String,
-        key: String,
-        value: Option<String>,
-        old_value: Option<String>,
-        lsn: Lsn,
-    },
-    DeadLetter(Box<LetterText>),
-    Payload(Option<String>),
-    Cron {
-        scheduled_at_us: UnixMicros,
-        missed: u64,
-    },
-    Queue {
-        queue: String,
-        message: String,
-        enqueued_at_us: UnixMicros,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum BytesText {
-    Text(String),
-    Base64(String),
-}
-
-#[derive(Serialize, Deserialize)]
-struct LetterText {
-    id: String,
-    execution: ExecutionId,
-    root: ExecutionId,
-    original: InputText,
-    script: String,
-    trigger: Option<String>,
-    attempts: u32,
-    error: ErrorText,
-    first_attempt_at_us: UnixMicros,
-    last_attempt_at_us: UnixMicros,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ErrorText {
-    kind: String,
-    message: String,
-    line: u32,
-    column: u32,
 }
 
 /// The capsule of a recording, JSON text. The recording runs once, to learn what it reads; `original` is the same

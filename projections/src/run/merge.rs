@@ -27,9 +27,12 @@ pub(crate) enum Collapse<'a> {
         /// The first LSN that the log holds.
         horizon: Lsn,
         /// Makes it.
-        make: fn(&[Vec<u8>], Lsn) -> Option<Vec<u8>>,
+        make: MakeOne,
     },
 }
+
+/// One value of all values of a key, newest first, and the first LSN that the log holds.
+pub(crate) type MakeOne = fn(&[Vec<u8>], Lsn) -> Option<Vec<u8>>;
 
 /// Which runs are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ pub(crate) struct Debug {
 
 /// Where steps come from.
 enum From {
-    Server { client: Client, path: String, base: Map<String, Value> },
+    Server { client: Box<Client>, path: String, base: Map<String, Value> },
     Recording(Arc<Recording>),
 }
 
@@ -253,7 +253,7 @@ pub(crate) fn run(remote: &Remote, command: &Debug) -> Result<(), Failed> {
         From::Recording(Arc::new(recording))
     } else {
         let path = command.which.path(remote, "steps")?;
-        From::Server { client: remote.client()?, path, base: command.which.body()? }
+        From::Server { client: Box::new(remote.client()?), path, base: command.which.body()? }
     };
     let session = Session::start(from)?;
     if command.dap { dap::serve(session, command.scripts.as_deref()) } else { talk(session) }

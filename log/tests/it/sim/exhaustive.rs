@@ -158,7 +158,7 @@ fn crash_everywhere(ops: &[Op], dirs: DirMode, count: &mut Count) {
 }
 
 /// All sequences that begin with this operation.
-fn beginning_with(first: Op) {
+fn beginning_with(first: Op) -> String {
     let mut count = Count::default();
     let deep = std::env::var("RELIVE_SIM_EXHAUSTIVE").is_ok_and(|length| length == "3");
     crash_everywhere(&[first], DirMode::Strict, &mut count);
@@ -168,19 +168,19 @@ fn beginning_with(first: Op) {
             crash_everywhere(&[first, second, third], DirMode::Strict, &mut count);
         }
     }
-    println!(
-        "log exhaustive {first:?}: workloads={} crash_points={} states={} crashes_in_recovery={}",
-        count.workloads, count.points, count.states, count.double
-    );
     let workloads = if deep { 73 } else { 9 };
     assert!(count.workloads == workloads && count.states >= 50 * workloads && count.double >= 10 * workloads);
+    format!(
+        "log exhaustive {first:?}: workloads={} crash_points={} states={} crashes_in_recovery={}",
+        count.workloads, count.points, count.states, count.double
+    )
 }
 
 macro_rules! every_crash_point_of_small_workloads {
     ($($name:ident: $op:ident,)*) => { $(
         #[test]
         fn $name() {
-            beginning_with(Op::$op);
+            println!("{}", beginning_with(Op::$op));
         }
     )* };
 }
