@@ -88,26 +88,6 @@ async fn k3_as_of_a_time_is_the_last_batch_committed_by_then_and_the_future_is_r
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn host_functions_that_are_not_built_yet_say_so_to_the_owner() {
-    let rows = [
-        ("get_at", "kv::get_at(\"c\", \"k\", 1)"),
-        ("history", "kv::history(\"c\", \"k\", 1)"),
-        ("http", "http::get(\"http://127.0.0.1:1/\")"),
-        ("redrive", "dead_letters::redrive(\"x\")"),
-    ];
-    let manifest = rows.iter().fold(Manifest::new(), |manifest, (name, source)| {
-        manifest.sync(&format!("POST /{name}"), name, source)
-    });
-    let site = Site::with(&manifest).await;
-    for (name, _) in rows {
-        let reply = site.app.call("POST", &format!("/{name}"), "").await;
-        reply.problem(422, "runtime");
-        let record = site.app.execution_in(&reply.execution(), "failed").await;
-        assert!(record["last_error"]["message"].to_string().contains("not supported yet"), "{record}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_shows_every_event_of_the_app_gap_free_within_its_batches_and_filters() {
     let manifest = Manifest::new()
         .sync("POST /w", "w", r#"kv::set("c", "a", 1); kv::set("c", "b", 1); ()"#)
