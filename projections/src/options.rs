@@ -130,6 +130,8 @@ pub enum RebuildReason {
     Foreign,
     /// They were ahead of the log, and the operator accepted that.
     AheadOfLog,
+    /// The log was cut above what they hold: a crash lost what they had written since.
+    BehindTheLog,
     /// Something in them is damaged; what, for people.
     Damaged(String),
     /// An earlier process found them damaged while it ran.

@@ -479,6 +479,12 @@ impl Views {
         Ok(())
     }
 
+    /// Cuts, and writes every cut that may be written.
+    pub(crate) fn checkpoint(&self, durable: Lsn) -> Result<(), ViewsError> {
+        self.cut();
+        self.write_ready(durable)
+    }
+
     /// A tidy stop: cuts, writes what is durable, and hands it to the system.
     ///
     /// # Errors

@@ -28,12 +28,23 @@ const SCRUB_AFTER: Duration = Duration::from_secs(60);
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Pause after something failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
+/// Pause while a checkpoint of the views is waited for.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(2);
 /// How long an `Idempotency-Key` counts.
 const IDEMPOTENCY_WINDOW_MICROS: u64 = 24 * 3600 * 1_000_000;
 /// Events of a base that are gathered at once: 4 Mi take about 200 MiB for a moment, fewer mean more passes.
 const BASE_EVENTS: usize = 1 << 20;
 /// A snapshot at shutdown is cheap up to this many bytes.
 const CHEAP_BYTES: u64 = 16 << 20;
+
+/// What a look at the snapshots came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing more before the log grows.
+    Done,
+    /// A snapshot is due, and the views on disk are not far enough.
+    WaitsForCheckpoint,
+}
 
 /// How the process before this one left the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +110,9 @@ impl House {
         self.snapshot_bytes.max(newest)
     }
 
-    /// Takes a snapshot if one is due, then cuts what is no longer wanted.
-    fn step(&self) -> Result<(), ViewsError> {
+    /// Takes a snapshot if one is due, then cuts what is no longer wanted. Whether that is all for now: a checkpoint of
+    /// the views comes a moment after the log has grown, and only then there is something to take.
+    fn step(&self) -> Result<Step, ViewsError> {
         let keep_from = self.keep_from()?;
         let wanted = keep_from.is_some_and(|lsn| self.snapshots.waits_for_snapshots(lsn));
         if wanted || self.snapshots.bytes_since_newest() >= self.due_after() {
@@ -109,12 +121,15 @@ impl House {
         if let Some(keep_from) = keep_from {
             self.cut(keep_from)?;
         }
-        Ok(())
+        let due = self.snapshots.bytes_since_newest() >= self.due_after();
+        let wanted = keep_from.is_some_and(|lsn| self.snapshots.waits_for_snapshots(lsn));
+        let newer = self.snapshots.newest() < self.views.applied();
+        Ok(if (due || wanted) && newer { Step::WaitsForCheckpoint } else { Step::Done })
     }
 
     fn snapshot(&self) -> Result<(), ViewsError> {
         let begun = Instant::now();
-        if let Some(info) = self.views.snapshot(&self.snapshots, clock::now())? {
+        if let Some(info) = self.views.snapshot(&self.snapshots, self.reader.durable(), clock::now())? {
             let (lsn, bytes) = (info.last_lsn.0, info.bytes);
             tracing::info!(lsn, bytes, took_ms = begun.elapsed().as_millis(), "snapshot installed");
         }
@@ -175,7 +190,7 @@ impl House {
         }
     }
 
-    fn note(&self, result: &Result<(), ViewsError>) {
+    fn note(&self, result: &Result<Step, ViewsError>) {
         let message = result.as_ref().err().map(ToString::to_string);
         if let Some(error) = &message {
             tracing::warn!(error, "snapshot or cut failed; trying again");
@@ -206,7 +221,11 @@ impl House {
                 let left = self.due_after().saturating_sub(since).max(self.snapshots.segment_bytes() / 2);
                 self.wake_at.store(self.end_bytes().saturating_add(left), Ordering::Release);
                 match result {
-                    Ok(()) => {}
+                    Ok(Step::Done) => {}
+                    Ok(Step::WaitsForCheckpoint) => {
+                        pause = Some(CHECKPOINT_PAUSE);
+                        looked = None;
+                    }
                     Err(ViewsError::Snapshot(SnapshotError::Poisoned(_)) | ViewsError::Broken(_)) => return,
                     Err(_) => pause = Some(FAILED_PAUSE),
                 }

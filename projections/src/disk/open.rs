@@ -78,7 +78,7 @@ pub(crate) fn open<V>(
     };
     tracing::warn!(?reason, generation = number, "views are rebuilt from the log");
     let quarantined = match reason {
-        RebuildReason::NotTrusted | RebuildReason::Missing => {
+        RebuildReason::NotTrusted | RebuildReason::Missing | RebuildReason::BehindTheLog => {
             generation::remove_tree(disk, &dir);
             None
         }
@@ -184,6 +184,9 @@ fn try_open<V>(
     }
     check_not_ahead(options, meta.applied)?;
     let applied = meta.applied;
+    if applied.next() < options.first_lsn {
+        return Err(Failure::Rebuild(RebuildReason::BehindTheLog));
+    }
     let common = Arc::new(Common::default());
     let opened_runs = open_runs(options, dir, &meta, &common);
     let runs = opened_runs.map_err(|e| Failure::Rebuild(RebuildReason::Damaged(e.to_string())))?;

@@ -114,15 +114,18 @@ impl Items<'_> {
 }
 
 impl Views {
-    /// Installs a snapshot of the newest checkpoint. `None`: there is none, or a snapshot of it is there already.
+    /// Makes a checkpoint of what is durable, and installs a snapshot of it. `None`: there is none, or a snapshot of it
+    /// is there already.
     ///
     /// # Errors
     /// The views cannot be read, or the snapshot not be written; the views and what is in force are as before.
     pub fn snapshot(
         &self,
         snapshots: &Snapshots,
+        durable: Lsn,
         now: UnixMicros,
     ) -> Result<Option<SnapshotInfo>, ViewsError> {
+        self.checkpoint(durable)?;
         let Some(state) = self.state_at_checkpoint()? else { return Ok(None) };
         if state.lsn() <= snapshots.newest() {
             return Ok(None);

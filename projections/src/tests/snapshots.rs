@@ -271,6 +271,22 @@ fn p19_without_a_snapshot_a_log_that_was_cut_cannot_be_folded() {
     assert_eq!(error.exit_code(), 65);
 }
 
+/// sled lost its last batches with the process, and the log was cut above what is left.
+#[test]
+fn p19_views_behind_the_start_of_the_log_begin_from_a_snapshot() {
+    let (rig, kept, views) = two_snapshots();
+    let crate::StoreKind::Memory(store) = rig.options.store.clone() else { panic!("a store in memory") };
+    drop(views);
+    let (views, _) = rig.open();
+    cut(&rig, &kept, &views);
+    drop(views);
+    // What an early checkpoint had left.
+    crate::store::ProjectionStore::apply(&store, &[crate::disk::Meta::new([7; 16], 1).change()]).unwrap();
+    let (views, opened) = rig.open();
+    assert_eq!(opened.snapshot, kept.newest_first().first().copied());
+    check(&rig, &kept, &views);
+}
+
 /// Merges drop what the horizon hides; what is left takes less room.
 #[test]
 fn p17_merges_drop_what_the_horizon_hides() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use relive_engine::node::Node;
-use relive_log::{FramePos, Lsn, Reader, UnixMicros};
+use relive_log::{FramePos, Lsn, ReadError, Reader, UnixMicros};
 use relive_projections::{AsOf, KvRange};
 use serde_json::{Value, json};
 
@@ -80,11 +80,14 @@ impl<'a> CommitTimes<'a> {
         {
             return Ok((frame.commit_time, frame.pos));
         }
-        if lsn < self.reader.first_lsn() {
-            // What was current when the log was cut: its value was kept, and so was its time.
-            return self.reader.place_of(lsn).map(|(pos, time)| (time, pos)).map_err(|e| log_error(&e));
-        }
-        let frame = self.reader.frame_of(lsn).map_err(|e| log_error(&e))?;
+        let frame = match self.reader.frame_of(lsn) {
+            Ok(frame) => frame,
+            // What was current when the log was cut, perhaps just now: its value was kept, and so was its time.
+            Err(ReadError::BelowStart { .. } | ReadError::Cut { .. }) => {
+                return self.reader.place_of(lsn).map(|(pos, time)| (time, pos)).map_err(|e| log_error(&e));
+            }
+            Err(error) => return Err(log_error(&error)),
+        };
         let found = (frame.commit_time, frame.pos);
         self.last = Some(frame);
         Ok(found)
