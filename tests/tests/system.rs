@@ -22,6 +22,7 @@ mod histories;
 mod idempotency;
 mod isolation;
 mod kill;
+mod limits;
 mod log_tools;
 mod no_space;
 mod outgoing;

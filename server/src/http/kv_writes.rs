@@ -76,7 +76,7 @@ pub(crate) async fn put(
     let ttl_ms = query.parsed("ttl_ms", "a whole number of milliseconds")?;
     let condition = condition(&headers)?;
     let max = shared.node().await?.settings().limits.value_bytes_max;
-    let bytes = body::read(body, max, "the limit of a KV value").await?;
+    let bytes = body::read(body, max, "RELIVE_MAX_VALUE").await?;
     // Parsed to be refused if it is no JSON; stored as it was sent.
     let _json = body::parse(&bytes)?;
     let value = bytes.trim_ascii().into();

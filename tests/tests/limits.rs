@@ -1,0 +1,110 @@
+//! The limits of `semantics.md`: one more than allowed is refused, names the limit and the setting, and writes nothing.
+
+use relive_tests::{Launch, Manifest, Site};
+use serde_json::json;
+
+/// Script, what its error is, which setting it names; each is one over a limit that the test sets low.
+const SCRIPTS: [(&str, &str, &str, &str); 10] = [
+    ("operations", "let n = 0; loop { n += 1; }", "operations", "RELIVE_MAX_OPERATIONS"),
+    ("levels", "fn f(n) { if n == 0 { 0 } else { f(n - 1) } } f(20)", "call_depth", "RELIVE_MAX_CALL_LEVELS"),
+    ("string", r#"let s = "xxxxxxxxxxxxxxxx"; loop { s += s; }"#, "size", "RELIVE_MAX_STRING"),
+    ("array", "let a = []; loop { a.push(1); }", "size", "RELIVE_MAX_ARRAY"),
+    (
+        "map",
+        "let m = #{}; let n = 0; loop { m += json::parse(`{\"k${n}\": 1}`); n += 1; }",
+        "size",
+        "RELIVE_MAX_MAP",
+    ),
+    ("writes", r#"for n in 0..6 { kv::set("w", `k${n}`, 1); }"#, "writes", "RELIVE_MAX_WRITES"),
+    ("key", r#"let k = ""; for n in 0..33 { k += "k"; } kv::set("w", k, 1)"#, "runtime", "RELIVE_MAX_KEY"),
+    ("collection", r#"kv::set("ccccccccccccccccc", "k", 1)"#, "runtime", "RELIVE_MAX_COLLECTION_NAME"),
+    (
+        "value",
+        r#"let v = []; for n in 0..70 { v.push("0123456789"); } kv::set("w", "k", v)"#,
+        "runtime",
+        "RELIVE_MAX_VALUE",
+    ),
+    ("fan_out", r#"for n in 0..3 { kv::set("in", `k${n}`, 1); }"#, "fan_out", "RELIVE_MAX_FAN_OUT"),
+];
+
+fn low(launch: Launch) -> Launch {
+    launch
+        .env("RELIVE_MAX_OPERATIONS", 100_000)
+        .env("RELIVE_MAX_CALL_LEVELS", 16)
+        .env("RELIVE_MAX_STRING", 4096)
+        .env("RELIVE_MAX_ARRAY", 100)
+        .env("RELIVE_MAX_MAP", 100)
+        .env("RELIVE_MAX_WRITES", 5)
+        .env("RELIVE_MAX_KEY", 32)
+        .env("RELIVE_MAX_COLLECTION_NAME", 16)
+        .env("RELIVE_MAX_VALUE", 512)
+        .env("RELIVE_MAX_FAN_OUT", 2)
+        .env("RELIVE_MAX_REQUEST_BODY", 1000)
+        .env("RELIVE_MAX_RESPONSE_BODY", 2000)
+        .env("RELIVE_MAX_SCRIPT_SOURCE", 500)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_scripts_are_settings_and_errors_name_them() {
+    let mut manifest = Manifest::new().on_kv("in", "fired", "()", "").sync(
+        "POST /response",
+        "response",
+        r#"let s = "0123456789"; for n in 0..8 { s += s; } s"#,
+    );
+    for (name, source, ..) in SCRIPTS {
+        manifest = manifest.sync(&format!("POST /{name}"), name, source);
+    }
+    let site = Site::launched(low, &manifest).await;
+    let app = &site.app;
+    let mut checked = 0;
+    for (name, _, kind, setting) in
+        SCRIPTS.into_iter().chain([("response", "", "bad_response", "RELIVE_MAX_RESPONSE_BODY")])
+    {
+        let reply = app.call("POST", &format!("/{name}"), "").await;
+        let record = app.execution(&reply.execution()).await;
+        let error = &record["last_error"];
+        assert_eq!(error["kind"], json!(kind), "{name}: {record}");
+        assert!(error["message"].as_str().unwrap().contains(setting), "{name} names {setting}: {error}");
+        checked += 1;
+    }
+    app.settled().await;
+    assert!(app.items("/kv").await.is_empty(), "nothing was written");
+    println!("limits={checked}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_requests_are_settings_and_errors_name_them() {
+    let site = Site::launched(low, &Manifest::new().sync("POST /x", "x", r#"kv::set("c", "k", 1)"#)).await;
+    let app = &site.app;
+    let before = app.admin.get("/api/v1/instance").await.expect(200).json()["lsn"].clone();
+    let value = |len: usize| json!("x".repeat(len - 2)).to_string();
+    let rows = [
+        (app.data.clone(), "POST", "/shop/x".to_owned(), "x".repeat(1001), "RELIVE_MAX_REQUEST_BODY"),
+        (app.admin.clone(), "PUT", app.key_path("c", "k"), value(513), "RELIVE_MAX_VALUE"),
+        (app.admin.clone(), "PUT", app.key_path("c", &"k".repeat(33)), value(10), "RELIVE_MAX_KEY"),
+        (
+            app.admin.clone(),
+            "PUT",
+            app.key_path(&"c".repeat(17), "k"),
+            value(10),
+            "RELIVE_MAX_COLLECTION_NAME",
+        ),
+        (
+            app.admin.clone(),
+            "PUT",
+            app.path("/scripts/s"),
+            format!("//{}", "x".repeat(500)),
+            "RELIVE_MAX_SCRIPT_SOURCE",
+        ),
+    ];
+    for (http, method, path, body, setting) in rows {
+        let reply = http.send(method, &path, &[], body).await;
+        assert!(matches!(reply.status, 413 | 422), "{setting}: {reply}");
+        assert_eq!(reply.json()["setting"], json!(setting), "{reply}");
+        assert!(reply.json()["limit"].is_u64(), "{reply}");
+    }
+    let after = app.admin.get("/api/v1/instance").await.expect(200).json()["lsn"].clone();
+    assert_eq!(before, after, "nothing was written");
+    let _ = app.admin.send("PUT", &app.key_path("c", &"k".repeat(32)), &[], value(512)).await.expect(200);
+    let _ = app.data.send("POST", "/shop/x", &[], "x".repeat(1000)).await.expect(204);
+}
