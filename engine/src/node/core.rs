@@ -400,7 +400,9 @@ impl Core {
         let alone = self.dispatch.only().and_then(|e| self.running.get(&e)).and_then(|r| r.alone_until);
         let waiting = self.waiting.first().map(|(deadline, _)| *deadline);
         let job = self.jobs.values().copied().flatten().min();
-        let record = Some(self.records_until.unwrap_or(UnixMicros(0)));
+        // Looked for at once where nobody has looked yet; never where there is none.
+        let record =
+            Some(self.records_until.unwrap_or(UnixMicros(0))).filter(|at| *at < UnixMicros(u64::MAX));
         [self.dispatch.next_due(), self.cron.next(), waiting, alone, self.expiries.next(), job, record]
             .into_iter()
             .flatten()

@@ -10,7 +10,7 @@ use relive_log::UnixMicros;
 
 use super::calling::Line;
 use super::snapshot::Leave;
-use crate::script::{STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch};
+use crate::script::{StopCause, Stopwatch};
 use crate::seams::Clock;
 
 /// The wall-clock limit of an attempt, and the switch that cuts it off.
@@ -70,16 +70,23 @@ impl Stopwatch for RunClock {
     }
 }
 
+/// Operations between two looks of a brief run: one native call may take a millisecond.
+const BRIEF_LOOK_EVERY: u64 = 16;
+/// How long a brief run may hold its caller's thread, microseconds.
+const BRIEF_MICROS_MAX: u64 = 2_000;
+
 /// A run on the thread of a caller (E93): handed over to a script thread once it is not brief.
 pub(super) struct BriefWatch {
     clock: Arc<RunClock>,
+    until: UnixMicros,
     looks_left: AtomicU64,
 }
 
 impl BriefWatch {
     pub(super) fn new(clock: &Arc<RunClock>, operations: u64) -> BriefWatch {
-        let looks = operations / STOPWATCH_EVERY_OPERATIONS;
-        BriefWatch { clock: Arc::clone(clock), looks_left: AtomicU64::new(looks) }
+        let looks = operations / BRIEF_LOOK_EVERY;
+        let until = UnixMicros(clock.clock.now().0 + BRIEF_MICROS_MAX);
+        BriefWatch { clock: Arc::clone(clock), until, looks_left: AtomicU64::new(looks) }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -101,8 +108,13 @@ impl Leave for BriefWatch {
 impl Stopwatch for BriefWatch {
     fn expired(&self) -> Option<StopCause> {
         // Only the run's own thread comes here.
-        let left = self.looks_left.load(Ordering::Relaxed).saturating_sub(1);
+        let late = self.clock.clock.now() > self.until;
+        let left = if late { 0 } else { self.looks_left.load(Ordering::Relaxed).saturating_sub(1) };
         self.looks_left.store(left, Ordering::Relaxed);
         if left == 0 { Some(StopCause::NotBrief) } else { self.clock.expired() }
+    }
+
+    fn look_every(&self) -> u64 {
+        BRIEF_LOOK_EVERY
     }
 }

@@ -27,7 +27,7 @@ use super::run::{LetterEffect, Run, SendEffect, WriteEffect};
 use super::types::{
     Lapsed, Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot,
 };
-use super::types::{STOPWATCH_EVERY_OPERATIONS, StopCause, Stopwatch};
+use super::types::{StopCause, Stopwatch};
 use super::watch::EndsAt;
 
 /// One key of one collection.
@@ -93,7 +93,12 @@ impl Host {
             chance: Mutex::new(None),
             stopwatch: run.stopwatch,
             operations: AtomicU64::new(0),
-            next_look: AtomicU64::new(next_look(0, limits.operations, ends_at.as_ref())),
+            next_look: AtomicU64::new(next_look(
+                0,
+                run.stopwatch.look_every(),
+                limits.operations,
+                ends_at.as_ref(),
+            )),
             memory_ceiling: held_bytes().saturating_add(memory),
             ctx: OnceLock::new(),
             ends_at,
@@ -173,7 +178,12 @@ impl Host {
                 Some(Dynamic::UNIT)
             }
             None => {
-                let next = next_look(count, self.limits.operations, self.ends_at.as_ref());
+                let next = next_look(
+                    count,
+                    self.stopwatch.look_every(),
+                    self.limits.operations,
+                    self.ends_at.as_ref(),
+                );
                 self.next_look.store(next, Ordering::Relaxed);
                 None
             }
@@ -243,8 +253,8 @@ impl Host {
 }
 
 /// The next operation before which there is something to look at.
-fn next_look(count: u64, operations_max: u64, ends_at: Option<&EndsAt>) -> u64 {
-    let bounds = (count + STOPWATCH_EVERY_OPERATIONS).min(operations_max + 1);
+fn next_look(count: u64, every: u64, operations_max: u64, ends_at: Option<&EndsAt>) -> u64 {
+    let bounds = (count + every).min(operations_max + 1);
     ends_at.map_or(bounds, |end| bounds.min(end.operations))
 }
 

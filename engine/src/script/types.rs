@@ -206,6 +206,11 @@ pub const STOPWATCH_EVERY_OPERATIONS: u64 = 256;
 pub trait Stopwatch: Send + Sync {
     /// Why to stop now, if so.
     fn expired(&self) -> Option<StopCause>;
+
+    /// After how many operations it wants to be asked again.
+    fn look_every(&self) -> u64 {
+        STOPWATCH_EVERY_OPERATIONS
+    }
 }
 
 /// Every bound of one run (E43). Defaults: `semantics.md`, Limits.

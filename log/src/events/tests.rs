@@ -155,7 +155,16 @@ fn l22_a_hostile_length_is_refused_before_anything_is_allocated() {
     // Kinds without any text, list or blob have no length to lie about.
     let without: BTreeSet<_> =
         WRITTEN.iter().map(|(_, name)| *name).filter(|k| !by_the_limit.contains_key(k)).collect();
-    let fixed = ["abandoned", "alone_ended", "cron_ticked", "dead_letter_handler_failed", "released"];
+    let fixed = [
+        "abandoned",
+        "abandoned_expired",
+        "alone_ended",
+        "cron_ticked",
+        "dead_letter_expired",
+        "dead_letter_handler_failed",
+        "job_progressed",
+        "released",
+    ];
     assert_eq!(without, BTreeSet::from(fixed));
     // Eleven lists, and the blobs or texts inside them: the journal is the deepest there is.
     assert!(by_the_limit.get("completed").is_some_and(|n| *n >= 30), "{by_the_limit:?}");

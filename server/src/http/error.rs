@@ -33,6 +33,7 @@ pub(crate) enum ErrorCode {
     InvalidJson,
     InvalidManifest,
     KeyMissing,
+    LogGap,
     Memory,
     MethodNotAllowed,
     NoCode,
@@ -65,7 +66,7 @@ pub(crate) enum ErrorCode {
 
 impl ErrorCode {
     /// Every code with its name and status.
-    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 46] = [
+    pub(crate) const ALL: [(ErrorCode, &'static str, u16); 47] = [
         (ErrorCode::AppPaused, "app_paused", 503),
         (ErrorCode::BadCursor, "bad_cursor", 422),
         (ErrorCode::BadResponse, "bad_response", 502),
@@ -84,6 +85,7 @@ impl ErrorCode {
         (ErrorCode::InvalidJson, "invalid_json", 400),
         (ErrorCode::InvalidManifest, "invalid_manifest", 422),
         (ErrorCode::KeyMissing, "key_missing", 422),
+        (ErrorCode::LogGap, "log_gap", 500),
         (ErrorCode::Memory, "memory", 507),
         (ErrorCode::MethodNotAllowed, "method_not_allowed", 405),
         (ErrorCode::NoCode, "no_code", 422),
@@ -147,7 +149,8 @@ impl ErrorCode {
             ErrorKind::FanOut => ErrorCode::FanOut,
             ErrorKind::Crashed => ErrorCode::Crashed,
             // No caller waits for work that was open when events were lost.
-            ErrorKind::Internal | ErrorKind::LogGap => ErrorCode::Internal,
+            ErrorKind::Internal => ErrorCode::Internal,
+            ErrorKind::LogGap => ErrorCode::LogGap,
             ErrorKind::NoSpace => ErrorCode::NoSpace,
         }
     }

@@ -182,11 +182,6 @@ fn errors_name_line_field_and_what_is_allowed() {
             "not one of none, key",
         ),
         (
-            "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nops = [\"expire\"]",
-            7,
-            "not supported yet",
-        ),
-        (
             "app = \"x\"\n[[trigger]]\nname = \"t\"\nkind = \"kv\"\nscript = \"a\"\ncollection = \"c\"\nops = []",
             7,
             "is empty",
