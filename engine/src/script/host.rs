@@ -81,6 +81,7 @@ impl Host {
     pub(super) fn new(run: Run, ends_at: Option<EndsAt>) -> Host {
         let limits = Limits { operations: run.limits.operations.min(OPERATIONS_UPPER_BOUND), ..run.limits };
         let memory = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
+        let look_every = run.stopwatch.look_every();
         Host {
             context: run.context,
             snapshot: run.snapshot,
@@ -93,12 +94,7 @@ impl Host {
             chance: Mutex::new(None),
             stopwatch: run.stopwatch,
             operations: AtomicU64::new(0),
-            next_look: AtomicU64::new(next_look(
-                0,
-                run.stopwatch.look_every(),
-                limits.operations,
-                ends_at.as_ref(),
-            )),
+            next_look: AtomicU64::new(next_look(0, look_every, limits.operations, ends_at.as_ref())),
             memory_ceiling: held_bytes().saturating_add(memory),
             ctx: OnceLock::new(),
             ends_at,
