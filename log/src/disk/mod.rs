@@ -117,6 +117,15 @@ pub trait Disk: Send + Sync {
     fn boot_id(&self) -> [u8; 16];
 }
 
+/// How zeros are written in front of a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZeroPace {
+    /// In small portions: other syncs of the disk wait for one of them at most.
+    Gentle,
+    /// As fast as the disk takes them: fewest stalls in sum, each of them longer.
+    Swift,
+}
+
 /// An open file. All calls take positions, so one handle serves many threads.
 pub trait DiskFile: Send + Sync {
     /// Reads at a position; may be short; 0 at the end.
@@ -151,11 +160,12 @@ pub trait DiskFile: Send + Sync {
     fn is_empty(&self) -> io::Result<bool> {
         self.len().map(|n| n == 0)
     }
-    /// Makes the file `bytes` long, all of it written zeros, so that later writes change no metadata (M).
+    /// Makes the file `bytes` long, all of it written zeros, so that later writes change no metadata (M). Either
+    /// pace ends with zeros in the file; they are durable after a sync.
     ///
     /// # Errors
     /// `StorageFull` or `QuotaExceeded` when there is no room; otherwise as the system says.
-    fn allocate_zeroed(&self, bytes: u64) -> io::Result<()>;
+    fn allocate_zeroed(&self, bytes: u64, pace: ZeroPace) -> io::Result<()>;
     /// Forgets cached pages, so that the next read asks the device. A hint.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::UnixMicros;
-use crate::disk::{DirEntry, Disk, EntryKind, OpenMode, replace_small};
+use crate::disk::{DirEntry, Disk, EntryKind, OpenMode, ZeroPace, replace_small};
 use crate::error::OpenError;
 use crate::format::manifest::Manifest;
 use crate::format::segment::SegmentHeader;
@@ -122,7 +122,7 @@ pub(crate) fn create(
     sync_parent(disk, dir)?;
     let geometry = geometry(disk, dir, options, identity);
     let header = SegmentHeader::new(geometry, FIRST_SEGMENT, now, &options.software);
-    publish(disk, &log_dir, &header).map_err(|failed| OpenError::Io {
+    publish(disk, &log_dir, &header, ZeroPace::Swift).map_err(|failed| OpenError::Io {
         op: failed.op,
         path: failed.path,
         source: failed.source,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::disk::{Disk, DiskFile, OpenMode, replace_small};
+use crate::disk::{Disk, DiskFile, OpenMode, ZeroPace, replace_small};
 use crate::error::{AppendError, OpenError};
 use crate::format::Geometry;
 use crate::format::frame::{FrameKey, OpenNote};
@@ -157,10 +157,8 @@ impl<'a> Builder<'a> {
         while self.published < seq {
             let next = self.published + 1;
             let header = SegmentHeader::new(geometry, next, self.layout.last_commit(), self.software);
-            publish(self.disk, &self.dir.join(LOG_DIR), &header).map_err(|failed| OpenError::Io {
-                op: failed.op,
-                path: failed.path,
-                source: failed.source,
+            publish(self.disk, &self.dir.join(LOG_DIR), &header, ZeroPace::Swift).map_err(|failed| {
+                OpenError::Io { op: failed.op, path: failed.path, source: failed.source }
             })?;
             self.published = next;
         }

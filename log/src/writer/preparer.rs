@@ -8,11 +8,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::UnixMicros;
+use crate::disk::ZeroPace;
 use crate::format::segment::SegmentHeader;
 use crate::writer::committer::sync_watermark;
 use crate::writer::segment_file::{StepFailed, publish, republish};
 use crate::writer::supply::Source;
 use crate::writer::{Queue, Shared};
+
+/// Segments are zeroed at a swift pace while one is filled in less than this: 1 s.
+const SWIFT_BELOW_MICROS: u64 = 1_000_000;
 
 /// What one step of the preparer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub struct Preparer {
     pub(crate) shared: Arc<Shared>,
     /// How long it waits before it asks a disk that is low again.
     retry: Duration,
+    /// When the segment that was made before began to be made.
+    last_began: Option<UnixMicros>,
 }
 
 enum Need {
@@ -51,7 +58,7 @@ enum Need {
 impl Preparer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let retry = shared.supplying.retry;
-        Self { shared, retry }
+        Self { shared, retry, last_began: None }
     }
 
     /// Works until the log is closed or poisoned. Waits on condition variables, with a timeout only while
@@ -83,7 +90,7 @@ impl Preparer {
         if did { PrepareOutcome::SyncedWatermark } else { PrepareOutcome::Idle }
     }
 
-    fn prepare(&self) -> PrepareOutcome {
+    fn prepare(&mut self) -> PrepareOutcome {
         if self.shared.durability.is_poisoned() {
             return PrepareOutcome::Poisoned;
         }
@@ -111,7 +118,7 @@ impl Preparer {
         }
     }
 
-    fn make(&self, segment: u32) -> PrepareOutcome {
+    fn make(&mut self, segment: u32) -> PrepareOutcome {
         match self.try_make(segment) {
             Ok(source) => {
                 let was_low = self.shared.supplying.seen.note_prepared(source);
@@ -149,25 +156,32 @@ impl Preparer {
         self.shared.room.notify_all();
     }
 
-    fn try_make(&self, segment: u32) -> Result<Source, StepFailed> {
-        let shared = &self.shared;
+    fn try_make(&mut self, segment: u32) -> Result<Source, StepFailed> {
         let (created, retired) = {
-            let mut queue = shared.queue.lock();
+            let mut queue = self.shared.queue.lock();
             (queue.layout.last_commit(), queue.retired.take())
         };
+        let pace = pace(self.last_began.replace(created), created);
+        let shared = &self.shared;
         let header = SegmentHeader::new(shared.geometry, segment, created, &shared.software);
         let log_dir = shared.log_dir();
         if let Some(retired) = retired {
             // A disk that takes no rewrite either (copy on write) is asked for a new file, and says so again.
-            match republish(shared.disk.as_ref(), &log_dir, retired, header.clone(), shared.supplying.recycle)
-            {
+            match republish(
+                shared.disk.as_ref(),
+                &log_dir,
+                retired,
+                header.clone(),
+                shared.supplying.recycle,
+                pace,
+            ) {
                 Ok(()) => return Ok(Source::Retired),
                 Err(failed) if failed.is_no_space() => {}
                 Err(failed) => return Err(failed),
             }
         }
         self.check_free_space()?;
-        publish(shared.disk.as_ref(), &log_dir, &header)?;
+        publish(shared.disk.as_ref(), &log_dir, &header, pace)?;
         Ok(Source::New)
     }
 
@@ -236,5 +250,30 @@ impl Preparer {
             self.sync_watermark();
         }
         self.retry = self.retry.saturating_mul(2).min(shared.supplying.retry_max);
+    }
+}
+
+/// A log that fills a segment within a moment wants the next one with the fewest stalls in sum; any other wants short
+/// ones. `before` and `began` are the log's time when this segment and the one before it were asked for.
+fn pace(before: Option<UnixMicros>, began: UnixMicros) -> ZeroPace {
+    match before {
+        Some(before) if before < began && began.0 - before.0 < SWIFT_BELOW_MICROS => ZeroPace::Swift,
+        Some(_) | None => ZeroPace::Gentle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_log_in_a_hurry_gets_its_segments_swiftly() {
+        let check = |before: Option<u64>, began, expect| {
+            assert_eq!(pace(before.map(UnixMicros), UnixMicros(began)), expect, "{before:?}, {began}");
+        };
+        check(None, 5, ZeroPace::Gentle);
+        check(Some(5), 5, ZeroPace::Gentle);
+        check(Some(5), 6, ZeroPace::Swift);
+        check(Some(5), 5 + SWIFT_BELOW_MICROS, ZeroPace::Gentle);
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, OpenMode, ZeroPace};
 use crate::format::segment::{Rest, SegmentHeader, segment_name, segment_tmp_name};
 use crate::options::Recycle;
 use crate::planted::{self, Bug};
@@ -33,9 +33,14 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
 }
 
 /// Makes and publishes the segment that `header` describes, in `log_dir`.
-pub(crate) fn publish(disk: &dyn Disk, log_dir: &Path, header: &SegmentHeader) -> Result<(), StepFailed> {
+pub(crate) fn publish(
+    disk: &dyn Disk,
+    log_dir: &Path,
+    header: &SegmentHeader,
+    pace: ZeroPace,
+) -> Result<(), StepFailed> {
     let tmp = log_dir.join(segment_tmp_name(header.seq));
-    give_back_on_no_space(disk, &tmp, make(disk, &tmp, header))?;
+    give_back_on_no_space(disk, &tmp, make(disk, &tmp, header, pace))?;
     give_name(disk, log_dir, &tmp, header.seq)
 }
 
@@ -47,10 +52,11 @@ pub(crate) fn republish(
     retired: u32,
     mut header: SegmentHeader,
     how: Recycle,
+    pace: ZeroPace,
 ) -> Result<(), StepFailed> {
     let tmp = log_dir.join(segment_tmp_name(retired));
     header.rest = if how == Recycle::Zero { Rest::Zeros } else { Rest::OldBytes };
-    give_back_on_no_space(disk, &tmp, remake(disk, &tmp, &header))?;
+    give_back_on_no_space(disk, &tmp, remake(disk, &tmp, &header, pace))?;
     give_name(disk, log_dir, &tmp, header.seq)
 }
 
@@ -79,10 +85,10 @@ fn give_name(disk: &dyn Disk, log_dir: &Path, tmp: &Path, seq: u32) -> Result<()
     })
 }
 
-fn make(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader) -> Result<(), StepFailed> {
+fn make(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader, pace: ZeroPace) -> Result<(), StepFailed> {
     let failed = |op| move |source| StepFailed { op, path: tmp.to_owned(), source };
     let file = disk.open(tmp, OpenMode::Truncate).map_err(failed("create"))?;
-    file.allocate_zeroed(u64::from(header.geometry.segment_bytes)).map_err(failed("allocate"))?;
+    file.allocate_zeroed(u64::from(header.geometry.segment_bytes), pace).map_err(failed("allocate"))?;
     file.write_all_at(&header.encode(), 0).map_err(failed("write header of"))?;
     if planted::is(Bug::RenameBeforeSync) {
         return Ok(());
@@ -90,11 +96,11 @@ fn make(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader) -> Result<(), StepF
     file.sync_all().map_err(failed("sync"))
 }
 
-fn remake(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader) -> Result<(), StepFailed> {
+fn remake(disk: &dyn Disk, tmp: &Path, header: &SegmentHeader, pace: ZeroPace) -> Result<(), StepFailed> {
     let failed = |op| move |source| StepFailed { op, path: tmp.to_owned(), source };
     let file = disk.open(tmp, OpenMode::ReadWrite).map_err(failed("open"))?;
     if header.rest == Rest::Zeros {
-        file.allocate_zeroed(u64::from(header.geometry.segment_bytes)).map_err(failed("overwrite"))?;
+        file.allocate_zeroed(u64::from(header.geometry.segment_bytes), pace).map_err(failed("overwrite"))?;
     }
     file.write_all_at(&header.encode(), 0).map_err(failed("write header of"))?;
     file.sync_all().map_err(failed("sync"))

@@ -84,6 +84,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::disk::ZeroPace;
     use crate::disk::sim::{SimDisk, SimOptions};
     use crate::disk::{Disk, OpenMode};
     use crate::format::watermark::{Clean, SLOT_LEN};
@@ -117,7 +118,7 @@ mod tests {
         let disk = SimDisk::new(SimOptions::new(1));
         let file: Arc<dyn DiskFile> =
             disk.open(Path::new("/w"), OpenMode::CreateNew).expect("created").into();
-        file.allocate_zeroed(2 * SLOT_STRIDE).expect("room");
+        file.allocate_zeroed(2 * SLOT_STRIDE, ZeroPace::Gentle).expect("room");
         file.write_all_at(&slot(1).encode(), 0).expect("written");
         let mut watermark = WatermarkFile::new(Arc::clone(&file), 1, slot(1));
         for (lsn, expect) in [(2, [Some(1), Some(2)]), (3, [Some(1), Some(3)])] {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use relive_log::disk::sim::{SimDisk, SimOptions};
-use relive_log::disk::{Disk, EntryKind, OpenMode, RealDisk, read_small, replace_small};
+use relive_log::disk::{Disk, EntryKind, OpenMode, RealDisk, ZeroPace, read_small, replace_small};
 
 fn check(act: impl Fn(&dyn Disk, &Path)) {
     let sim = SimDisk::new(SimOptions::new(1));
@@ -77,12 +77,15 @@ fn names() {
 #[test]
 fn zeroed_files_and_small_files() {
     check(|disk, dir| {
-        let file = disk.open(&dir.join("z"), OpenMode::Truncate).unwrap();
-        file.allocate_zeroed(3 << 20).unwrap();
-        assert_eq!(file.len().unwrap(), 3 << 20);
-        let mut bytes = [1; 64];
-        file.read_exact_at(&mut bytes, (3 << 20) - 64).unwrap();
-        assert_eq!(bytes, [0; 64]);
+        const BYTES: u64 = (5 << 20) + 4096;
+        for pace in [ZeroPace::Gentle, ZeroPace::Swift] {
+            let file = disk.open(&dir.join("z"), OpenMode::Truncate).unwrap();
+            file.allocate_zeroed(BYTES, pace).unwrap();
+            assert_eq!(file.len().unwrap(), BYTES);
+            let mut bytes = [1; 64];
+            file.read_exact_at(&mut bytes, BYTES - 64).unwrap();
+            assert_eq!(bytes, [0; 64]);
+        }
         assert!(read_small(disk, &dir.join("none"), 10).unwrap().is_none());
         replace_small(disk, dir, "m", b"one").unwrap();
         replace_small(disk, dir, "m", b"two").unwrap();

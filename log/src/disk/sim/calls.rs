@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::inode::Inode;
 use super::names::Node;
 use super::{Call, SimDisk, State, dead};
-use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, LockGuard, OpenMode};
+use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, LockGuard, OpenMode, ZeroPace};
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
@@ -262,7 +262,7 @@ impl DiskFile for SimFile {
         state.inodes.get(self.inode).map(|inode| inode.cache.len() as u64).ok_or_else(dead)
     }
 
-    fn allocate_zeroed(&self, bytes: u64) -> io::Result<()> {
+    fn allocate_zeroed(&self, bytes: u64, _pace: ZeroPace) -> io::Result<()> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if let Some(error) = state.begin(self.life, Call::Write, &self.path, bytes)? {
