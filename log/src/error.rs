@@ -253,6 +253,24 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The first LSN that the log still holds, if what was asked for is below it.
+    #[must_use]
+    pub const fn horizon(&self) -> Option<Lsn> {
+        match self {
+            ReadError::BelowStart { first, .. } | ReadError::Cut { first, .. } => Some(*first),
+            ReadError::NotDurable { .. }
+            | ReadError::Gap { .. }
+            | ReadError::DamagedSnapshot { .. }
+            | ReadError::Snapshot { .. }
+            | ReadError::Damaged { .. }
+            | ReadError::NotInFrame { .. }
+            | ReadError::Decode { .. }
+            | ReadError::Io { .. } => None,
+        }
+    }
+}
+
 /// Why a snapshot, or a cut of the log, was not made, or not read. Only after `Poisoned` is the log affected.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {

@@ -266,6 +266,10 @@ impl Node {
             NoInput::NotRecorded => {
                 ErrorRecord::without_place(ErrorKind::Internal, "the input was not recorded")
             }
+            NoInput::BelowHorizon(first) => {
+                let message = format!("the input was cut off: the log begins at LSN {first}");
+                ErrorRecord::without_place(ErrorKind::Internal, message)
+            }
             NoInput::Failed(failure) => ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
         })?;
         Ok((compiled, input))

@@ -9,7 +9,7 @@ use relive_log::events::{
     DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent,
     RequestRecord,
 };
-use relive_log::{FramePos, Lsn, Reader, UnixMicros};
+use relive_log::{FramePos, Lsn, ReadError, Reader, UnixMicros};
 use relive_projections::App;
 
 use super::vault::{AppVault, Vaults};
@@ -105,12 +105,21 @@ pub(crate) enum NoInput {
     NotRecorded,
     /// It is sealed with a key that is not here.
     KeyMissing,
+    /// It was cut off: the log begins here now.
+    BelowHorizon(Lsn),
     /// The log could not be read, or does not hold what it should.
     Failed(Failure),
 }
 
 fn unreadable(error: impl std::fmt::Display) -> NoInput {
     NoInput::Failed(Failure::Read { message: error.to_string() })
+}
+
+fn unread(error: ReadError) -> NoInput {
+    match error.horizon() {
+        Some(first) => NoInput::BelowHorizon(first),
+        None => unreadable(error),
+    }
 }
 
 /// Reads inputs back from the log.
@@ -135,13 +144,13 @@ pub(crate) struct Withheld {
 impl Inputs<'_> {
     /// The input of the `enqueued` event at `lsn`, in the frame at `pos`.
     pub(crate) fn of(&self, pos: FramePos, lsn: Lsn) -> Result<ContextInput, NoInput> {
-        let (event, sent) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
+        let (event, sent) = self.reader.read_event(pos, lsn).map_err(unread)?;
         self.of_enqueued(enqueued(event, lsn)?, sent, 0)
     }
 
     /// What the input of the `enqueued` event at `lsn` lacks in clear.
     pub(crate) fn withheld(&self, pos: FramePos, lsn: Lsn) -> Result<Withheld, NoInput> {
-        let (event, _) = self.reader.read_event(pos, lsn).map_err(unreadable)?;
+        let (event, _) = self.reader.read_event(pos, lsn).map_err(unread)?;
         let mut enqueue = enqueued(event, lsn)?;
         for _ in 0..REFERENCES_MAX {
             let lsn = match enqueue.input {
@@ -185,7 +194,7 @@ impl Inputs<'_> {
 
     /// The event and the commit time of its batch.
     fn event_and_time(&self, lsn: Lsn) -> Result<(Event, UnixMicros), NoInput> {
-        self.reader.event_at(lsn).map_err(unreadable)
+        self.reader.event_at(lsn).map_err(unread)
     }
 
     /// What an `enqueued` that was committed at `sent` runs on.

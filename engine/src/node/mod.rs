@@ -425,7 +425,7 @@ impl Node {
         let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app, who: For::Eyes };
         match inputs.of(row.enqueued.pos, row.enqueued.lsn) {
             Ok(input) => Ok(Some(input)),
-            Err(NoInput::NotRecorded | NoInput::KeyMissing) => Ok(None),
+            Err(NoInput::NotRecorded | NoInput::KeyMissing | NoInput::BelowHorizon(_)) => Ok(None),
             Err(NoInput::Failed(failure)) => Err(failure),
         }
     }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use relive_log::events::{
     AbandonReason, AttemptRecord, Claimed, Enqueued, ErrorKind, ErrorRecord, Event, ExecutionEvent, Input,
-    KvEvent, ReadRecord, ScriptEvent, Writer, decode_record,
+    KvEvent, ReadRecord, ScriptEvent, Source, Writer, decode_record,
 };
-use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader};
+use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader, UnixMicros};
 use relive_projections::{App, AsOf, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
 
 use super::answers::{SecretAnswer, Secrets};
@@ -83,9 +83,9 @@ fn attempts_text(known: &[u32]) -> String {
 }
 
 fn log_failed(error: &LogError) -> NotReplayable {
-    match error {
-        LogError::BelowStart { first, .. } => NotReplayable::BelowHorizon(*first),
-        other => NotReplayable::Failed(Failure::Read { message: other.to_string() }),
+    match error.horizon() {
+        Some(first) => NotReplayable::BelowHorizon(first),
+        None => NotReplayable::Failed(Failure::Read { message: error.to_string() }),
     }
 }
 
@@ -97,6 +97,7 @@ fn no_input(why: NoInput) -> NotReplayable {
     match why {
         NoInput::NotRecorded => not_recorded("the input was not recorded (record = \"off\")"),
         NoInput::KeyMissing => not_recorded("the input is sealed with an instance key that is not here"),
+        NoInput::BelowHorizon(first) => NotReplayable::BelowHorizon(first),
         NoInput::Failed(failure) => NotReplayable::Failed(failure),
     }
 }
@@ -138,10 +139,13 @@ impl Archive {
     /// The row of an execution.
     ///
     /// # Errors
-    /// When there is none, or it could not be read.
+    /// When there is none, its record was cut off, or it could not be read.
     pub fn row(&self, app: AppId, execution: ExecutionId) -> Result<ExecutionRow, NotReplayable> {
         let found = self.views.executions().get(app, execution).map_err(view_failed)?;
-        found.ok_or_else(|| NotReplayable::NotFound { what: "execution", name: execution.to_string() })
+        found.ok_or_else(|| match expired(&self.reader, execution) {
+            Some(first) => NotReplayable::BelowHorizon(first),
+            None => NotReplayable::NotFound { what: "execution", name: execution.to_string() },
+        })
     }
 
     /// One attempt of an execution (the last if none is named), to be run with `candidate`.
@@ -164,6 +168,10 @@ impl Archive {
         let recorded = self.ended(row, one)?;
         let record = recorded.as_ref().and_then(|recorded| recorded.record.as_ref());
         let snapshot = record.map_or(claimed.snapshot, |record| record.snapshot);
+        let first = self.reader.first_lsn();
+        if record.is_some_and(|record| looked_below(record, first)) {
+            return Err(NotReplayable::BelowHorizon(first));
+        }
         let who = if sealed == Sealed::Opened { For::Attempt } else { For::Eyes };
         let (input, withheld) = self.input(app, row, who)?;
         let script = self.script(app, &row.script, one.version, candidate)?;
@@ -261,6 +269,7 @@ impl Archive {
         let frame = self.reader.read_frame(at.pos).map_err(|error| log_failed(&error))?;
         let mut writes = BTreeMap::new();
         let mut sends = Vec::new();
+        let mut too_deep = 0;
         let mut ended = None;
         for raw in frame.records() {
             let event = decode_record(raw.type_, raw.type_version, raw.body)
@@ -284,10 +293,16 @@ impl Archive {
                 Event::Execution(ExecutionEvent::Enqueued(sent)) if sent.caused_by == Some(row.execution) => {
                     sends.extend(send_of(*sent));
                 }
+                Event::Execution(ExecutionEvent::DepthExceeded(sent))
+                    if sent.caused_by == Some(row.execution)
+                        && matches!(sent.source, Source::Queue { .. }) =>
+                {
+                    too_deep += 1;
+                }
                 _ => {}
             }
         }
-        Ok(ended.map(|(result, record)| Recorded { result, record, writes, sends }))
+        Ok(ended.map(|(result, record)| Recorded { result, record, writes, sends, too_deep }))
     }
 
     fn script(
@@ -403,6 +418,19 @@ impl Archive {
     }
 }
 
+/// Where the log begins, if an execution of which nothing is known was cut off with its beginning: its id says when it
+/// was made.
+#[must_use]
+pub fn expired(reader: &Reader, execution: ExecutionId) -> Option<Lsn> {
+    let first = reader.first_lsn();
+    if first <= Lsn::FIRST {
+        return None;
+    }
+    let begins = reader.scan(first).ok()?.next()?.ok()?.commit_time;
+    let made = execution.as_bytes().first_chunk::<6>()?.iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte));
+    (UnixMicros::from_millis(made) < begins).then_some(first)
+}
+
 /// What a script can import, and the texts of it by name.
 type Imported = (Imports, BTreeMap<String, Arc<str>>);
 
@@ -458,6 +486,17 @@ fn end(event: ExecutionEvent) -> Option<End> {
         }
         _ => None,
     }
+}
+
+/// Whether the attempt saw something of the past that a log which begins at `first` does not have any more: a base keeps
+/// what was current there, and nothing older.
+fn looked_below(record: &AttemptRecord, first: Lsn) -> bool {
+    first > Lsn::FIRST
+        && record.reads.iter().any(|read| match read {
+            ReadRecord::KeyAt { at, .. } => *at < first,
+            ReadRecord::History { versions, .. } => versions.iter().filter(|lsn| **lsn < first).count() > 1,
+            ReadRecord::Key { .. } | ReadRecord::Range { .. } | ReadRecord::Letter { .. } => false,
+        })
 }
 
 /// What the attempt saw of dead letters: they may be closed by now.

@@ -96,6 +96,8 @@ struct Capsule {
     writes: Vec<WriteText>,
     #[serde(default)]
     sends: Vec<SendText>,
+    #[serde(default)]
+    sends_too_deep: usize,
     /// Who and where from, as the log encodes it.
     enqueued: EventText,
     /// How it ended; absent when nothing was recorded.
@@ -148,6 +150,7 @@ pub fn capsule(recording: &Recording, original: &Recording, made_by: &str) -> St
                 key: send.key.clone(),
             })
             .collect(),
+        sends_too_deep: recording.recorded.as_ref().map_or(0, |recorded| recorded.too_deep),
         enqueued: event_text(&enqueued_of(recording)),
         ended: recording.recorded.as_ref().map(|recorded| event_text(&ended_of(recording, recorded))),
     };
@@ -189,8 +192,9 @@ pub fn opened(
             line: 0,
         })
         .collect();
-    let recorded =
-        capsule.ended.as_ref().map(|ended| recorded_of(event(ended)?, writes, sends)).transpose()?;
+    let ended = capsule.ended.as_ref().map(|ended| end_of(event(ended)?)).transpose()?;
+    let too_deep = capsule.sends_too_deep;
+    let recorded = ended.map(|(result, record)| Recorded { result, record, writes, sends, too_deep });
     let record = recorded.as_ref().and_then(|recorded| recorded.record.as_ref());
     let secrets = record.iter().flat_map(|record| &record.secrets).map(|(name, version)| {
         let answer = if *version == 0 { SecretAnswer::Absent } else { SecretAnswer::Withheld(*version) };
@@ -586,16 +590,14 @@ fn ended_of(recording: &Recording, recorded: &Recorded) -> Event {
     })
 }
 
-fn recorded_of(
-    event: Event,
-    writes: BTreeMap<(String, String), WriteEffect>,
-    sends: Vec<SendEffect>,
-) -> Result<Recorded, NoCapsule> {
+type End = (Result<relive_log::events::OutputRecord, ErrorRecord>, Option<relive_log::events::AttemptRecord>);
+
+fn end_of(event: Event) -> Result<End, NoCapsule> {
     if let Event::Execution(ExecutionEvent::Completed(completed)) = event {
-        return Ok(Recorded { result: Ok(completed.output), record: Some(completed.record), writes, sends });
+        return Ok((Ok(completed.output), Some(completed.record)));
     }
     if let Event::Execution(ExecutionEvent::AttemptFailed(failed)) = event {
-        return Ok(Recorded { result: Err(failed.error), record: failed.record, writes, sends });
+        return Ok((Err(failed.error), failed.record));
     }
     Err(NoCapsule::Damaged("`ended` is another event".to_owned()))
 }

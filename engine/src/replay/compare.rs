@@ -87,7 +87,7 @@ pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> 
     found.extend(ends(&recorded.result, &got.result, same_script));
     if got.result.is_ok() && recorded.result.is_ok() {
         writes(&recorded.writes, &got.writes, same_script, &mut found);
-        found.extend(sends(&recorded.sends, &got.sends));
+        found.extend(sends(recorded, &got.sends));
         if let (Ok(before), Ok(now)) = (&recorded.result, &got.result) {
             found.extend(output(before, now));
         }
@@ -199,12 +199,22 @@ fn writes(recorded: &Writes, replayed: &Writes, same_script: bool, found: &mut V
     }
 }
 
-/// The first message that differs; ids follow from their order, delays are not kept.
-fn sends(recorded: &[SendEffect], replayed: &[SendEffect]) -> Option<Difference> {
-    let show =
-        |send: &SendEffect| json!({"queue": send.queue, "message": json_of(&send.message), "key": send.key});
-    let shown = |all: &[SendEffect]| all.iter().map(show).collect::<Vec<_>>();
-    first(&shown(recorded), &shown(replayed), "send", Value::clone)
+/// The first message that differs; ids follow from their order, delays are not kept, and the key only where the
+/// consumer is ordered by it. All messages of an attempt are equally deep: of those that went too deep their number is
+/// known.
+fn sends(recorded: &Recorded, replayed: &[SendEffect]) -> Option<Difference> {
+    if recorded.too_deep > 0 {
+        let (before, now) = (recorded.too_deep, replayed.len());
+        return (before != now)
+            .then(|| Difference::new("send", json!({"dropped": before}), json!({"dropped": now})));
+    }
+    let show = |send: &SendEffect, key: Option<&String>| json!({"queue": send.queue, "message": json_of(&send.message), "key": key});
+    let before: Vec<Value> = recorded.sends.iter().map(|send| show(send, send.key.as_ref())).collect();
+    let now = replayed.iter().enumerate().map(|(at, send)| {
+        let keyed = recorded.sends.get(at).is_none_or(|send| send.key.is_some());
+        show(send, send.key.as_ref().filter(|_| keyed))
+    });
+    first(&before, &now.collect::<Vec<_>>(), "send", Value::clone)
 }
 
 fn write(effect: Option<&WriteEffect>) -> Value {

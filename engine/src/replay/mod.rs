@@ -24,7 +24,7 @@ mod recording;
 mod run;
 mod steps;
 
-pub use archive::{Archive, NotReplayable};
+pub use archive::{Archive, NotReplayable, expired};
 pub use backtest::{BACKTEST_MAX, Backtest, BacktestAsked, Report, Tested, Verdict};
 pub use bisect::{BISECT_VERSIONS_MAX, Bisected, TriedVersion, bisect};
 pub use capsule::{CAPSULE_FORMAT, NoCapsule, capsule, opened};

@@ -46,6 +46,8 @@ pub struct Recorded {
     pub writes: BTreeMap<(String, String), WriteEffect>,
     /// What it sent to queues, in order; delays and lines are not kept.
     pub sends: Vec<SendEffect>,
+    /// How many messages would have gone too deep (D8): they were dropped, and nothing of them was kept.
+    pub too_deep: usize,
 }
 
 impl Recorded {

@@ -4,6 +4,11 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "tests look for one kind of event")]
 #![expect(clippy::disallowed_methods, reason = "conflicts need real threads")]
 
+use relive_engine::script::memory::MeteredAlloc;
+
+#[global_allocator]
+static ALLOCATOR: MeteredAlloc = MeteredAlloc;
+
 mod brief;
 mod calling;
 mod corpus;
@@ -11,6 +16,7 @@ mod dead_letters;
 mod deploys;
 mod dispatch;
 mod expiry;
+mod horizon;
 mod imports;
 mod keyed;
 mod letters;

@@ -7,27 +7,51 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use relive_engine::command::{Answer, Command, Committed, Condition, DeployPlan, MissingApp, Switch};
 use relive_engine::node::{
-    Called, Delivery, Idempotency, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch,
+    Called, Delivery, DirectRun, Idempotency, Node, NodeParts, Outcome, Reply, ReplyTo, RouteCall, RouteMatch,
 };
 use relive_engine::refusal::SubmitError;
-use relive_engine::script::{CallRequest, Request};
+use relive_engine::script::{CallRequest, Request, SCRIPT_STACK_BYTES};
 use relive_engine::seams::{CallBounds, CallDone, CallFailed, CallResult, Clock, Entropy, Outgoing};
 use relive_engine::secrets::InstanceKey;
 use relive_engine::settings::EngineSettings;
 use relive_log::disk::Disk;
 use relive_log::disk::sim::{SimDisk, SimOptions};
 use relive_log::events::{CallAnswer, DispatchMode, Event, Principal, Record, RouteSpec, TriggerSpec};
-use relive_log::{Committer, ExecutionId, FreshIdentity, LogOptions, Lsn, Preparer, Reader, UnixMicros};
-use relive_projections::{App, AsOf, ExecutionFilter, ExecutionRow, LetterFilter, LetterRow, Views};
+use relive_log::snapshot::Snapshots;
+use relive_log::{
+    Committer, ExecutionId, FreshIdentity, LogOptions, Lsn, OpenedLog, Preparer, Reader, UnixMicros,
+};
+use relive_projections::{
+    App, AsOf, ExecutionFilter, ExecutionRow, IfAhead, LetterFilter, LetterRow, MemoryStore, StoreKind,
+    Trust, Views, ViewsOptions,
+};
 
-/// A clock that only the test moves.
+/// A clock that only the test moves: it says `now`, and is `step` later after every look.
 #[derive(Debug)]
-pub(crate) struct HandClock(AtomicU64);
+pub(crate) struct HandClock {
+    now: AtomicU64,
+    /// Microseconds; at least 1, so that ids made in a row are in order.
+    step: AtomicU64,
+}
+
+impl HandClock {
+    fn at(now: u64) -> HandClock {
+        HandClock { now: AtomicU64::new(now), step: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn pass_us(&self, us: u64) {
+        self.now.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// From now on every look takes so long.
+    pub(crate) fn set_step_us(&self, us: u64) {
+        self.step.store(us, Ordering::Relaxed);
+    }
+}
 
 impl Clock for HandClock {
     fn now(&self) -> UnixMicros {
-        // A microsecond passes at every look, so that ids made in a row are in order.
-        UnixMicros(self.0.fetch_add(1, Ordering::Relaxed))
+        UnixMicros(self.now.fetch_add(self.step.load(Ordering::Relaxed), Ordering::Relaxed))
     }
 }
 
@@ -138,6 +162,40 @@ impl Mailbox {
     }
 }
 
+/// Where the views are.
+#[derive(Clone)]
+enum Store {
+    /// In memory: every start folds the whole log.
+    Memory,
+    /// On the disk, beside snapshots, as a server has them.
+    Disk {
+        rows: Arc<MemoryStore>,
+        /// How often they were lost.
+        generation: u32,
+    },
+}
+
+/// What outlives a process.
+#[derive(Clone)]
+struct Ground {
+    disk: SimDisk,
+    clock: Arc<HandClock>,
+    dice: Arc<Dice>,
+    web: Arc<Web>,
+    settings: EngineSettings,
+    store: Store,
+}
+
+/// What does not.
+struct Process {
+    node: Arc<Node>,
+    views: Arc<Views>,
+    reader: Reader,
+    snapshots: Snapshots,
+    committer: Committer,
+    preparer: Preparer,
+}
+
 /// See the module.
 pub(crate) struct World {
     pub(crate) disk: SimDisk,
@@ -145,9 +203,11 @@ pub(crate) struct World {
     dice: Arc<Dice>,
     pub(crate) web: Arc<Web>,
     settings: EngineSettings,
+    store: Store,
     pub(crate) node: Arc<Node>,
     pub(crate) views: Arc<Views>,
     pub(crate) reader: Reader,
+    pub(crate) snapshots: Snapshots,
     committer: Committer,
     preparer: Preparer,
 }
@@ -155,35 +215,62 @@ pub(crate) struct World {
 const KEY: &str = "07";
 const START: u64 = 1_800_000_000_000_000;
 
-fn boot(
-    disk: &SimDisk,
-    clock: &Arc<HandClock>,
-    dice: &Arc<Dice>,
-    web: &Arc<Web>,
-    settings: &EngineSettings,
-    key: &str,
-    begin: Switch,
-) -> (Arc<Node>, Arc<Views>, Reader, Committer, Preparer) {
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let options = LogOptions { segment_bytes: 1 << 20, software: "test".into(), ..LogOptions::default() };
-    let identity = FreshIdentity { log_id: [7; 16], frame_magic: [1, 2, 3, 4] };
-    let opened = relive_log::open(shared, Path::new("/data"), &options, identity, clock.now()).unwrap();
-    let views = Arc::new(Views::in_memory(Arc::new(opened.reader.clone())));
-    views.catch_up(&opened.reader, &mut |_| {}).unwrap();
-    let node = Node::start(NodeParts {
-        appender: opened.appender,
-        reader: opened.reader.clone(),
-        durability: opened.durability,
-        views: Arc::clone(&views),
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        entropy: Arc::clone(dice) as Arc<dyn Entropy>,
-        outgoing: Arc::clone(web) as Arc<dyn Outgoing>,
-        key: InstanceKey::from_text(&key.repeat(32)).unwrap(),
-        settings: settings.clone(),
-        begin,
-    })
-    .unwrap();
-    (node, views, opened.reader, opened.committer, opened.preparer)
+impl Ground {
+    fn open_views(&self, log: &OpenedLog) -> Views {
+        let Store::Disk { rows, generation } = &self.store else {
+            return Views::in_memory(Arc::new(log.reader.clone()));
+        };
+        let options = ViewsOptions {
+            dir: format!("/data/views-{generation}").into(),
+            quarantine: "/data/quarantine".into(),
+            disk: Arc::new(self.disk.clone()),
+            log_id: log.log_id,
+            timeline: log.timeline,
+            last_lsn: log.report.valid_lsn,
+            first_lsn: log.report.start_lsn,
+            snapshots: Some(Arc::new(log.snapshots.clone())),
+            trust: Trust::Open,
+            if_ahead: IfAhead::Refuse,
+            store: StoreKind::Memory(Arc::clone(rows)),
+            limits: relive_projections::Limits {
+                seal_rows: 2000,
+                free_bytes_min: 0,
+                ..relive_projections::Limits::default()
+            },
+        };
+        Views::open(options, Arc::new(log.reader.clone())).unwrap().0
+    }
+
+    fn boot(&self, key: &str, begin: Switch) -> Process {
+        let shared: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let options = LogOptions { segment_bytes: 1 << 20, software: "test".into(), ..LogOptions::default() };
+        let identity = FreshIdentity { log_id: [7; 16], frame_magic: [1, 2, 3, 4] };
+        let opened =
+            relive_log::open(shared, Path::new("/data"), &options, identity, self.clock.now()).unwrap();
+        let views = Arc::new(self.open_views(&opened));
+        views.catch_up(&opened.reader, &mut |_| {}).unwrap();
+        let node = Node::start(NodeParts {
+            appender: opened.appender,
+            reader: opened.reader.clone(),
+            durability: opened.durability,
+            views: Arc::clone(&views),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            entropy: Arc::clone(&self.dice) as Arc<dyn Entropy>,
+            outgoing: Arc::clone(&self.web) as Arc<dyn Outgoing>,
+            key: InstanceKey::from_text(&key.repeat(32)).unwrap(),
+            settings: self.settings.clone(),
+            begin,
+        })
+        .unwrap();
+        let OpenedLog { reader, snapshots, committer, preparer, .. } = opened;
+        Process { node, views, reader, snapshots, committer, preparer }
+    }
+
+    fn world(self, key: &str, begin: Switch) -> World {
+        let Process { node, views, reader, snapshots, committer, preparer } = self.boot(key, begin);
+        let Ground { disk, clock, dice, web, settings, store } = self;
+        World { disk, clock, dice, web, settings, store, node, views, reader, snapshots, committer, preparer }
+    }
 }
 
 impl World {
@@ -192,13 +279,20 @@ impl World {
     }
 
     pub(crate) fn with(settings: EngineSettings) -> World {
+        World::over(settings, Store::Memory)
+    }
+
+    /// With views on the disk, so that there are snapshots and the log can be cut.
+    pub(crate) fn stored(settings: EngineSettings) -> World {
+        World::over(settings, Store::Disk { rows: Arc::default(), generation: 0 })
+    }
+
+    fn over(settings: EngineSettings, store: Store) -> World {
         let disk = SimDisk::new(SimOptions::new(1));
-        let clock = Arc::new(HandClock(AtomicU64::new(START)));
+        let clock = Arc::new(HandClock::at(START));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
         let web = Arc::new(Web::default());
-        let (node, views, reader, committer, preparer) =
-            boot(&disk, &clock, &dice, &web, &settings, KEY, Switch::Running);
-        World { disk, clock, dice, web, settings, node, views, reader, committer, preparer }
+        Ground { disk, clock, dice, web, settings, store }.world(KEY, Switch::Running)
     }
 
     /// The process dies here (what was written stays in the page cache) and starts again.
@@ -221,12 +315,43 @@ impl World {
     }
 
     fn restart(self, key: &str, begin: Switch) -> World {
-        let World { disk, clock, dice, web, settings, node, views, reader, committer, preparer } = self;
+        self.die().world(key, begin)
+    }
+
+    /// As `crash`, and the views are lost: they begin from the newest snapshot, or from the log.
+    pub(crate) fn crash_and_lose_the_views(self) -> World {
+        let mut ground = self.die();
+        if let Store::Disk { generation, .. } = ground.store {
+            ground.store = Store::Disk { rows: Arc::default(), generation: generation + 1 };
+        }
+        ground.world(KEY, Switch::Running)
+    }
+
+    fn die(self) -> Ground {
+        let World { disk, clock, dice, web, settings, store, .. } = self;
         disk.kill();
-        drop((node, views, reader, committer, preparer));
-        let (node, views, reader, committer, preparer) =
-            boot(&disk, &clock, &dice, &web, &settings, key, begin);
-        World { disk, clock, dice, web, settings, node, views, reader, committer, preparer }
+        Ground { disk, clock, dice, web, settings, store }
+    }
+
+    /// What the views wrote behind, and a snapshot of it.
+    pub(crate) fn take_snapshot(&mut self) {
+        while self.views.maintain(self.node.durable()).unwrap().more {}
+        let now = self.clock.now();
+        self.views.snapshot(&self.snapshots, self.node.durable(), now).unwrap().expect("something is new");
+    }
+
+    /// Cuts whole segments off the beginning of the log, nothing from `keep_from` on. Where it begins now.
+    pub(crate) fn cut(&mut self, keep_from: Lsn) -> Lsn {
+        let needed = self.views.oldest_needed().unwrap().unwrap_or(Lsn::MAX);
+        let cut = self.snapshots.plan_cut(keep_from.min(needed)).unwrap().expect("there is something to cut");
+        let mut base = self.snapshots.begin_base(&cut, self.clock.now()).unwrap();
+        for (lsn, pos) in self.views.needed_below(cut.start, Lsn::ZERO, usize::MAX).unwrap() {
+            base.keep(pos, lsn).unwrap();
+        }
+        base.finish().unwrap();
+        let done = self.snapshots.cut(&cut).unwrap();
+        self.views.set_horizon(done.start);
+        done.start
     }
 
     /// Makes everything durable and carries out what waits for it, without running scripts.
@@ -256,9 +381,52 @@ impl World {
         }
     }
 
+    /// As `settle`, with scripts on two threads of their own: they meet each other, and what waits for something durable
+    /// gets it.
+    pub(crate) fn settle_beside(&mut self) {
+        while self.turn_beside() > 0 || self.turn_beside() > 0 {}
+    }
+
+    /// Starts what may start and runs it; how many attempts that were.
+    pub(crate) fn turn_beside(&mut self) -> usize {
+        self.node.tick();
+        self.sync();
+        self.run_beside(|| {})
+    }
+
+    /// An orderly stop while scripts run.
+    pub(crate) fn stop_beside(&mut self) {
+        let node = Arc::clone(&self.node);
+        self.run_beside(move || node.shut_down());
+        self.sync();
+    }
+
+    /// Runs what waits for a script thread on two of them, beside `also`; how many attempts that were.
+    fn run_beside(&mut self, also: impl FnOnce() + Send) -> usize {
+        let ran = std::sync::atomic::AtomicUsize::new(0);
+        let node = Arc::clone(&self.node);
+        let lent = || {
+            while node.step_scripts() {
+                ran.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        std::thread::scope(|scope| {
+            let mut threads = vec![scope.spawn(also)];
+            for _ in 0..2 {
+                let thread = std::thread::Builder::new().stack_size(SCRIPT_STACK_BYTES);
+                threads.push(thread.spawn_scoped(scope, lent).unwrap());
+            }
+            while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                self.sync();
+                std::thread::yield_now();
+            }
+        });
+        ran.into_inner()
+    }
+
     /// Lets time pass without doing anything.
     pub(crate) fn pass_ms(&self, ms: u64) {
-        self.clock.0.fetch_add(ms * 1000, Ordering::Relaxed);
+        self.clock.pass_us(ms * 1000);
     }
 
     /// Lets time pass and does what becomes due.
@@ -334,7 +502,7 @@ impl World {
 
     /// The clock is set back.
     pub(crate) fn step_back_ms(&self, ms: u64) {
-        self.clock.0.fetch_sub(ms * 1000, Ordering::Relaxed);
+        self.clock.now.fetch_sub(ms * 1000, Ordering::Relaxed);
     }
 
     /// Keys and values of a collection as of an instant.
@@ -446,6 +614,14 @@ impl World {
         mailbox.one()
     }
 
+    /// A direct run, not run yet.
+    pub(crate) fn run_direct(&self, script: &str, json: &str) -> Result<ExecutionId, SubmitError> {
+        let (app, script) = ("shop".to_owned(), script.to_owned());
+        let payload = Some(json.as_bytes().into());
+        let run = DirectRun { app, script, payload, principal: Principal::instance() };
+        self.node.run_direct(run, Mailbox::open(Delivery::Delivered).1)
+    }
+
     /// A sync call, run to its outcome.
     pub(crate) fn call(&mut self, path: &str, body: &str) -> Outcome2 {
         let (_, mailbox) = self.admit(path, body).unwrap();
@@ -465,7 +641,7 @@ impl World {
     }
 
     pub(crate) fn rows(&self) -> Vec<ExecutionRow> {
-        let filter = ExecutionFilter { limit: 10_000, ..ExecutionFilter::default() };
+        let filter = ExecutionFilter { limit: 100_000, ..ExecutionFilter::default() };
         let mut rows = self.views.executions().list(self.app().id, &filter).unwrap();
         rows.reverse();
         rows

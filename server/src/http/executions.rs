@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
 use relive_engine::node::{Node, WaitingFor};
 use relive_log::events::{Event, ExecutionEvent, KvDeleted, KvEvent, KvPut, Writer, decode_record};
-use relive_log::{ExecutionId, Frame, Lsn, UnixMicros};
+use relive_log::{ExecutionId, Frame};
 use relive_projections::{App, At, AttemptRef, ExecutionFilter, ExecutionRow, Status};
 use serde_json::{Map, Value, json};
 
@@ -123,15 +123,9 @@ pub(crate) async fn show(
     Ok(Json(shown).into_response())
 }
 
-/// The record of an execution goes when the log is cut above its end; its id says when it was made. `Some`: 410.
-fn expired(node: &Node, execution: ExecutionId) -> Option<ApiError> {
-    let first = node.reader().first_lsn();
-    if first <= Lsn::FIRST {
-        return None;
-    }
-    let begins = node.reader().scan(first).ok()?.next()?.ok()?.commit_time;
-    let made = execution.as_bytes().first_chunk::<6>()?.iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte));
-    (UnixMicros::from_millis(made) < begins).then(|| below_horizon(first))
+/// The record of an execution goes when the log is cut above its end. `Some`: 410.
+pub(crate) fn expired(node: &Node, execution: ExecutionId) -> Option<ApiError> {
+    relive_engine::replay::expired(node.reader(), execution).map(below_horizon)
 }
 
 fn detail(node: &Node, app: &App, row: &ExecutionRow) -> ApiResult<Value> {

@@ -18,6 +18,7 @@ use relive_projections::{App, ExecutionRow};
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ApiResult};
+use super::executions::expired;
 use super::query::Query;
 use super::shared::{blocking, log_error, view_error};
 use super::{Ctx, executions};
@@ -113,6 +114,11 @@ pub(crate) async fn trace(
     let node = Arc::clone(shared.node().await?);
     let shown = blocking(move || {
         let row = node.views().executions().get(app.id, execution).map_err(|e| view_error(&e))?;
+        if row.is_none()
+            && let Some(expired) = expired(&node, execution)
+        {
+            return Err(expired);
+        }
         row.map(|row| show(&node, &app, &row, as_of)).transpose()
     });
     Ok(Json(shown.await?.ok_or_else(missing)?).into_response())

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, Plane};
+use super::executions::expired;
 use super::query::Query;
 use super::shared::{below_horizon, blocking, view_error};
 use super::{Ctx, LSN_HEADER, body, dto};
@@ -44,6 +45,11 @@ pub(crate) async fn undo(
     let node = Arc::clone(shared.node().await?);
     let plan = blocking(move || {
         let row = node.views().executions().get(app.id, execution).map_err(|e| view_error(&e))?;
+        if row.is_none()
+            && let Some(expired) = expired(&node, execution)
+        {
+            return Err(expired);
+        }
         let first = node.reader().first_lsn();
         if row.as_ref().and_then(|row| row.ended_at).is_some_and(|at| at.lsn < first) {
             return Err(below_horizon(first));
