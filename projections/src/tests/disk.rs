@@ -91,8 +91,8 @@ impl DiskFile for NoSyncFile {
     fn len(&self) -> io::Result<u64> {
         self.real.len()
     }
-    fn allocate_zeroed(&self, bytes: u64) -> io::Result<()> {
-        self.real.allocate_zeroed(bytes)
+    fn allocate_zeroed(&self, bytes: u64, pace: relive_log::disk::ZeroPace) -> io::Result<()> {
+        self.real.allocate_zeroed(bytes, pace)
     }
     fn drop_cache(&self) -> io::Result<()> {
         self.real.drop_cache()
