@@ -10,6 +10,10 @@ mod decide;
 mod dispatch;
 pub mod names;
 pub mod node;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 pub mod refusal;
 pub mod replay;
 pub mod script;

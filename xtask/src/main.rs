@@ -21,6 +21,7 @@ cargo xtask test [--quick] [--job NAME]…   everything that a change must pass;
 cargo xtask bench [--quick] [--seconds N] [--pairs N]   figures beside floors measured in the same run
 cargo xtask fuzz [TARGET] [--seconds N]    coverage-guided fuzzing of one target or of all, N seconds each (60)
 cargo xtask bench log [--quick] [--seconds N] [--pairs N] [--mib N]   the log alone beside the bare disk
+cargo xtask bench timetravel [--quick] [--seconds N] [--pairs N]   reads of the past, replays, backtests, what recording costs
 cargo xtask tidy                           the style checks alone, with their report
 cargo xtask events                         writes the table in docs/events.md from the registry
 ";

@@ -14,6 +14,8 @@ use crate::{Failure, Places, counts, tidy};
 
 /// Crates whose invariants have planted bugs and failure points for the tests.
 const TEST_FEATURES: &str = "relive-log/planted-bugs,relive-log/fault-points";
+/// The same where the whole workspace is built.
+const WORKSPACE_FEATURES: &str = "relive-log/planted-bugs,relive-log/fault-points,relive-engine/planted-bugs";
 /// Lines of a failed job's log that are shown.
 const TAIL_LINES: usize = 60;
 
@@ -231,7 +233,7 @@ impl Run<'_> {
                 "--workspace",
                 "--all-targets",
                 "--features",
-                TEST_FEATURES,
+                WORKSPACE_FEATURES,
                 "--",
                 "-D",
                 "warnings",
@@ -254,8 +256,8 @@ impl Run<'_> {
 
     /// The crates' own tests: with the same features as the binary, so that both share one build.
     fn unit(&self) -> Command {
-        let mut packages =
-            vec!["--workspace", "--exclude", "relive-tests", "--features", "relive-server/fault-points"];
+        let features = "relive-server/fault-points,relive-engine/planted-bugs";
+        let mut packages = vec!["--workspace", "--exclude", "relive-tests", "--features", features];
         if self.extent == Extent::Quick {
             packages.extend(["--lib", "--bins"]);
         }

@@ -29,6 +29,7 @@ use super::types::{
 };
 use super::types::{StopCause, Stopwatch};
 use super::watch::EndsAt;
+use crate::planted::{self, Bug};
 
 /// One key of one collection.
 pub(super) type FullKey = (String, String);
@@ -90,7 +91,7 @@ impl Host {
             limits,
             claim_time: run.claim_time,
             effects: Mutex::new(Effects { log_bytes: Some(0), ..Effects::default() }),
-            seed: run.seed,
+            seed: if planted::is(Bug::UnrecordedSeed) { planted::seed() } else { run.seed },
             chance: Mutex::new(None),
             stopwatch: run.stopwatch,
             operations: AtomicU64::new(0),

@@ -21,6 +21,8 @@ mod imports;
 mod keyed;
 mod letters;
 mod pausing;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod queues;
 mod recording;
 mod replay;

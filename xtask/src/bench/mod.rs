@@ -7,6 +7,7 @@ mod log;
 mod process;
 mod report;
 mod scenario;
+mod timetravel;
 
 use std::path::{Path, PathBuf};
 
@@ -85,6 +86,9 @@ struct Bench {
 pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> {
     if let Some(("log", rest)) = arguments.split_first().map(|(first, rest)| (*first, rest)) {
         return log::run(places, rest);
+    }
+    if let Some(("timetravel", rest)) = arguments.split_first().map(|(first, rest)| (*first, rest)) {
+        return timetravel::run(places, rest);
     }
     let options = Options::parse(arguments)?;
     build(&places.root)?;

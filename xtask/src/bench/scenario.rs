@@ -1,4 +1,5 @@
-//! The app that is measured: a sync route that writes a fresh key per call, and one that only reads.
+//! The app that is measured: a sync route that writes a fresh key per call, the same without a record, and one that only
+//! reads.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +14,13 @@ method = "POST"
 path = "/write/{key}"
 script = "write.rhai"
 dispatch_mode = "sync"
+
+[[route]]
+method = "POST"
+path = "/write-unrecorded/{key}"
+script = "write.rhai"
+dispatch_mode = "sync"
+record = "off"
 
 [[route]]
 method = "GET"

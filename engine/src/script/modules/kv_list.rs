@@ -13,6 +13,7 @@ use super::super::errors::{Answer, runtime};
 use super::super::host::Host;
 use super::super::types::{Lapsed, ListItem, ListPage, ListQuery};
 use super::kv::{check_collection, decode};
+use crate::planted::{self, Bug};
 
 pub(super) fn list(call: &Call<'_>, collection: ImmutableString) -> Answer<Map> {
     list_with(call, collection, Map::new())
@@ -23,7 +24,10 @@ pub(super) fn list_with(call: &Call<'_>, collection: ImmutableString, options: M
     host.allow(Scopes::SCRIPT_READ, "kv::list")?;
     check_collection(&host, &collection)?;
     let query = query(&host, &collection, &options)?;
-    let page = Merge::new(&host, call, query).page()?;
+    let mut page = Merge::new(&host, call, query).page()?;
+    if planted::is(Bug::HashOrder) {
+        page.items = planted::shuffled(page.items);
+    }
     let mut items = Array::with_capacity(page.items.len());
     for (key, value) in page.items {
         let mut item = Map::new();

@@ -9,6 +9,7 @@ use rhai::{ImmutableString, NativeCallContext as Call};
 use super::super::errors::{Answer, runtime};
 use super::super::host::Host;
 use super::Family;
+use crate::planted::{self, Bug};
 
 pub(super) fn module() -> Family {
     let mut module = Family::new("time");
@@ -19,6 +20,9 @@ pub(super) fn module() -> Family {
 }
 
 fn now(call: &Call<'_>) -> Answer<i64> {
+    if planted::is(Bug::UnrecordedClock) {
+        return Ok(planted::clock());
+    }
     Ok(i64::try_from(Host::of(call)?.claim_time.as_millis()).unwrap_or(i64::MAX))
 }
 
