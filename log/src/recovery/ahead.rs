@@ -47,7 +47,7 @@ const SECTOR: usize = 512;
 pub(crate) fn look_ahead(files: &SegmentFiles, key: &FrameKey, end: FramePos) -> Result<Ahead, OpenError> {
     let mut ahead = Ahead::default();
     let mut from = end.offset;
-    let mut buffer = vec![0; CHUNK_BYTES + FRAME_HEADER_LEN];
+    let mut buffer = vec![0; CHUNK_BYTES.min(at(files.segment_bytes)) + FRAME_HEADER_LEN];
     for segment in end.segment..=files.last() {
         let file = files.open(segment)?;
         let mut header = vec![0; at(SEGMENT_HEADER_LEN)];
