@@ -29,12 +29,13 @@ enum Job {
     Binary,
     Unit,
     Campaign,
+    Schedules,
     System,
     Doc,
 }
 
 impl Job {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Fmt,
         Self::Clippy,
         Self::ClippyFeatures,
@@ -42,6 +43,7 @@ impl Job {
         Self::Binary,
         Self::Unit,
         Self::Campaign,
+        Self::Schedules,
         Self::System,
         Self::Doc,
     ];
@@ -56,6 +58,7 @@ impl Job {
             Self::Binary => "binary",
             Self::Unit => "unit",
             Self::Campaign => "campaign",
+            Self::Schedules => "schedules",
             Self::System => "system",
             Self::Doc => "doc",
         }
@@ -64,14 +67,14 @@ impl Job {
     fn lane(self) -> Lane {
         match self {
             Self::Fmt | Self::Clippy | Self::ClippyFeatures | Self::Tidy => Lane::Checks,
-            Self::Binary | Self::Unit | Self::Campaign => Lane::Tests,
+            Self::Binary | Self::Unit | Self::Campaign | Self::Schedules => Lane::Tests,
             Self::System | Self::Doc => Lane::Alone,
         }
     }
 
     /// Whether its output counts tests; the others count as one check each.
     fn counts_tests(self) -> bool {
-        matches!(self, Self::Unit | Self::Campaign | Self::System | Self::Doc)
+        matches!(self, Self::Unit | Self::Campaign | Self::Schedules | Self::System | Self::Doc)
     }
 }
 
@@ -225,19 +228,11 @@ impl Run<'_> {
     fn commands(&self, job: Job) -> Vec<Command> {
         match job {
             Job::Fmt => vec![self.cargo(&["fmt", "--all", "--check"])],
-            Job::Clippy => {
-                vec![self.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])]
-            }
-            Job::ClippyFeatures => vec![self.cargo(&[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--features",
-                WORKSPACE_FEATURES,
-                "--",
-                "-D",
-                "warnings",
-            ])],
+            Job::Clippy => vec![self.clippy(&["--workspace", "--all-targets"])],
+            Job::ClippyFeatures => vec![
+                self.clippy(&["--workspace", "--all-targets", "--features", WORKSPACE_FEATURES]),
+                self.clippy(&["-p", "relive-log", "--features", "shuttle", "--test", "schedules"]),
+            ],
             Job::Tidy => Vec::new(),
             Job::Binary => vec![self.cargo(&["build", "-p", "relive-server", "--features", "fault-points"])],
             Job::Unit => vec![self.unit()],
@@ -249,9 +244,18 @@ impl Run<'_> {
                 command.env("RELIVE_SIM_EXHAUSTIVE", "3");
                 vec![command]
             }
+            Job::Schedules => {
+                vec![self.tests(&["-p", "relive-log", "--features", "shuttle", "--test", "schedules"])]
+            }
             Job::System => vec![self.tests(&["-p", "relive-tests", "--features", "relive-log/fault-points"])],
             Job::Doc => vec![self.cargo(&["test", "--doc", "--workspace"])],
         }
+    }
+
+    fn clippy(&self, packages: &[&str]) -> Command {
+        let mut command = self.cargo(&["clippy"]);
+        command.args(packages).args(["--", "-D", "warnings"]);
+        command
     }
 
     /// The crates' own tests: with the same features as the binary, so that both share one build.
@@ -276,7 +280,7 @@ impl Run<'_> {
             let mut command = self.cargo(&["test", "--no-fail-fast", "--color=never"]);
             command.args(packages);
             // Doc tests are a job of their own.
-            if !packages.contains(&"--lib") {
+            if !packages.contains(&"--lib") && !packages.contains(&"--test") {
                 command.args(["--lib", "--bins", "--tests"]);
             }
             command
