@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::FailedSync;
 use super::rng::SimRng;
-use super::{FailedSync, Tearing};
 
-/// The unit that the device writes atomically (unless `Tearing::InsideSectors`).
+/// The unit that the device writes atomically (unless [`super::Tearing::InsideSectors`]).
 pub(crate) const SECTOR: usize = 512;
 
 type Sector = [u8; SECTOR];
@@ -30,13 +30,13 @@ pub(crate) struct Inode {
     /// What reads return.
     pub(crate) cache: Vec<u8>,
     /// What a power loss leaves, apart from `dirty`.
-    disk: Vec<u8>,
+    pub(super) disk: Vec<u8>,
     /// Versions of each sector since the last sync, oldest first.
-    dirty: BTreeMap<usize, Vec<Sector>>,
+    pub(super) dirty: BTreeMap<usize, Vec<Sector>>,
     /// Emptied since the last sync.
-    truncated: bool,
+    pub(super) truncated: bool,
     /// Sectors whose reads fail until they are written.
-    unreadable: BTreeSet<usize>,
+    pub(super) unreadable: BTreeSet<usize>,
 }
 
 impl Inode {
@@ -136,14 +136,15 @@ impl Inode {
         }
     }
 
-    /// The power went: every unsynced sector keeps one of its versions, or the one before all of them.
-    pub(crate) fn power_loss(&mut self, rng: &mut SimRng, loss: Loss, tearing: Tearing) {
+    /// The power went: every unsynced sector keeps one of its versions, or the one before all of them. `tears` is the
+    /// chance that such a version is torn, on a disk that tears sectors.
+    pub(crate) fn power_loss(&mut self, rng: &mut SimRng, loss: Loss, tears: Option<u32>) {
         if self.truncated && rng.per_mille(500) {
             self.disk.clear();
         }
         let never_synced_from = self.disk.len().div_ceil(SECTOR);
         if self.cache.len() > self.disk.len() && !matches!(loss, Loss::Everything) && rng.per_mille(800) {
-            let garbage = tearing == Tearing::InsideSectors && rng.per_mille(200);
+            let garbage = tears.is_some() && rng.per_mille(200);
             let filler = if garbage { 0xa5 } else { 0 };
             self.disk.resize(self.cache.len(), filler);
         }
@@ -163,7 +164,7 @@ impl Inode {
             }
             let Some(version) = versions.get(kept - 1) else { continue };
             let mut bytes = *version;
-            if tearing == Tearing::InsideSectors && sector < never_synced_from && rng.per_mille(100) {
+            if sector < never_synced_from && tears.is_some_and(|chance| rng.per_mille(chance)) {
                 tear(&mut bytes, &sector_of(&self.disk, sector), rng);
             }
             let len = self.disk.len();
@@ -202,7 +203,7 @@ fn tear(new: &mut Sector, old: &Sector, rng: &mut SimRng) {
     }
 }
 
-fn sector_of(bytes: &[u8], sector: usize) -> Sector {
+pub(super) fn sector_of(bytes: &[u8], sector: usize) -> Sector {
     let mut out = [0; SECTOR];
     for (to, from) in out.iter_mut().zip(bytes.get(sector * SECTOR..).unwrap_or_default()) {
         *to = *from;
@@ -210,7 +211,7 @@ fn sector_of(bytes: &[u8], sector: usize) -> Sector {
     out
 }
 
-fn put_sector(bytes: &mut Vec<u8>, sector: usize, content: &Sector) {
+pub(super) fn put_sector(bytes: &mut Vec<u8>, sector: usize, content: &Sector) {
     let end = (sector + 1) * SECTOR;
     if bytes.len() < end {
         bytes.resize(end, 0);

@@ -18,8 +18,10 @@
 //! on the real disk.
 
 mod calls;
+mod fates;
 mod inode;
 mod names;
+mod outcomes;
 mod rng;
 
 use std::collections::BTreeSet;
@@ -33,6 +35,7 @@ use inode::{Inode, Loss};
 use names::{Names, Node};
 
 pub use super::points::When;
+pub use outcomes::{Outcome, Outcomes};
 pub use rng::SimRng;
 
 /// Which name changes survive a power loss.
@@ -71,6 +74,8 @@ pub struct SimOptions {
     pub dirs: DirMode,
     /// Sectors.
     pub tearing: Tearing,
+    /// Chance that a sector that keeps a new version is torn, with [`Tearing::InsideSectors`].
+    pub tear_per_mille: u32,
     /// Failed syncs.
     pub failed_sync: FailedSync,
     /// Chance that a sync fails.
@@ -97,6 +102,7 @@ impl SimOptions {
             seed,
             dirs: DirMode::Strict,
             tearing: Tearing::Sectors,
+            tear_per_mille: 100,
             failed_sync: FailedSync::KeepCache,
             sync_error_per_mille: 0,
             write_error_per_mille: 0,
@@ -244,7 +250,11 @@ impl SimDisk {
         state.counts.power_losses += 1;
         state.next_life();
         state.boot += 1;
-        let (dirs, tearing) = (state.options.dirs, state.options.tearing);
+        let dirs = state.options.dirs;
+        let tearing = match state.options.tearing {
+            Tearing::Sectors => None,
+            Tearing::InsideSectors => Some(state.options.tear_per_mille),
+        };
         state.names.power_loss(&mut state.power, dirs);
         let loss = match state.power.below(10) {
             0 => Loss::Everything,
@@ -322,6 +332,20 @@ enum Call {
 }
 
 impl State {
+    /// The same machine with nothing on its disk.
+    fn bare(&self) -> Self {
+        Self {
+            options: self.options.clone(),
+            inodes: Vec::new(),
+            names: Names::default(),
+            locks: BTreeSet::new(),
+            power: self.power.clone(),
+            errors: self.errors.clone(),
+            short: self.short.clone(),
+            ..*self
+        }
+    }
+
     fn next_life(&mut self) {
         self.life += 1;
         self.crashed = false;

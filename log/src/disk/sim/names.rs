@@ -104,15 +104,50 @@ impl Names {
                 change.apply(&mut self.durable);
             }
         }
-        // What stands in a directory that was lost is lost with it.
-        let dirs: Vec<_> =
-            self.durable.iter().filter(|(_, node)| **node == Node::Dir).map(|(p, _)| p.clone()).collect();
-        self.durable.retain(|path, _| match path.parent() {
-            Some(parent) if parent != Path::new("/") && parent != Path::new("") => {
-                dirs.iter().any(|d| d == parent)
-            }
-            _ => true,
-        });
+        drop_orphans(&mut self.durable);
         self.seen.clone_from(&self.durable);
     }
+
+    /// Names of which all are durable.
+    pub(crate) fn settled(names: BTreeMap<PathBuf, Node>) -> Self {
+        Self { seen: names.clone(), durable: names, pending: Vec::new() }
+    }
+
+    /// Every distinct set of names that a power loss may leave.
+    pub(crate) fn survivors(&self, mode: DirMode) -> Vec<BTreeMap<PathBuf, Node>> {
+        let n = self.pending.len();
+        assert!(n <= SUBSETS_OF_MAX, "{n} unsynced name changes have too many subsets");
+        let subsets: Vec<u64> = match mode {
+            DirMode::Ext4 => (0..=n).map(|prefix| (1_u64 << prefix) - 1).collect(),
+            DirMode::Strict => (0..1_u64 << n).collect(),
+        };
+        let mut found = Vec::new();
+        for subset in subsets {
+            let mut names = self.durable.clone();
+            for (i, change) in self.pending.iter().enumerate() {
+                if subset & (1 << i) != 0 {
+                    change.clone().apply(&mut names);
+                }
+            }
+            drop_orphans(&mut names);
+            if !found.contains(&names) {
+                found.push(names);
+            }
+        }
+        found
+    }
+}
+
+/// All subsets of so many changes are looked at, at most.
+const SUBSETS_OF_MAX: usize = 16;
+
+/// What stands in a directory that was lost is lost with it.
+fn drop_orphans(names: &mut BTreeMap<PathBuf, Node>) {
+    let dirs: Vec<_> = names.iter().filter(|(_, node)| **node == Node::Dir).map(|(p, _)| p.clone()).collect();
+    names.retain(|path, _| match path.parent() {
+        Some(parent) if parent != Path::new("/") && parent != Path::new("") => {
+            dirs.iter().any(|d| d == parent)
+        }
+        _ => true,
+    });
 }

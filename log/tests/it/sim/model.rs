@@ -17,7 +17,7 @@ use relive_log::{
 };
 
 /// A batch as the model knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stored {
     pub(crate) first: Lsn,
     pub(crate) commit: UnixMicros,
@@ -42,7 +42,7 @@ pub(crate) fn append_for(
 }
 
 /// What must, and what may, be found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Model {
     /// Shown to somebody: acknowledged, or found by a recovery that completed.
     pub(crate) exposed: Vec<Stored>,
