@@ -138,11 +138,26 @@ pub(crate) fn sweep_snapshots() {
     }
 }
 
+/// Loses the last group behind a snapshot of it: WATERMARK and the snapshot say that it was, no frame does.
+pub(crate) fn sweep_end_behind_snapshot() {
+    let (disk, mut model) = build(false);
+    let log = open_sim(&disk, &small(), 9).unwrap();
+    assert!(model.snapshot(&log.snapshots).unwrap());
+    drop(log);
+    disk.power_loss();
+    let last = model.exposed.last().unwrap();
+    for byte in 0..512 {
+        disk.rot(&segment(last.pos.segment), u64::from(last.pos.offset) + byte, |_| 0);
+    }
+    assert!(outcome(&disk, &model, "the last group lost behind a snapshot"), "accepted");
+}
+
 #[test]
 fn i7_every_payload_header_end_and_snapshot() {
     sweep_payloads();
     sweep_headers();
     sweep_ends();
+    sweep_end_behind_snapshot();
     sweep_snapshots();
 }
 

@@ -6,3 +6,4 @@ mod corruption;
 mod exhaustive;
 pub(crate) mod model;
 mod planted;
+mod twins;
