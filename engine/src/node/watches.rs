@@ -80,17 +80,28 @@ pub(super) struct BriefWatch {
     clock: Arc<RunClock>,
     until: UnixMicros,
     looks_left: AtomicU64,
+    late: AtomicBool,
 }
 
 impl BriefWatch {
     pub(super) fn new(clock: &Arc<RunClock>, operations: u64) -> BriefWatch {
         let looks = operations / BRIEF_LOOK_EVERY;
         let until = UnixMicros(clock.clock.now().0 + BRIEF_MICROS_MAX);
-        BriefWatch { clock: Arc::clone(clock), until, looks_left: AtomicU64::new(looks) }
+        BriefWatch {
+            clock: Arc::clone(clock),
+            until,
+            looks_left: AtomicU64::new(looks),
+            late: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.looks_left.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether only the time was over: it had done little.
+    pub(super) fn was_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// The run asks the world: never on the thread of a caller.
@@ -109,6 +120,7 @@ impl Stopwatch for BriefWatch {
     fn expired(&self) -> Option<StopCause> {
         // Only the run's own thread comes here.
         let late = self.clock.clock.now() > self.until;
+        self.late.store(late, Ordering::Relaxed);
         let left = if late { 0 } else { self.looks_left.load(Ordering::Relaxed).saturating_sub(1) };
         self.looks_left.store(left, Ordering::Relaxed);
         if left == 0 { Some(StopCause::NotBrief) } else { self.clock.expired() }

@@ -1,12 +1,15 @@
 //! The interpreter: which parts of Rhai exist for scripts, and with which bounds.
 //!
 //! Owns: the language package (no clock, no sleep, no `eval`), the shared compiling engine and the
-//! engine of one run. Never does: keep state between runs.
+//! engine of one run. Never does: keep state between runs: an engine that a thread keeps for its next run has lost
+//! everything that tied it to the last one.
 //! Every bound is set by hand: Rhai's own defaults differ between debug and release builds.
 //! Invariants: E40, E42, E43.
 
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
+use rhai::module_resolvers::DummyModuleResolver;
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicBlobPackage, BasicFnPackage, BasicIteratorPackage,
     BasicMapPackage, BasicMathPackage, BasicStringPackage, BitFieldPackage, LogicPackage, MoreStringPackage,
@@ -94,9 +97,30 @@ pub(super) fn compiling() -> &'static Engine {
     })
 }
 
+thread_local! {
+    /// The engine of this thread's last run: putting one together takes longer than a small script.
+    static SPARE: RefCell<Option<Spare>> = const { RefCell::new(None) };
+}
+
+struct Spare {
+    engine: Engine,
+    limits: Limits,
+}
+
+/// Keeps an engine that ran to an end for the next run of this thread, without what tied it to this one.
+pub(super) fn give_back(mut engine: Engine, limits: Limits) {
+    engine.on_progress(|_| None);
+    #[expect(deprecated, reason = "as in `running`")]
+    engine.on_var(|_, _, _| Ok(None));
+    engine.set_module_resolver(DummyModuleResolver::new());
+    engine.set_default_tag(rhai::Dynamic::UNIT);
+    SPARE.set(Some(Spare { engine, limits }));
+}
+
 /// The engine of one run.
 pub(super) fn running(host: &Arc<Host>, imports: &Imports) -> Engine {
-    let mut engine = bare(&host.limits);
+    let spare = SPARE.take().filter(|spare| spare.limits == host.limits);
+    let mut engine = spare.map_or_else(|| bare(&host.limits), |spare| spare.engine);
     engine.set_module_resolver(Resolver::new(imports.clone()));
     let counted = Arc::clone(host);
     engine.on_progress(move |_| counted.progress());

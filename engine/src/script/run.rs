@@ -155,6 +155,10 @@ fn evaluate(
         (None, Err(error)) => Err(classify(&error, compiled.name())),
     };
     untie(&mut scope);
+    // One that was watched, or whose run panicked, is not used again.
+    if watch.is_idle() {
+        engine::give_back(engine, host.limits);
+    }
     outcome
 }
 

@@ -43,6 +43,13 @@ pub struct Watch {
     pub tracer: Option<Arc<Tracer>>,
 }
 
+impl Watch {
+    /// Whether nothing is told to the run's engine.
+    pub(super) fn is_idle(&self) -> bool {
+        self.headers.is_none() && self.tracer.is_none()
+    }
+}
+
 /// Where something outside ended a recorded run, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndsAt {
@@ -340,10 +347,10 @@ impl Compiled {
 
 /// Lets an engine tell what is watched.
 pub(super) fn attach(engine: &mut Engine, host: &Arc<Host>, watch: &Watch) {
-    let (probe, tracer) = (watch.headers.clone(), watch.tracer.clone());
-    if probe.is_none() && tracer.is_none() {
+    if watch.is_idle() {
         return;
     }
+    let (probe, tracer) = (watch.headers.clone(), watch.tracer.clone());
     let host = Arc::clone(host);
     #[expect(deprecated, reason = "Rhai marks this interface as volatile, not as going away")]
     engine.register_debugger(
