@@ -4,11 +4,13 @@
 //! refuse an allocation (that would abort the process): the budget is looked at between operations.
 //!
 //! Invariants:
-//! * **E46** The counter changes only by what the system allocator really granted or took back.
+//! * **E46** The counter changes only by what the allocator below really granted or took back.
 //! * **E47** Where `MeteredAlloc` is not installed, the counter stays 0 and metering is off.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+
+use mimalloc::MiMalloc;
 
 thread_local! {
     /// Allocated minus freed by this thread; memory that another thread frees makes it drift, so only
@@ -16,7 +18,7 @@ thread_local! {
     static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
-/// The system allocator, counting per thread. Install with `#[global_allocator]`.
+/// mimalloc, counting per thread. Install with `#[global_allocator]`.
 #[derive(Debug, Default)]
 pub struct MeteredAlloc;
 
@@ -32,12 +34,12 @@ fn count(bytes: usize, sign: i64) {
 }
 
 #[expect(unsafe_code, reason = "a global allocator is an unsafe trait; ADR 0002 says why one is needed")]
-// SAFETY: every call goes to `System` with the caller's own arguments, so `System`'s guarantees are this one's;
+// SAFETY: every call goes to `MiMalloc` with the caller's own arguments, so `MiMalloc`'s guarantees are this one's;
 // the counting beside it neither allocates nor unwinds (a const thread-local `Cell` without a destructor).
 unsafe impl GlobalAlloc for MeteredAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds the contract of `alloc`, which is handed on unchanged.
-        let block = unsafe { System.alloc(layout) };
+        let block = unsafe { MiMalloc.alloc(layout) };
         if !block.is_null() {
             count(layout.size(), 1);
         }
@@ -46,7 +48,7 @@ unsafe impl GlobalAlloc for MeteredAlloc {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for `alloc`.
-        let block = unsafe { System.alloc_zeroed(layout) };
+        let block = unsafe { MiMalloc.alloc_zeroed(layout) };
         if !block.is_null() {
             count(layout.size(), 1);
         }
@@ -54,14 +56,14 @@ unsafe impl GlobalAlloc for MeteredAlloc {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `System` with this layout.
-        unsafe { System.dealloc(block, layout) };
+        // SAFETY: the block came from `MiMalloc` with this layout.
+        unsafe { MiMalloc.dealloc(block, layout) };
         count(layout.size(), -1);
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the block came from `System` with this layout; the caller checked `size`.
-        let moved = unsafe { System.realloc(block, layout, size) };
+        // SAFETY: the block came from `MiMalloc` with this layout; the caller checked `size`.
+        let moved = unsafe { MiMalloc.realloc(block, layout, size) };
         if !moved.is_null() {
             count(layout.size(), -1);
             count(size, 1);
