@@ -91,6 +91,19 @@ impl Decision {
         lsn
     }
 
+    /// Puts two events in front of those that are there, which were decided for LSNs behind them.
+    pub(crate) fn precede(&mut self, earlier: [Event; 2]) {
+        self.first = Lsn(self.first.0 - earlier.len() as u64);
+        self.events.splice(..0, earlier);
+    }
+
+    /// Takes those two away again; the first of them.
+    pub(crate) fn take_opening(&mut self) -> Option<Event> {
+        let first = self.events.drain(..2.min(self.events.len())).next();
+        self.first = self.first.plus(2);
+        first
+    }
+
     /// The LSN of the first event.
     pub(crate) fn first(&self) -> Lsn {
         self.first

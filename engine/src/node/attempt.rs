@@ -11,73 +11,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use relive_log::Lsn;
-use relive_log::events::{
-    AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent, KeptReply, LogLine, OutputRecord, Record,
-    Released, Source,
-};
-use relive_log::{Purpose, Urgency};
+use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, KeptReply, OutputRecord, Record, Source};
 use relive_projections::{App, AsOf};
 
 use super::answer::answer;
 use super::calling::{AttemptCalls, CallParts, NotHere};
-use super::core::{Core, Deferred, Job, NotAppended};
+use super::core::{Deferred, Job};
 use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
 use super::locks::{Scope, Ticket, Touched};
 use super::seat::Seat;
+use super::settle::{IfLocked, Ran, Verdict};
 use super::snapshot::{Leave, Letters, Settle, ViewSnapshot};
-use super::waiters::Action;
 use super::watches::BriefWatch;
-use super::{Delivery, Node, Outcome, Reply, ReplyTo};
-use crate::decide::commit::{Ending, NotCommitted, Success, commit, push_client_gone};
-use crate::decide::failure::{FailedAttempt, fail};
-use crate::refusal::Failure;
+use super::{Node, Reply};
+use crate::decide::commit::Success;
+use crate::refusal::{Failure, SubmitError};
 use crate::script::{
     Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, StopCause, Stopwatch,
     mask_call, run,
 };
 use crate::secrets::Masker;
-
-/// What an attempt that has to commit does while another execution holds a lock on what it writes.
-enum IfLocked<'a> {
-    /// Waits, unless it holds a lock itself; what it touched is noted for the next one.
-    Wait(&'a mut Lock),
-    /// Runs again elsewhere.
-    Leave,
-}
-
-/// What a run came to, ready to be committed.
-enum Ran {
-    Good { reply: Option<Reply>, success: Box<Success>, depends_on: Lsn },
-    Bad { error: ErrorRecord, record: AttemptRecord },
-}
-
-impl Ran {
-    /// The keys that its commit writes, times to live that it ends included.
-    fn keys(&self) -> Vec<(&str, &str)> {
-        match self {
-            Ran::Good { success, .. } => {
-                let ends = success.lapsed.iter().map(|it| (it.collection.as_str(), it.key.as_str()));
-                success.writes.keys().map(|(c, k)| (c.as_str(), k.as_str())).chain(ends).collect()
-            }
-            Ran::Bad { .. } => Vec::new(),
-        }
-    }
-
-    /// What the run read and wanted to write.
-    fn touched(&self, into: &mut Touched) {
-        if let Ran::Good { success, .. } = self {
-            success.touched(into);
-        }
-    }
-}
-
-impl Success {
-    /// What the run read and wanted to write.
-    fn touched(&self, into: &mut Touched) {
-        into.add(&[&self.record.reads, &self.unrecorded_reads], &self.writes);
-    }
-}
 
 /// What differs between a run that may wait and one on its caller's thread.
 struct Around {
@@ -92,26 +46,11 @@ struct Program {
     imports: Imports,
 }
 
-/// How an attempt goes on.
-enum Verdict {
-    Ended,
-    /// Something that it read was written meanwhile.
-    Conflict,
-    /// It holds a lock, and another one keeps it from writing (E114).
-    Blocked,
-}
-
 /// How an attempt stands with locks.
 #[derive(Default)]
-struct Lock {
-    touched: Touched,
-    ticket: Option<Ticket>,
-}
-
-/// What leaves after the lock is given up.
-struct Leaving {
-    after: Lsn,
-    outcome: Outcome,
+pub(super) struct Lock {
+    pub(super) touched: Touched,
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl Node {
@@ -155,12 +94,16 @@ impl Node {
     /// Runs an attempt that has a caller on the caller's thread while it is brief: a script that ends within
     /// `brief_operations` costs no hand-over. One that does not, or meets a conflict, starts again on a script
     /// thread; nobody can tell, since a run has no effect before its commit (E93).
-    pub(super) fn attempt_here(self: &Arc<Self>, mut job: Box<Job>) {
+    ///
+    /// # Errors
+    /// It was brief or not, and there is no room for it in the log: it is not admitted.
+    pub(super) fn attempt_here(self: &Arc<Self>, mut job: Box<Job>) -> Result<(), SubmitError> {
         if self.settings.brief_operations == 0 {
+            self.record_opening(&mut job)?;
             self.jobs.push(job);
-            return;
+            return Ok(());
         }
-        let Some((program, input)) = self.ready_or_finish(&mut job) else { return };
+        let Some((program, input)) = self.ready_or_finish(&mut job) else { return Ok(()) };
         let snapshot = job.claim.snapshot;
         if program.main.pace().try_brief() {
             let watch = Arc::new(BriefWatch::new(&job.stop, self.settings.brief_operations));
@@ -171,18 +114,21 @@ impl Node {
             };
             let finished = self.run_once(&job, &program, around, input.clone(), snapshot);
             if watch.is_over() {
-                program.main.pace().was_long();
+                let pace = program.main.pace();
+                if watch.was_late() { pace.was_late() } else { pace.was_long() }
             } else {
                 let logs = finished.record.logs.clone();
                 let ran = self.judge(&job, finished, snapshot, 0);
-                match self.finish(&job, ran, logs, IfLocked::Leave) {
-                    Verdict::Ended => return,
+                match self.finish(&mut job, ran, logs, IfLocked::Leave) {
+                    Verdict::Ended => return Ok(()),
                     Verdict::Conflict | Verdict::Blocked => {}
                 }
             }
         }
+        self.record_opening(&mut job)?;
         job.live = Some(input);
         self.jobs.push(job);
+        Ok(())
     }
 
     /// What an attempt runs, or its end if it cannot.
@@ -222,7 +168,7 @@ impl Node {
             }
             let logs = finished.record.logs.clone();
             let ran = self.judge(&job, finished, snapshot, conflicts);
-            match self.finish(&job, ran, logs, IfLocked::Wait(&mut lock)) {
+            match self.finish(&mut job, ran, logs, IfLocked::Wait(&mut lock)) {
                 Verdict::Ended => break,
                 Verdict::Conflict | Verdict::Blocked => conflicts += 1,
             }
@@ -465,169 +411,6 @@ impl Node {
         }
     }
 
-    /// Commits what a run came to and lets the outcome leave when it may (E90, E92).
-    fn finish(
-        self: &Arc<Self>,
-        job: &Job,
-        ran: Ran,
-        logs: Vec<LogLine>,
-        mut if_locked: IfLocked<'_>,
-    ) -> Verdict {
-        let mut core = self.core.lock();
-        while !core.locks.is_empty() && core.locks.blocks(job.app.id, job.ending.execution, ran.keys()) {
-            match &mut if_locked {
-                IfLocked::Leave => return Verdict::Blocked,
-                IfLocked::Wait(lock) if lock.ticket.is_some() => {
-                    ran.touched(&mut lock.touched);
-                    return Verdict::Blocked;
-                }
-                IfLocked::Wait(_) => {}
-            }
-            self.unlocked.wait(&mut core);
-        }
-        let leaving = match self.settle(&mut core, job, ran) {
-            Settled::Conflict(success) => {
-                if let IfLocked::Wait(lock) = if_locked {
-                    success.touched(&mut lock.touched);
-                }
-                return Verdict::Conflict;
-            }
-            Settled::Ended { after, lsn, result } => {
-                Leaving { after, outcome: Outcome { execution: job.ending.execution, lsn, result, logs } }
-            }
-        };
-        let execution = job.ending.execution;
-        let Leaving { after, outcome } = leaving;
-        self.tell_followers(&mut core, after, &outcome);
-        let delivery = core
-            .inbox
-            .remove(&execution)
-            .map(|caller| self.delivery(job.ending.clone(), caller.reply, outcome));
-        // A delivery that has to wait is queued before the execution leaves `running`: a shutdown closes the queue
-        // only after that. One that need not wait takes the lock itself, so it goes first without it.
-        let now = match delivery {
-            Some(delivery) if self.durability.durable() < after => {
-                self.waiters.queue_up(after, delivery);
-                None
-            }
-            other => other,
-        };
-        if let Some(delivery) = now {
-            drop(core);
-            delivery(Ok(()));
-            core = self.core.lock();
-        }
-        let ran = core.running.remove(&execution);
-        if let Some(begun) = ran.filter(|_| !job.ending.source.reply_to()).and_then(|running| running.begun) {
-            core.pace.note(self.clock.now().0.saturating_sub(begun.0));
-        }
-        core.dispatch.ended(execution);
-        if !core.stopping {
-            self.pump(&mut core);
-        }
-        drop(core);
-        self.idle.notify_all();
-        Verdict::Ended
-    }
-
-    /// What hands over an outcome and records it if nobody was there; takes the sequencer's lock. A log that failed
-    /// has no outcomes: the caller sees its connection end with the process.
-    pub(super) fn delivery(self: &Arc<Self>, ending: Ending, reply: ReplyTo, outcome: Outcome) -> Action {
-        let node = Arc::clone(self);
-        Box::new(move |durable| {
-            if durable.is_ok() && reply(outcome) == Delivery::Gone {
-                node.record_gone(&ending);
-            }
-        })
-    }
-
-    fn settle(&self, core: &mut Core, job: &Job, ran: Ran) -> Settled {
-        let execution = job.ending.execution;
-        let mut ending = job.ending.clone();
-        ending.caller_gone = core.inbox.get(&execution).is_some_and(|caller| caller.gone);
-        let registry = self.views.registry();
-        let open = self.views.executions().with_open(execution, |_| ()).is_some();
-        let Some(app) = registry.app(job.app.id).filter(|_| open).map(Arc::clone) else {
-            let error =
-                ErrorRecord::without_place(ErrorKind::ScriptMissing, "the app was deleted while this ran");
-            return Settled::Ended {
-                after: self.views.applied(),
-                lsn: self.views.applied(),
-                result: Err(error),
-            };
-        };
-        let scene = self.scene();
-        let (error, record) = match ran {
-            Ran::Bad { error, record } => (error, record),
-            Ran::Good { reply, mut success, depends_on } => {
-                let read_only = !success.has_effects();
-                if let Some(kept) = &mut success.reply {
-                    kept.read_only_at = read_only.then_some(success.snapshot);
-                }
-                let (snapshot, operations) = (success.snapshot, success.record.operations);
-                // Nobody waits for the record of a call that only read (S3), unless it has to be given again (E132).
-                let later = read_only && ending.source.reply_to() && !job.keyed;
-                let how = (Purpose::Ending, if later { Urgency::Later } else { Urgency::Now });
-                let mut decision = core.decision();
-                match commit(&scene, &app, &ending, *success, &mut decision) {
-                    Ok(()) => match core.append_as(&decision, &self.views, scene.now, how) {
-                        Ok(appended) => {
-                            let (after, lsn) = match (read_only, job.keyed) {
-                                (true, false) => (depends_on, snapshot),
-                                // E132: an answer that is to be given again is on record first.
-                                (true, true) => (appended.last, snapshot),
-                                (false, _) => (appended.last, appended.last),
-                            };
-                            let result = reply.ok_or_else(error_without_caller);
-                            return Settled::Ended { after, lsn, result };
-                        }
-                        Err(why) => {
-                            (not_appended(&why), completed_record(decision.events()).unwrap_or_default())
-                        }
-                    },
-                    Err(NotCommitted::Conflict(success)) => return Settled::Conflict(success),
-                    Err(NotCommitted::Send(error, record)) => (error, *record),
-                    Err(NotCommitted::FanOut(refusal, record)) => {
-                        (ErrorRecord::without_place(ErrorKind::FanOut, refusal.to_string()), *record)
-                    }
-                    Err(NotCommitted::Failed(failure)) => (
-                        ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
-                        AttemptRecord { snapshot, operations, ..Default::default() },
-                    ),
-                }
-            }
-        };
-        self.settle_failure(core, &app, &ending, error, record)
-    }
-
-    fn settle_failure(
-        &self,
-        core: &mut Core,
-        app: &App,
-        ending: &Ending,
-        error: ErrorRecord,
-        record: AttemptRecord,
-    ) -> Settled {
-        let scene = self.scene();
-        let execution = ending.execution;
-        let mut decision = core.decision();
-        if error.kind == ErrorKind::ShuttingDown && !ending.source.reply_to() {
-            let released = Released { app: ending.app, execution, attempt: ending.attempt };
-            decision.push(Event::Execution(ExecutionEvent::Released(released)));
-        } else if let Some(row) = self.views.executions().open_row(execution) {
-            let failed = FailedAttempt { error: error.clone(), record: Some(record), counted: true };
-            fail(&scene, app, &row, ending, failed, &mut decision);
-        }
-        let lsn = match core.append(&decision, &self.views, scene.now) {
-            Ok(appended) => appended.last,
-            Err(why) => {
-                tracing::error!(%execution, ?why, "the end of an attempt could not be recorded");
-                self.views.applied()
-            }
-        };
-        Settled::Ended { after: lsn, lsn, result: Err(error) }
-    }
-
     /// Takes a lock on all that the execution touched so far, after many conflicts on its whole app; waits until it
     /// is granted.
     fn lock(&self, job: &Job, lock: &mut Lock, conflicts: u32) {
@@ -658,56 +441,6 @@ impl Node {
             self.submit(deferred.command, &deferred.by, deferred.done);
         }
     }
-
-    /// Records that an outcome found nobody (D5), unless that is recorded already.
-    fn record_gone(self: &Arc<Self>, ending: &Ending) {
-        let execution = ending.execution;
-        let mut core = self.core.lock();
-        match self.views.executions().get(ending.app, execution) {
-            Ok(Some(row)) if row.abandoned.is_none() => {}
-            Ok(_) => return,
-            Err(why) => {
-                tracing::error!(%execution, %why, "an abandoned outcome could not be looked up");
-                return;
-            }
-        }
-        let mut decision = core.decision();
-        push_client_gone(ending, &mut decision);
-        if let Err(why) = core.append(&decision, &self.views, self.clock.now()) {
-            tracing::error!(%execution, ?why, "an abandoned outcome could not be recorded");
-        }
-    }
-}
-
-enum Settled {
-    Conflict(Box<Success>),
-    Ended { after: Lsn, lsn: Lsn, result: Result<Reply, ErrorRecord> },
-}
-
-/// Work without a caller has no answer; nobody looks at this.
-fn error_without_caller() -> ErrorRecord {
-    ErrorRecord::without_place(ErrorKind::Internal, "no caller")
-}
-
-fn not_appended(why: &NotAppended) -> ErrorRecord {
-    match why {
-        NotAppended::TooLarge { bytes, limit } => ErrorRecord::without_place(
-            ErrorKind::Writes,
-            format!("the commit has {bytes} bytes, the limit is {limit} (RELIVE_MAX_BATCH)"),
-        ),
-        NotAppended::Failed(Failure::NoSpace { message }) => {
-            ErrorRecord::without_place(ErrorKind::NoSpace, message.clone())
-        }
-        NotAppended::Failed(failure) => ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
-    }
-}
-
-/// The record of an attempt whose commit was not appended: what it read and logged is kept with its failure.
-fn completed_record(events: &[Event]) -> Option<AttemptRecord> {
-    events.iter().find_map(|event| {
-        let Event::Execution(ExecutionEvent::Completed(completed)) = event else { return None };
-        Some(completed.record.clone())
-    })
 }
 
 fn records_nothing(job: &Job) -> bool {

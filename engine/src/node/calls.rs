@@ -79,7 +79,7 @@ impl Node {
         };
         let admitted = self.admit(admission, reply)?;
         if let Some(job) = admitted.starts {
-            self.attempt_here(job);
+            self.attempt_here(job)?;
         }
         Ok(admitted.called)
     }
@@ -114,7 +114,8 @@ impl Node {
             idempotency: None,
         };
         let admitted = self.admit(admission, reply)?;
-        if let Some(job) = admitted.starts {
+        if let Some(mut job) = admitted.starts {
+            self.record_opening(&mut job)?;
             self.jobs.push(job);
         }
         match admitted.called {
@@ -225,8 +226,8 @@ impl Node {
         recorder.record(request, withhold)
     }
 
-    /// Enqueues work with a caller; if there is room its claim rides in the same frame, and it starts at once,
-    /// before either is durable: nobody was promised anything yet (S3).
+    /// Lets work with a caller in; if there is room it starts at once, before its enqueue and its claim are in the log:
+    /// nobody was promised anything yet (S3, E94).
     fn admit(self: &Arc<Self>, mut admission: Admission, reply: ReplyTo) -> Result<Admitted, SubmitError> {
         let now = self.clock.now();
         let execution = ExecutionId(uuid_v7(now, &*self.entropy));
@@ -255,15 +256,12 @@ impl Node {
             let live = caller.live.take();
             core.dispatch.started(execution, Lane::Sync);
             core.inbox.insert(execution, caller);
-            match self.append_started(&mut core, admission, live, execution, now) {
-                Ok(job) => starts = Some(job),
-                Err(failure) => {
-                    core.dispatch.ended(execution);
-                    core.running.remove(&execution);
-                    core.inbox.remove(&execution);
-                    return Err(failure);
-                }
+            let mut job = self.started(&mut core, admission, live, execution, now);
+            // A second call with its key finds the first in the log; a full disk refuses before anything runs.
+            if job.keyed || core.is_low() {
+                self.open(&mut core, &mut job)?;
             }
+            starts = Some(job);
         } else {
             let mut decision = core.decision();
             decision.push(enqueue(admission, execution, now));
@@ -276,15 +274,15 @@ impl Node {
         Ok(Admitted { called: Called::Runs(execution), starts })
     }
 
-    /// Appends the enqueue of a call that starts at once together with its claim.
-    fn append_started(
+    /// The attempt of a call that starts at once; its enqueue and its claim are not in the log yet.
+    fn started(
         self: &Arc<Self>,
         core: &mut Core,
         admission: Admission,
         live: Option<ContextInput>,
         execution: ExecutionId,
         now: UnixMicros,
-    ) -> Result<Box<Job>, SubmitError> {
+    ) -> Box<Job> {
         let app = Arc::clone(&admission.app);
         let version = app.live_script(&admission.script).map_or(0, |script| script.current);
         let claim = Claimed {
@@ -320,13 +318,31 @@ impl Node {
         core.running.insert(execution, running);
         let principal = admission.principal.clone();
         let keyed = admission.idempotency.is_some();
-        let mut decision = core.decision();
-        decision.push(enqueue(admission, execution, now));
-        decision.push(Event::Execution(ExecutionEvent::Claimed(claim.clone())));
-        let appended = core.append_as(&decision, &self.views, now, (Purpose::NewWork, Urgency::Later))?;
-        let enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
-        let claimed = appended.last;
-        Ok(Box::new(Job { app, ending, claim, claimed, principal, live, enqueued, keyed, stop }))
+        let unrecorded = Some(enqueue(admission, execution, now));
+        let (claimed, enqueued) = (Lsn::ZERO, At::default());
+        Box::new(Job { app, ending, claim, claimed, principal, live, enqueued, unrecorded, keyed, stop })
+    }
+
+    /// Records the enqueue and the claim of a call before it goes on elsewhere, if they are not in the log yet (E94).
+    ///
+    /// # Errors
+    /// They could not be appended: the call is not admitted any more.
+    pub(super) fn record_opening(self: &Arc<Self>, job: &mut Job) -> Result<(), SubmitError> {
+        if job.unrecorded.is_none() {
+            return Ok(());
+        }
+        self.open(&mut self.core.lock(), job)
+    }
+
+    /// As [`Node::record_opening`], under the sequencer's lock.
+    pub(super) fn open(&self, core: &mut Core, job: &mut Job) -> Result<(), SubmitError> {
+        self.append_opening(core, job).map_err(|failure| {
+            let execution = job.ending.execution;
+            core.dispatch.ended(execution);
+            core.running.remove(&execution);
+            core.inbox.remove(&execution);
+            failure.into()
+        })
     }
 
     /// Claims and starts whatever may start now (D2, D3). Work that may be run again starts when its claim is
@@ -480,6 +496,7 @@ impl Node {
         let (principal, enqueued, keyed) = (row.principal, row.enqueued, row.keyed);
         let claimed_at = Lsn::ZERO; // Known when the claims of this batch are appended.
         Some(Box::new(Job {
+            unrecorded: None,
             app,
             ending,
             claim: claimed,

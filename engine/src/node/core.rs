@@ -5,7 +5,7 @@
 //! reply.
 //!
 //! Invariants: E80 what is appended is applied before the lock is given up; E81 `running` holds exactly the
-//! executions with an open claim; E82 a caller stands in the inbox from its admission until its outcome.
+//! executions with an open claim, or with one that is recorded with its end (E94); E82 a caller stands in the inbox from its admission until its outcome.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use relive_log::events::{
     Source, TriggerEvent,
 };
 use relive_log::{
-    AppId, AppendError, Appended, Appender, Batch, ExecutionId, JobId, Lsn, Purpose, UnixMicros, Urgency,
+    AppId, AppendError, Appended, Appender, Batch, ExecutionId, JobId, Lsn, Purpose, Room, Supply,
+    UnixMicros, Urgency,
 };
-use relive_projections::{App, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
+use relive_projections::{App, At, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
 
 use super::expiry::Expiries;
 use super::locks::Locks;
@@ -94,10 +95,20 @@ pub(super) struct Job {
     pub principal: Option<Principal>,
     /// What a caller that still waits sent; otherwise the input is read at the `enqueued` event.
     pub live: Option<ContextInput>,
-    pub enqueued: relive_projections::At,
+    pub enqueued: At,
+    /// Its `enqueued` while neither that nor the claim is in the log (E94).
+    pub unrecorded: Option<Event>,
     /// Whether its call came with an `Idempotency-Key`: the whole answer is kept.
     pub keyed: bool,
     pub stop: Arc<super::watches::RunClock>,
+}
+
+impl Job {
+    /// Its enqueue and its claim, in this order, lead a batch that was appended.
+    pub(super) fn opened(&mut self, appended: &Appended) {
+        self.enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
+        self.claimed = appended.first.next();
+    }
 }
 
 /// A KV write of the admin API that waits for a lock.
@@ -110,6 +121,7 @@ pub(super) struct Deferred {
 /// See the module.
 pub(super) struct Core {
     appender: Appender,
+    supply: Supply,
     batch: Batch,
     pub dispatch: Dispatch,
     pub cron: CronTable,
@@ -167,6 +179,7 @@ impl From<NotAppended> for SubmitError {
 impl Core {
     pub(super) fn new(appender: Appender, gate: usize, steady: Arc<Steady>) -> Core {
         Core {
+            supply: appender.supply(),
             appender,
             batch: Batch::new(),
             dispatch: Dispatch::new(gate, SCRIPT_THREADS_MAX),
@@ -193,6 +206,16 @@ impl Core {
     /// A batch in the making that starts at the next LSN.
     pub(super) fn decision(&self) -> Decision {
         Decision::starting_at(self.appender.next_lsn())
+    }
+
+    /// A batch in the making behind the enqueue and the claim of a call, which [`Decision::precede`] puts in front.
+    pub(super) fn decision_after_opening(&self) -> Decision {
+        Decision::starting_at(self.appender.next_lsn().plus(2))
+    }
+
+    /// Whether new work would be refused for want of room on the disk.
+    pub(super) fn is_low(&self) -> bool {
+        self.supply.room() == Room::Low
     }
 
     /// Appends what ends work or lets the log shrink, applies it, and tells the dispatcher (E80).

@@ -18,6 +18,7 @@ mod locks;
 mod routes;
 mod schedules;
 mod seat;
+mod settle;
 pub(crate) mod snapshot;
 mod start;
 mod stop;

@@ -38,7 +38,7 @@ impl Node {
             parts;
         let waiters = Arc::new(Waiters::new(durability.clone()));
         let wake = Arc::clone(&waiters);
-        durability.on_change(Box::new(move |_| wake.wake()));
+        durability.on_change(Box::new(move |_| wake.log_moved()));
         let steady = Arc::new(Steady::new(Arc::clone(&clock), appender.last_commit_time()));
         let supply = appender.supply();
         let node = Arc::new(Node {

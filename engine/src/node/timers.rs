@@ -120,7 +120,7 @@ impl Node {
         self.tell_followers(core, lsn, &outcome);
         if let Some(caller) = core.inbox.remove(&execution) {
             let delivery = self.delivery(ending, caller.reply, outcome);
-            self.waiters.queue_up(lsn, delivery);
+            self.waiters.hand_over_when_durable(lsn, delivery);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sync calls on their caller's thread (E93).
 
+use relive_engine::node::Delivery;
 use relive_engine::settings::EngineSettings;
 use relive_log::events::DispatchMode;
 
@@ -47,4 +48,60 @@ fn e93_a_brief_script_that_fails_fails_once() {
     assert_eq!(world.row(execution).status.name(), "failed");
     world.settle();
     assert_eq!(mailbox.one().result, Err("throw: no".into()));
+}
+
+#[test]
+fn e94_a_brief_call_is_recorded_in_one_batch_with_its_end() {
+    let mut world = world(r#"kv::set("c", "k", 1); "ok""#);
+    let before = world.node.applied();
+    let (execution, _mailbox) = world.admit("/w", "").unwrap();
+    world.sync();
+    assert_eq!(world.kinds_since(before), ["enqueued", "claimed", "kv_put", "completed"]);
+    let row = world.row(execution);
+    assert_eq!(row.ended_at.map(|at| at.pos), Some(row.enqueued.pos), "one frame");
+    assert_eq!(row.enqueued.lsn, before.next());
+}
+
+#[test]
+fn e94_one_that_fails_or_moves_is_recorded_before() {
+    for (script, kinds) in
+        [("throw \"no\"", vec!["enqueued", "claimed", "attempt_failed"]), (LOOP, vec!["enqueued", "claimed"])]
+    {
+        let mut world = world(script);
+        let before = world.node.applied();
+        world.admit("/w", "").unwrap();
+        world.sync();
+        assert_eq!(world.kinds_since(before), kinds, "{script}");
+    }
+}
+
+#[test]
+fn e94_a_call_that_a_crash_cuts_off_before_its_end_is_durable_leaves_nothing() {
+    let mut world = world(r#"kv::set("c", "k", 1); "ok""#);
+    let (execution, mailbox) = world.admit("/w", "").unwrap();
+    world.settle();
+    assert_eq!(mailbox.one().result.as_deref(), Ok("200 ok"));
+    let world = world.crash();
+    assert_eq!(world.row(execution).status.name(), "completed", "what was answered is there after a crash");
+    let before = world.node.applied();
+    let (lost, mailbox) = world.admit("/w", "").unwrap();
+    let world = world.crash();
+    assert!(mailbox.take().is_empty(), "nobody was promised anything");
+    assert_eq!(world.kinds_since(before), Vec::<&str>::new());
+    assert!(world.rows().iter().all(|row| row.execution != lost));
+}
+
+#[test]
+fn e62_the_committer_hands_the_outcome_over_and_leaves_the_rest_to_others() {
+    let mut world = world(r#"kv::set("c", "k", 1); "ok""#);
+    let (_, there) = world.admit("/w", "").unwrap();
+    let (gone, mailbox) = world.admit_with("/w", &[], "", Delivery::Gone).unwrap();
+    let before = world.node.applied();
+    world.commit();
+    assert_eq!(there.one().result.as_deref(), Ok("200 ok"));
+    assert_eq!(mailbox.take().len(), 1, "it was offered");
+    assert_eq!(world.node.applied(), before, "that nobody took it is recorded elsewhere");
+    world.settle();
+    assert_eq!(world.kinds_since(before), ["abandoned"]);
+    assert!(world.row(gone).abandoned.is_some());
 }

@@ -367,6 +367,14 @@ impl World {
         }
     }
 
+    /// Makes everything durable, and nothing else.
+    pub(crate) fn commit(&mut self) {
+        while self.node.durable() < self.node.applied() {
+            self.preparer.step();
+            self.committer.step();
+        }
+    }
+
     /// Runs until nothing is left to do at this time.
     pub(crate) fn settle(&mut self) {
         loop {
