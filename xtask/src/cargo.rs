@@ -92,7 +92,18 @@ pub(crate) fn install_components(root: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn answers(command: &mut Command) -> bool {
+/// Installs a subcommand of cargo from its package, unless it answers.
+pub(crate) fn install_tool(root: &Path, subcommand: &str, package: &str) -> Result<(), Failure> {
+    if answers(cargo(root).args([subcommand, "--version"])) {
+        return Ok(());
+    }
+    println!("installing {package}");
+    let ended = cargo(root).args(["install", package, "--locked"]).status()?;
+    if ended.success() { Ok(()) } else { Err(format!("`cargo install {package} --locked` failed").into()) }
+}
+
+/// Whether it can be started and ends well.
+pub(crate) fn answers(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: long campaigns with libFuzzer over the targets in `fuzz/`.
 //!
-//! The ordinary tests replay the committed corpora and run random inputs through the same bodies; this is for hours. On
-//! a stable toolchain, hence without a sanitizer; `cargo-fuzz` is installed when it is missing.
+//! The ordinary tests replay the committed corpora and run random inputs through the same bodies; this is for hours.
+//! With the address sanitizer where a nightly toolchain is installed, without one otherwise; `cargo-fuzz` is installed
+//! when it is missing.
 
 use std::process::Command;
 
@@ -18,12 +19,13 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
     if let Some(wanted) = wanted.filter(|wanted| !all.iter().any(|target| target == wanted)) {
         return Err(format!("no target `{wanted}`; there are {}", all.join(", ")).into());
     }
-    install(places)?;
+    cargo::install_tool(&places.root, "fuzz", "cargo-fuzz")?;
+    let nightly = cargo::answers(Command::new("rustup").args(["run", "nightly", "cargo", "--version"]));
     let mut sound = true;
     for target in all.iter().filter(|target| wanted.is_none_or(|wanted| wanted == *target)) {
         println!("{target}: {seconds} s");
-        let mut command = cargo::cargo(&places.root.join("fuzz"));
-        command.args(["fuzz", "run", "-s", "none", target, "--"]);
+        let mut command = fuzz_run(places, nightly);
+        command.args([target, "--"]);
         command.arg(format!("-max_total_time={seconds}"));
         command.arg(format!("-rss_limit_mb={MEGABYTES_MAX}"));
         let ended = command.status()?;
@@ -33,6 +35,17 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
         }
     }
     Ok(sound)
+}
+
+fn fuzz_run(places: &Places, nightly: bool) -> Command {
+    let mut command = cargo::cargo(&places.root.join("fuzz"));
+    if nightly {
+        command = Command::new("rustup");
+        command.current_dir(places.root.join("fuzz")).args(["run", "nightly", "cargo"]);
+    }
+    let sanitizer = if nightly { "address" } else { "none" };
+    command.args(["fuzz", "run", "--sanitizer", sanitizer]);
+    command
 }
 
 fn parse<'a>(arguments: &[&'a str]) -> Result<(Option<&'a str>, u64), Failure> {
@@ -63,17 +76,6 @@ fn targets(places: &Places) -> Result<Vec<String>, Failure> {
     }
     found.sort();
     Ok(found)
-}
-
-fn install(places: &Places) -> Result<(), Failure> {
-    let installed = cargo::cargo(&places.root).args(["fuzz", "--version"]).output();
-    if installed.is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    println!("installing cargo-fuzz");
-    let mut command: Command = cargo::cargo(&places.root);
-    let ended = command.args(["install", "cargo-fuzz", "--locked"]).status()?;
-    if ended.success() { Ok(()) } else { Err("`cargo install cargo-fuzz --locked` failed".into()) }
 }
 
 #[cfg(test)]

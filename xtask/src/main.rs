@@ -9,7 +9,9 @@ mod budget;
 mod cargo;
 mod counts;
 mod fuzz;
+mod mutants;
 mod record;
+mod soak;
 mod test;
 mod tidy;
 
@@ -20,6 +22,8 @@ const USAGE: &str = "\
 cargo xtask test [--quick] [--job NAME]…   everything that a change must pass; --quick: fmt, clippy, unit tests
 cargo xtask bench [--quick] [--seconds N] [--pairs N]   figures beside floors measured in the same run
 cargo xtask fuzz [TARGET] [--seconds N]    coverage-guided fuzzing of one target or of all, N seconds each (60)
+cargo xtask mutants [--shard K/N]          changes recovery, frames and snapshots of the log, one by one: do the tests notice?
+cargo xtask soak [--hours N]               lives of the log with fresh seeds, for hours (8); prints a seed that fails
 cargo xtask bench log [--quick] [--seconds N] [--pairs N] [--mib N]   the log alone beside the bare disk
 cargo xtask bench timetravel [--quick] [--seconds N] [--pairs N]   reads of the past, replays, backtests, what recording costs
 cargo xtask tidy                           the style checks alone, with their report
@@ -58,6 +62,8 @@ fn main() -> ExitCode {
         "test" => test::run(&places, &rest),
         "bench" => bench::run(&places, &rest),
         "fuzz" => fuzz::run(&places, &rest),
+        "mutants" => mutants::run(&places, &rest),
+        "soak" => soak::run(&places, &rest),
         "tidy" => tidy::run(&places),
         "events" => tidy::events::write(&places.root),
         "help" | "--help" | "-h" => {

@@ -373,6 +373,24 @@ mod tests {
         check_damage(&sealed(&key, FrameKind::Batch), |bytes| key.parse(POS, bytes).is_ok());
     }
 
+    /// Under a right checksum: another header length or an unknown flag, alone, is refused.
+    #[test]
+    fn header_length_and_flags_are_checked_each() {
+        let key = FrameKey::new(&GEOMETRY);
+        let changed = |at: usize, value: u8| {
+            let mut raw =
+                *sealed(&key, FrameKind::Batch).first_chunk::<FRAME_HEADER_LEN>().expect("64 bytes");
+            raw[at] = value;
+            let crc = key.hdr_crc(POS, &raw);
+            raw[60..].copy_from_slice(&crc.to_le_bytes());
+            key.parse(POS, &raw).map(|header| header.flags)
+        };
+        assert_eq!(changed(5, GROUP_FIRST | GROUP_LAST), Ok(GROUP_FIRST | GROUP_LAST));
+        for (at, value) in [(5, 4), (5, 128), (6, 65), (7, 1)] {
+            assert_eq!(changed(at, value), Err("header length or flags"), "byte {at} is {value}");
+        }
+    }
+
     /// A misdirected write, a recycled segment, another log or timeline: the same bytes do not validate elsewhere.
     #[test]
     fn a_frame_validates_only_where_it_was_written() {

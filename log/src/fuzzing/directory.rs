@@ -10,7 +10,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{OpenError, ReadError};
 use crate::format::frame::FrameKey;
 use crate::format::manifest::Manifest;
-use crate::format::{FRAME_HEADER_LEN, Geometry, SEGMENT_HEADER_LEN, at, len32};
+use crate::format::{FRAME_HEADER_LEN, Geometry, at, len32};
 use crate::options::{FreshIdentity, LogOptions};
 use crate::recovery::{OpenedLog, open};
 use crate::tools::{self, SalvageError};
@@ -290,7 +290,7 @@ pub(super) fn segment_scan(data: &[u8]) {
         let Some(segment) = crate::format::segment::parse_segment_name(&name) else { continue };
         let mut bytes = file(&disk, path);
         bytes.resize(at(sound.geometry.segment_bytes), 0);
-        let mut end = SEGMENT_HEADER_LEN;
+        let mut end = sound.geometry.first_offset();
         tools::scan_segment(&bytes, segment, &sound.geometry, &key, &mut |pos, len| {
             assert!(pos.offset >= end, "frames overlap");
             end = pos.offset + len;

@@ -117,3 +117,61 @@ impl Ahead {
         self.nonzero.iter().map(|extent| u64::from(extent.to - extent.from)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UnixMicros;
+    use crate::format::frame::FrameHeader;
+    use crate::format::testing::GEOMETRY;
+
+    const HERE: FramePos = FramePos { segment: 2, offset: 8192 };
+
+    /// Four sectors: one with bytes that are no header, one with a header, zeros, one with bytes again.
+    fn chunk(key: &FrameKey) -> Vec<u8> {
+        let mut bytes = vec![0; 4 * SECTOR];
+        bytes[7] = 1;
+        bytes[3 * SECTOR + 500] = 1;
+        let header = FrameHeader {
+            kind: FrameKind::Batch,
+            flags: 2,
+            payload_len: 0,
+            record_count: 3,
+            first_lsn: Lsn(9),
+            durable_lsn: Lsn(8),
+            commit_time: UnixMicros(1),
+            epoch: 6,
+            group_len: 512,
+            prev_hdr_crc: 1,
+            payload_crc: 1,
+            schema: 0,
+            hdr_crc: 0,
+        };
+        let mut raw = [0; FRAME_HEADER_LEN];
+        header.write(key.magic(), &mut raw);
+        let at = SECTOR + 16;
+        let crc = key.hdr_crc(FramePos { offset: HERE.offset + len32(at), ..HERE }, &raw);
+        raw[60..].copy_from_slice(&crc.to_le_bytes());
+        bytes[at..at + FRAME_HEADER_LEN].copy_from_slice(&raw);
+        bytes
+    }
+
+    fn extents(rest: Rest) -> (Ahead, Vec<(u32, u32)>) {
+        let key = FrameKey::new(&GEOMETRY);
+        let mut ahead = Ahead::default();
+        ahead.look_at(&key, HERE, &chunk(&key), rest);
+        let found = ahead.nonzero.iter().map(|extent| (extent.from, extent.to)).collect();
+        (ahead, found)
+    }
+
+    #[test]
+    fn sectors_to_erase_and_what_headers_say() {
+        let (ahead, found) = extents(Rest::Zeros);
+        assert_eq!(found, [(8192, 9216), (9728, 10240)], "neighbours are joined");
+        assert_eq!((ahead.headers, ahead.frames, ahead.last_lsn, ahead.epoch), (1, Lsn(8), Lsn(11), 6));
+        assert_eq!(ahead.nonzero_bytes(), 1536);
+        let (ahead, found) = extents(Rest::OldBytes);
+        assert_eq!(found, [(8704, 9216)], "old bytes stay; a header that validates is of this segment");
+        assert_eq!(ahead.headers, 1);
+    }
+}

@@ -342,6 +342,22 @@ fn structure_a_new_directory_keeps_its_keys() {
     assert!(names.contains(&"/data/instance.key".to_owned()) && !names.iter().any(|n| n.contains("tmp-1")));
 }
 
+/// Without MANIFEST, views that applied something say that there was a log; views that applied nothing do not.
+#[test]
+fn structure_views_without_a_manifest() {
+    let applied = |lsn| evidence::encode(&Applied { log_id: LOG_ID, timeline: 1, applied_lsn: Lsn(lsn) });
+    for lsn in [0, 1] {
+        let disk = SimDisk::new(SimOptions::new(1));
+        put(&disk, "views/CURRENT", b"gen-1\n");
+        put(&disk, "views/gen-1/applied", &applied(lsn));
+        if lsn == 0 {
+            assert!(open_sim(&disk, &small(), 1).unwrap().report.created);
+        } else {
+            refused(&disk, 65, "the views have applied LSN 1");
+        }
+    }
+}
+
 #[test]
 fn structure_a_newer_format_is_refused() {
     let case = Case::new();

@@ -92,6 +92,33 @@ fn exists(disk: &SimDisk, path: &PathBuf) -> bool {
     disk.files().iter().any(|(found, _)| found == path)
 }
 
+/// What a policy for snapshots goes by: how much log there is behind the newest one.
+#[test]
+fn bytes_behind_the_newest_snapshot() {
+    let mut world = World::new(1);
+    let snapshots = world.log.snapshots.clone();
+    assert_eq!(snapshots.segment_bytes(), small().segment_bytes);
+    assert_eq!(snapshots.bytes_since_newest(), 512 + 5 * 1024, "an Open frame and a batch, padded");
+    let newest = world.snapshot();
+    assert_eq!(
+        snapshots.list().last().map(|info| (info.last_lsn, info.log_start)),
+        Some((newest, Lsn::FIRST))
+    );
+    let batch = snapshots.bytes_since_newest();
+    world.append(2);
+    assert!(world.model.exposed.last().unwrap().pos.segment == 2, "the last batch stands in another segment");
+    assert!(snapshots.bytes_since_newest() > batch + small().segment_bytes / 2);
+    world.snapshot();
+    world.append(2);
+    world.snapshot();
+    assert!(world.model.cut(&snapshots, Lsn::MAX).unwrap());
+    world.append(1);
+    let newest = world.snapshot();
+    let start = world.log.reader.first_lsn();
+    assert!(start > Lsn::FIRST);
+    assert_eq!(snapshots.list().last().map(|info| (info.last_lsn, info.log_start)), Some((newest, start)));
+}
+
 #[test]
 fn l13_a_snapshot_is_read_back_as_it_was_written_and_found_by_the_next_open() {
     let mut world = World::new(3);

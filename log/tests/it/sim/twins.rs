@@ -82,7 +82,7 @@ pub(crate) fn run_seed(seed: u64, twins: Twins) -> Result<(), String> {
 fn lives_of_one_shape() {
     let rounds = super::campaign::seed_count().min(5_000);
     for twins in [Twins::Equal, Twins::OtherCounts, Twins::TornWatermark] {
-        for seed in 0..rounds {
+        for seed in (0..rounds).map(|n| super::campaign::first_seed() + n) {
             run_seed(seed, twins).unwrap_or_else(|violation| panic!("SEED={seed} {twins:?}: {violation}"));
         }
         println!("log twins {twins:?}: seeds={rounds} recoveries={}", rounds * (LIVES + 1));
