@@ -22,7 +22,8 @@ use relive_engine::seams::CallFailed;
 use relive_engine::settings::EngineSettings;
 use relive_log::Lsn;
 use relive_log::events::{
-    Backoff, CallAnswer, DispatchMode, KvOps, Pattern, Principal, RetryPolicy, RouteSpec, Scopes, TriggerSpec,
+    Backoff, CallAnswer, DispatchMode, ErrorKind, KvOps, Pattern, Principal, RetryPolicy, RouteSpec, Scopes,
+    TriggerSpec,
 };
 
 use crate::dispatch::on;
@@ -30,6 +31,8 @@ use crate::world::{World, answered, route};
 use grammar::{Dice, KEYS, LIBRARIES, ending, library, script};
 
 const ROUTES: usize = 24;
+/// Stops in the middle, until one of them cuts a call off.
+const STOPS_MAX: usize = 20;
 /// Executions before the corpus.
 const BEFORE: usize = 20;
 
@@ -240,11 +243,21 @@ impl Corpus {
         self.world.sync();
         self.world = self.world.crash();
         self.again();
-        for _ in 0..8 {
-            self.call();
+        // A stop finds something in the middle most of the time.
+        for _ in 0..STOPS_MAX {
+            for _ in 0..8 {
+                self.call();
+            }
+            self.world.node.tick();
+            self.world.stop_beside();
+            let rows = self.world.rows();
+            let mut errors = rows.iter().filter_map(|row| row.last_error.as_ref());
+            if errors.any(|error| error.kind == ErrorKind::ShuttingDown) {
+                break;
+            }
+            self.world = self.world.crash();
+            self.again();
         }
-        self.world.node.tick();
-        self.world.stop_beside();
         self.world = self.world.crash_and_lose_the_key();
         let takes = [("takes", "secrets::get(\"pass\").len()")];
         self.world.deploy(&takes, vec![route("/takes", "takes", DispatchMode::Sync)], vec![]);
