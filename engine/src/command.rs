@@ -2,8 +2,12 @@
 //!
 //! Owns: the shapes of commands and of what they answer. Never does: check or carry out anything.
 
-use relive_log::events::{JobFilter, JobKind, RouteSpec, Scopes, SharedBytes, TriggerSpec};
+use relive_log::events::{
+    JobFilter, JobKind, OutgoingCalls, RedriveProof, RouteSpec, Scopes, SharedBytes, TriggerSpec,
+};
 use relive_log::{ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
+
+use crate::node::ForkPlan;
 
 /// A change that a principal asks for. Apps are named by slug, as the caller knows them.
 #[derive(Clone, Debug)]
@@ -21,6 +25,20 @@ pub enum Command {
         slug: String,
         /// The new name for people.
         name: Option<String>,
+    },
+    /// Make an app that begins with another one's keys as of a moment.
+    Fork {
+        /// Its slug.
+        slug: String,
+        /// What it takes along, as [`Node::fork_plan`](crate::node::Node::fork_plan) found it.
+        plan: ForkPlan,
+    },
+    /// Let the scripts of an app reach the outside, or not.
+    SwitchCalls {
+        /// The app.
+        app: String,
+        /// What it shall be.
+        to: OutgoingCalls,
     },
     /// Delete an app and drop its work.
     DeleteApp {
@@ -180,6 +198,8 @@ pub enum Command {
         letter: LetterId,
         /// With which version.
         version: RedriveVersion,
+        /// What proved that it succeeds: kept with the resolution.
+        proof: Option<Box<RedriveProof>>,
     },
     /// Close a dead letter without running it again (D12).
     ResolveLetter {
@@ -256,6 +276,8 @@ impl Command {
             }
             Command::CreateApp { .. }
             | Command::ChangeApp { .. }
+            | Command::Fork { .. }
+            | Command::SwitchCalls { .. }
             | Command::DeleteApp { .. }
             | Command::Deploy { .. }
             | Command::PutScript { .. }

@@ -79,6 +79,12 @@ pub enum Refusal {
         /// What is wrong and what is allowed.
         problem: String,
     },
+    /// The log was cut above it.
+    #[error("history goes back to LSN {first} only")]
+    BelowHorizon {
+        /// The first event that is there.
+        first: Lsn,
+    },
     /// A limit was exceeded.
     #[error("{what} has {actual} {unit}, the limit is {limit} ({setting})")]
     TooLarge {

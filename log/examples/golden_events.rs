@@ -9,7 +9,7 @@ mod samples;
 mod vocabulary {
     pub(super) use relive_log::events::*;
     pub(super) use relive_log::{
-        AppId, ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros,
+        AppId, BacktestId, ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros,
     };
 }
 

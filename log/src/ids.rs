@@ -73,6 +73,8 @@ impl AppId {
 id_types! {
     /// An app: the tenant. A slug that is used again gets a new id.
     AppId;
+    /// A backtest: a name for what it showed, which outlives it in the proofs of redrives.
+    BacktestId;
     /// One piece of work that runs a script (UUIDv7, so ids sort by creation time).
     ExecutionId;
     /// A job on dead letters.

@@ -25,6 +25,7 @@
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 //! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
+//! | P20 | a fork reads what its base held at the moment of the fork, but for what was written in it | `kv::line` |
 //! | P15 | the position of a schedule never goes back | `cron` |
 
 mod abandoned;

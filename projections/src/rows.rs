@@ -7,7 +7,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 /// Bump this whenever the shape of anything that is written under `views/` changes.
-pub(crate) const SCHEMA: u64 = 5;
+pub(crate) const SCHEMA: u64 = 6;
 
 /// No row is longer.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -42,6 +42,7 @@ pub(crate) mod tag {
     pub(crate) const OPEN_EXECUTION: u8 = b'e';
     pub(crate) const LETTER: u8 = b'l';
     pub(crate) const APP: u8 = b'a';
+    pub(crate) const CHANGE: u8 = b'h';
     pub(crate) const SCRIPT: u8 = b's';
     pub(crate) const ROUTE: u8 = b'r';
     pub(crate) const TRIGGER: u8 = b't';

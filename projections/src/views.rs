@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-use relive_log::events::{Event, decode_record};
+use parking_lot::{Mutex, MutexGuard};
+use relive_log::events::{AppEvent, Event, decode_record};
 use relive_log::{AppId, FramePos, Gap, Lsn, Reader};
 
 use crate::abandoned::Abandoned;
@@ -31,7 +31,7 @@ use crate::jobs::Jobs;
 use crate::kv::KvView;
 use crate::layers::MemoryTable;
 use crate::options::{Limits, Maintained, OpenedViews, ViewsOptions, Waiting};
-use crate::registry::{Registry, RegistryView};
+use crate::registry::{App, Registry, RegistryView, app_as_of};
 use crate::rows::tag;
 use crate::run::RunKind;
 use crate::snapshot::StateAt;
@@ -49,6 +49,10 @@ pub struct Views {
     registry: RegistryView,
     cron: CronView,
     horizon: Horizon,
+    /// Held while something is made that reads the past, and while a cut is announced: one sees the other.
+    cuts: Mutex<()>,
+    /// Below here the log is being cut, or was.
+    cut_floor: AtomicU64,
     applied: AtomicU64,
     /// [`Views::lag_bytes`], as it was lately.
     lag: AtomicUsize,
@@ -88,6 +92,7 @@ impl Views {
             for (key, value) in rows {
                 views.load(&key, &value, &*source)?;
             }
+            views.kv.set_lines(views.registry.lines());
             Ok((views, report))
         })
     }
@@ -111,6 +116,8 @@ impl Views {
             abandoned: Abandoned::default(),
             registry: RegistryView::default(),
             cron: CronView::default(),
+            cuts: Mutex::new(()),
+            cut_floor: AtomicU64::new(0),
             applied: AtomicU64::new(applied.0),
             lag: AtomicUsize::new(0),
             applier: Mutex::new(Applier { last_cut: applied, unchecked: 0 }),
@@ -210,6 +217,9 @@ impl Views {
         match event {
             Event::App(e) => {
                 self.registry.fold_app(e, at);
+                if let AppEvent::Forked(_) | AppEvent::Deleted(_) = e {
+                    self.kv.set_lines(self.registry.lines());
+                }
                 self.dead_letters.fold_app(e);
                 self.jobs.fold_app(e);
                 self.abandoned.fold_app(e);
@@ -256,6 +266,30 @@ impl Views {
         self.horizon.rise(first);
     }
 
+    /// Announces that the log will begin at `start`. `false`: something needs what is below, and it must not.
+    ///
+    /// # Errors
+    /// A run could not be read.
+    pub fn announce_cut(&self, start: Lsn) -> Result<bool, ReadError> {
+        let _held = self.cuts.lock();
+        if self.oldest_needed()?.is_some_and(|needed| needed < start) {
+            return Ok(false);
+        }
+        self.cut_floor.fetch_max(start.0, Ordering::AcqRel);
+        Ok(true)
+    }
+
+    /// Keeps cuts from being announced while something is decided and applied that will need the past.
+    pub fn hold_cuts(&self) -> MutexGuard<'_, ()> {
+        self.cuts.lock()
+    }
+
+    /// The first LSN that will still be there when every announced cut is done.
+    #[must_use]
+    pub fn cut_floor(&self) -> Lsn {
+        Lsn(self.cut_floor.load(Ordering::Acquire)).max(self.horizon())
+    }
+
     /// What a log that begins at `start` must keep of the events below: what the views refer to there, above `after`,
     /// by LSN, at most `limit`. Everything that is shown at or above the horizon is read from these or from the log.
     ///
@@ -269,15 +303,19 @@ impl Views {
     ) -> Result<Vec<(Lsn, FramePos)>, ReadError> {
         let mut lowest = Lowest::above(after, limit);
         let registry = self.registry.now();
+        // A fork reads what its base held, also when the base's app is gone.
+        let bases: BTreeSet<AppId> =
+            registry.apps.values().flat_map(|app| &app.line).map(|fork| fork.base.app).collect();
         let is_live = |key: &[u8]| {
             let app = key.first_chunk::<16>().map(|bytes| AppId::from_bytes(*bytes));
-            app.is_some_and(|app| registry.apps.contains_key(&app))
+            app.is_some_and(|app| registry.apps.contains_key(&app) || bases.contains(&app))
         };
         for app in registry.apps.values() {
             let versions = app.scripts.values().flat_map(|script| &script.versions);
             let sources = versions.map(|version| (version.lsn, version.pos));
             let secrets = app.secrets.values().map(|secret| (secret.lsn, secret.pos));
-            let below = sources.chain(secrets).filter(|(lsn, _)| *lsn < start);
+            let changes = app.changes.iter().copied();
+            let below = sources.chain(secrets).chain(changes).filter(|(lsn, _)| *lsn < start);
             below.for_each(|(lsn, pos)| lowest.offer(lsn, pos));
         }
         self.kv.current_below(start, is_live, &mut lowest)?;
@@ -290,13 +328,17 @@ impl Views {
         self.idempotency.any_since(since)
     }
 
-    /// The lowest event that open work or an open dead letter still needs: the log is not cut above it. Where an
-    /// input is that of earlier work (a redrive, a handler), that of the earliest counts.
+    /// The lowest event that open work, an open dead letter or a fork still needs: the log is not cut above it. Where an
+    /// input is that of earlier work (a redrive, a handler), that of the earliest counts; of a fork, the moment of which
+    /// it reads its base.
     ///
     /// # Errors
     /// A run could not be read.
     pub fn oldest_needed(&self) -> Result<Option<Lsn>, ReadError> {
         let (mut oldest, mut letters) = self.executions.needed();
+        let registry = self.registry.now();
+        let bases = registry.apps.values().flat_map(|app| &app.line).map(|fork| fork.base.lsn);
+        oldest = oldest.into_iter().chain(bases).min();
         letters.extend(self.dead_letters.open_letters());
         let mut seen = BTreeSet::new();
         while let Some((app, letter)) = letters.pop() {
@@ -526,6 +568,15 @@ impl Views {
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.now()
+    }
+
+    /// The scripts, routes and triggers of an app as they were after the event `lsn`; whether they were paused, secrets
+    /// and the app's name are not part of it.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub fn app_as_of(&self, app: &App, lsn: Lsn) -> Result<App, ReadError> {
+        app_as_of(app, lsn, self.kv.source())
     }
 
     /// Keys and values.

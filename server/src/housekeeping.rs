@@ -160,6 +160,10 @@ impl House {
         if cut.bytes < self.snapshots.base().map_or(0, |base| base.bytes / 4) {
             return Ok(());
         }
+        // What was made since `keep_from` was found out (a fork, say) may need more.
+        if !self.views.announce_cut(cut.start)? {
+            return Ok(());
+        }
         let mut base = self.snapshots.begin_base(&cut, clock::now())?;
         let mut after = Lsn::ZERO;
         loop {

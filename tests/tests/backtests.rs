@@ -77,6 +77,21 @@ async fn t4_a_fix_is_proven_on_the_past_and_what_it_repairs_is_redriven() {
     site.app.settled().await;
     assert!(site.app.letters("status=open").await.is_empty());
     assert_eq!(site.app.value("totals", "b").await, Some(json!(1)));
+    // The proof stands with the resolution, and stays there.
+    let site = site.crashed();
+    let letters = site.app.letters("status=resolved").await;
+    assert_eq!(letters.len(), 2);
+    for letter in &letters {
+        let (proof, redriven) = (&letter["proof"], &letter["redriven_as"]);
+        assert_eq!((&proof["verdict"], &proof["version"]), (&json!("fixed"), &json!(2)), "{letter}");
+        assert_eq!((&proof["backtest_id"], &proof["attempt"]), (&done["backtest_id"], &json!(1)), "{proof}");
+        assert!(proof["lsn"].as_u64() < letter["lsn"].as_u64().map(|lsn| lsn + 1000) && redriven.is_string());
+        let id = letter["id"].as_str().unwrap();
+        let told = Cli::of(&site.server, "shop").run(&["dl", "show", id]).expect(0);
+        assert!(told.stdout.contains("backtest") && told.stdout.contains("fixed"), "{}", told.stdout);
+    }
+    let events = site.app.items("/log?kind=dead_letter_redriven").await;
+    assert_eq!(events.iter().filter(|event| event["data"]["proof"]["verdict"] == json!("fixed")).count(), 2);
     for (body, code) in [
         (json!({}), "invalid"),
         (json!({"source": "let = 1"}), "parse"),
@@ -285,4 +300,59 @@ async fn t3_an_editor_steps_back_over_the_debug_adapter_protocol() {
         .collect();
     let want = ["exception", "step", "breakpoint", "step", "step", "exception"];
     assert_eq!(stops, want.map(|reason| json!(reason)).iter().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t3_an_editor_walks_into_an_imported_script() {
+    let main = "import \"lib\" as lib;\nkv::set(\"out\", ctx.event.key, lib::total(ctx.event.value))";
+    let lib = "fn total(order) {\n  let sum = 0;\n  for item in order { sum += item.price }\n  sum\n}";
+    let site = Site::with(&Manifest::new().on_kv("in", "worker", main, ONCE).script("lib", lib)).await;
+    site.app.put("in", "k", &json!([{"price": 3}, {"prise": 4}])).await;
+    site.app.settled().await;
+    let id = dead(&site).await;
+    let at = |name: &str, line: u32| json!({"source": {"name": name}, "breakpoints": [{"line": line}]});
+    let input = requests(&[
+        ("initialize", json!({"adapterID": "relive"})),
+        ("launch", json!({})),
+        ("setBreakpoints", at("worker.rhai", 2)),
+        ("setBreakpoints", at("lib.rhai", 2)),
+        ("setBreakpoints", at("lib.rhai", 5)),
+        ("setBreakpoints", at("lib.rhai", 2)),
+        ("configurationDone", json!({})),
+        ("stackTrace", json!({"threadId": 1})),
+        ("reverseContinue", json!({"threadId": 1})),
+        ("stackTrace", json!({"threadId": 1})),
+        ("source", json!({"sourceReference": 2})),
+        ("reverseContinue", json!({"threadId": 1})),
+        ("stackTrace", json!({"threadId": 1})),
+        ("disconnect", json!({})),
+    ]);
+    let cli = Cli::of(&site.server, "shop");
+    let output = cli.run_with_input(&["exec", "debug", &id, "--dap"], &input).expect(0);
+    let all = messages(&output.stdout);
+    let responses: Vec<&Value> = all.iter().filter(|message| message["type"] == json!("response")).collect();
+    let body = |at: usize| &responses[at]["body"];
+    assert_eq!(body(4)["breakpoints"][0]["verified"], json!(false), "{}", body(4));
+    assert_eq!(body(5)["breakpoints"][0]["verified"], json!(true), "{}", body(5));
+    let frames = |at: usize| -> Vec<(Value, Value, Value)> {
+        let frames = body(at)["stackFrames"].as_array().unwrap();
+        frames.iter().map(|f| (f["name"].clone(), f["source"]["name"].clone(), f["line"].clone())).collect()
+    };
+    let frame = |name: &str, source: &str, line: u32| (json!(name), json!(source), json!(line));
+    let outer = frame("(script)", "worker.rhai", 2);
+    assert_eq!(frames(7), [frame("total", "lib.rhai", 3), outer.clone()]);
+    assert_eq!(frames(9), [frame("total", "lib.rhai", 2), outer.clone()]);
+    assert_eq!(body(10)["content"], json!(lib));
+    assert_eq!(frames(12), [outer]);
+    let input = b"break lib:2\nrc\nstack\nlist\nbreak nope:1\n";
+    let told = cli.run_with_input(&["exec", "debug", &id], input).expect(0).stdout;
+    for part in [
+        "lib line 3: for item in order",
+        "stops at line 2 of lib",
+        "total at line 2 of lib",
+        ">*    2    let sum = 0;",
+        "imports no script `nope`",
+    ] {
+        assert!(told.contains(part), "{part:?} in\n{told}");
+    }
 }

@@ -286,6 +286,7 @@ impl World {
                 by,
                 by_execution: None,
                 job: None,
+                proof: None,
             })));
         }
     }

@@ -18,6 +18,7 @@ mod crashes;
 mod dead_letters;
 mod dev;
 mod faults;
+mod forks;
 mod histories;
 mod idempotency;
 mod isolation;

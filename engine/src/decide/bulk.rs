@@ -130,7 +130,7 @@ pub(crate) fn step(scene: &Scene<'_>, app: &App, row: &JobRow, out: &mut Decisio
         end(row, JobOutcome::Completed, None, out);
         return Next::Ended;
     };
-    let actor = Actor { by: &row.by, script: None, job: Some(row.job) };
+    let actor = Actor { by: &row.by, script: None, job: Some(row.job), proof: None };
     let (mut done, mut skipped) = (0, 0);
     for letter in &letters {
         match close(scene, app, row, letter, &actor, out) {

@@ -197,7 +197,7 @@ pub(crate) fn commit(
     }
     if let Some(by) = &closed_by {
         let script = Some((ending.execution, ending.root, ending.depth));
-        close_letters(scene, app, closing, &Actor { by, script, job: None }, out);
+        close_letters(scene, app, closing, &Actor { by, script, job: None, proof: None }, out);
     }
     let cause = Cause { by: Some((ending.execution, ending.root, ending.depth)) };
     for effect in success.sends {

@@ -2,11 +2,11 @@
 //!
 //! Owns: the rule that an open letter is closed once. By a person or a job a redrive keeps depth and tree; by a script it
 //! is caused by that script: one deeper, in its tree, and where that is too deep the letter stays open.
-//! Invariants: E11, E133.
+//! Invariants: E11, E133; E141 a proof that is kept with a redrive is of the version that the redrive was given.
 
 use relive_log::events::{
     DeadLetterEvent, DeadLetterRedriven, DeadLetterResolved, DepthExceeded, Enqueued, Event, ExecutionEvent,
-    Input, Principal, VersionChoice,
+    Input, Principal, RedriveProof, Verdict, VersionChoice,
 };
 use relive_log::{ExecutionId, JobId, LetterId};
 use relive_projections::{App, LetterRow};
@@ -28,12 +28,14 @@ pub(crate) struct Actor<'a> {
     pub script: Option<(ExecutionId, ExecutionId, u16)>,
     /// The job that does.
     pub job: Option<JobId>,
+    /// What proved that the input succeeds now.
+    pub proof: Option<Box<RedriveProof>>,
 }
 
 impl<'a> Actor<'a> {
     /// A person.
     pub(crate) const fn person(by: &'a Principal) -> Actor<'a> {
-        Actor { by, script: None, job: None }
+        Actor { by, script: None, job: None, proof: None }
     }
 
     fn execution(&self) -> Option<ExecutionId> {
@@ -67,6 +69,20 @@ fn pinned(app: &App, row: &LetterRow, version: VersionChoice) -> Result<Option<u
     Err(Refusal::NotFound { what: "script version", name: format!("{} {number}", row.script) })
 }
 
+/// What is redriven runs the current version: a proof of another one proves nothing (E141).
+fn check_proof(app: &App, row: &LetterRow, proof: Option<&RedriveProof>) -> Result<(), Refusal> {
+    let Some(proof) = proof else { return Ok(()) };
+    let current = app.live_script(&row.script).map_or(0, |script| script.current);
+    if proof.version == current && proof.verdict == Verdict::Fixed {
+        return Ok(());
+    }
+    let message = format!(
+        "the backtest proved version {} of `{}`, version {current} is current now: backtest that one",
+        proof.version, row.script
+    );
+    Err(Refusal::Conflict { code: "proof_outdated", message })
+}
+
 /// Enqueues the input of an open letter again, under this id.
 pub(crate) fn redrive(
     scene: &Scene<'_>,
@@ -77,6 +93,7 @@ pub(crate) fn redrive(
     out: &mut Decision,
 ) -> Result<(), Refusal> {
     let pinned_version = pinned(app, row, version)?;
+    check_proof(app, row, actor.proof.as_deref())?;
     let (caused_by, root, depth) = match actor.script {
         Some((by, root, depth)) => (Some(by), root, depth.saturating_add(1)),
         None => (None, row.root, row.depth),
@@ -101,6 +118,7 @@ pub(crate) fn redrive(
         by: actor.by.clone(),
         by_execution: actor.execution(),
         job: actor.job,
+        proof: actor.proof.clone(),
     })));
     out.push(Event::Execution(ExecutionEvent::Enqueued(Box::new(Enqueued {
         app: app.id,

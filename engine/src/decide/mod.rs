@@ -13,6 +13,7 @@ pub(crate) mod deploy;
 pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod fire;
+pub(crate) mod fork;
 pub(crate) mod imports;
 pub(crate) mod kv;
 pub(crate) mod letters;
@@ -130,6 +131,8 @@ pub(crate) fn decide(
     match command {
         Command::CreateApp { slug, name } => Ok(registry::create_app(scene, slug, name, by, out)?),
         Command::ChangeApp { slug, name } => Ok(registry::change_app(scene, &slug, name, by, out)?),
+        Command::Fork { slug, plan } => Ok(fork::fork(scene, slug, plan, by, out)?),
+        Command::SwitchCalls { app, to } => Ok(registry::switch_calls(scene, &app, to, by, out)?),
         Command::DeleteApp { slug } => Ok(registry::delete_app(scene, &slug, by, out)?),
         Command::Deploy { app, plan } => Ok(deploy::deploy(scene, &app, plan, by, out)?),
         Command::PutScript { app, name, source } => {
@@ -174,7 +177,10 @@ pub(crate) fn decide(
             by,
             out,
         ),
-        Command::Redrive { app, letter, version } => Ok(redrive(scene, &app, (letter, version), by, out)?),
+        Command::Redrive { app, letter, version, proof } => {
+            let actor = letters::Actor { proof, ..letters::Actor::person(by) };
+            Ok(redrive(scene, &app, (letter, version), &actor, out)?)
+        }
         Command::ResolveLetter { app, letter, resolution, note } => {
             let found = scene.app(&app)?;
             let resolution = resolution.as_deref().unwrap_or("ignored");
@@ -192,12 +198,12 @@ fn redrive(
     scene: &Scene<'_>,
     slug: &str,
     (letter, version): (LetterId, VersionChoice),
-    by: &Principal,
+    actor: &letters::Actor<'_>,
     out: &mut Decision,
 ) -> Result<Answer, Refusal> {
     let app = scene.app(slug)?;
     let row = letters::open_letter(scene, &app, letter)?;
     let execution = ExecutionId(scene.mint());
-    letters::redrive(scene, &app, &row, (execution, version), &letters::Actor::person(by), out)?;
+    letters::redrive(scene, &app, &row, (execution, version), actor, out)?;
     Ok(Answer::Execution(execution))
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use relive_log::events::{
     AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Ordering,
-    Pattern, Principal, Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent, RouteSpec,
-    ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source,
+    OutgoingCalls, Pattern, Principal, Record, RetryPolicy, RouteCreated, RouteDeleted, RouteEvent,
+    RouteSpec, ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source,
     TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,
 };
 use relive_log::{AppId, RouteId, TriggerId};
@@ -54,7 +54,24 @@ pub(super) fn change_app(
 ) -> Result<Answer, Refusal> {
     let app = scene.app(slug)?;
     if app.name != name {
-        out.push(Event::App(AppEvent::Changed(AppChanged { app: app.id, name, by: by.clone() })));
+        let outgoing_calls = app.outgoing_calls;
+        let event = AppChanged { app: app.id, name, outgoing_calls, by: by.clone() };
+        out.push(Event::App(AppEvent::Changed(event)));
+    }
+    Ok(Answer::Done)
+}
+
+pub(super) fn switch_calls(
+    scene: &Scene<'_>,
+    slug: &str,
+    to: OutgoingCalls,
+    by: &Principal,
+    out: &mut Decision,
+) -> Result<Answer, Refusal> {
+    let app = scene.app(slug)?;
+    if app.outgoing_calls != to {
+        let event = AppChanged { app: app.id, name: app.name.clone(), outgoing_calls: to, by: by.clone() };
+        out.push(Event::App(AppEvent::Changed(event)));
     }
     Ok(Answer::Done)
 }

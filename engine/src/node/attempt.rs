@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use relive_log::Lsn;
-use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, KeptReply, OutputRecord, Record, Source};
+use relive_log::events::{
+    AttemptRecord, ErrorKind, ErrorRecord, KeptReply, OutgoingCalls, OutputRecord, Record, Source,
+};
 use relive_projections::{App, AsOf};
 
 use super::answer::answer;
@@ -31,7 +33,12 @@ use crate::script::{
     Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, StopCause, Stopwatch,
     mask_call, run,
 };
+use crate::seams::{NoOutgoing, Outgoing};
 use crate::secrets::Masker;
+
+/// What a call of a script comes to while its app has them off: recorded as the outcome of that call.
+const CALLS_OFF: &str = "outgoing_calls_off: the app's outgoing calls are off, as those of every new fork are \
+                         (`relive app calls on` lets them out)";
 
 /// What differs between a run that may wait and one on its caller's thread.
 struct Around {
@@ -261,8 +268,12 @@ impl Node {
     }
 
     fn calls(self: &Arc<Self>, job: &Job) -> AttemptCalls {
+        let outgoing: Arc<dyn Outgoing> = match job.app.outgoing_calls {
+            OutgoingCalls::On => Arc::clone(&self.outgoing),
+            OutgoingCalls::Off => Arc::new(NoOutgoing(CALLS_OFF)),
+        };
         AttemptCalls::new(CallParts {
-            outgoing: Arc::clone(&self.outgoing),
+            outgoing,
             durability: self.durability.clone(),
             clock: Arc::clone(&self.clock),
             stop: Arc::clone(&job.stop),

@@ -306,6 +306,7 @@ impl Core {
                 Event::Job(JobEvent::Created(e)) => drop(self.jobs.insert((e.app, e.job), Some(now))),
                 Event::Job(JobEvent::Ended(e)) => drop(self.jobs.remove(&(e.app, e.job))),
                 Event::App(AppEvent::Paused(e)) => self.dispatch.pause_app(e.app),
+                Event::App(AppEvent::Forked(e)) => self.dispatch.pause_app(e.app),
                 Event::App(AppEvent::Resumed(e)) => self.dispatch.resume_app(e.app),
                 Event::App(AppEvent::Deleted(e)) => self.dispatch.drop_app(e.app),
                 Event::Trigger(TriggerEvent::Paused(e)) => self.dispatch.pause_trigger(e.app, e.trigger),

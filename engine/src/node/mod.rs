@@ -11,6 +11,7 @@ mod calling;
 mod calls;
 mod core;
 mod expiry;
+mod fork;
 pub(crate) mod input;
 mod jobs;
 mod keyed;
@@ -35,11 +36,12 @@ use parking_lot::{Condvar, Mutex};
 use relive_log::events::{
     ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, Principal, ScriptEvent, SharedBytes,
 };
-use relive_log::{Durability, ExecutionId, Lsn, Purpose, Reader, RouteId, Supply, Urgency};
+use relive_log::{BacktestId, Durability, ExecutionId, Lsn, Purpose, Reader, RouteId, Supply, Urgency};
 use relive_projections::{App, AsOf, ExecutionRow, ScriptVersion, Views};
 
 pub use self::calls::{AcceptedTo, Called};
 use self::core::{Core, Deferred};
+pub use self::fork::ForkPlan;
 use self::input::{For, Inputs, NoInput};
 use self::jobs::Jobs;
 pub use self::keyed::Idempotency;
@@ -54,7 +56,7 @@ use crate::decide::{Scene, decide};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::replay::Archive;
 use crate::script::{CompileCache, ContextInput, Request, Response};
-use crate::seams::{Clock, Entropy, Outgoing, Steady};
+use crate::seams::{Clock, Entropy, Outgoing, Steady, uuid_v7};
 use crate::settings::EngineSettings;
 
 /// A route call: what the data plane hands over after matching.
@@ -255,6 +257,8 @@ impl Node {
             }
             Command::CreateApp { .. }
             | Command::ChangeApp { .. }
+            | Command::Fork { .. }
+            | Command::SwitchCalls { .. }
             | Command::DeleteApp { .. }
             | Command::DeleteScript { .. }
             | Command::CreateRoute { .. }
@@ -285,6 +289,8 @@ impl Node {
         command: Command,
         by: &Principal,
     ) -> Result<Committed, SubmitError> {
+        // A fork reads what it was made of: no cut is announced between its decision and its event.
+        let _held = matches!(command, Command::Fork { .. }).then(|| self.views.hold_cuts());
         let scene = self.scene();
         let dry = matches!(&command, Command::Deploy { plan, .. } if plan.mode == DeployMode::DryRun);
         let lets_shrink = command.lets_shrink();
@@ -414,6 +420,12 @@ impl Node {
             clock: Arc::clone(&self.clock),
             settings: self.settings.clone(),
         }
+    }
+
+    /// A name for a backtest that is about to begin.
+    #[must_use]
+    pub fn backtest_id(&self) -> BacktestId {
+        BacktestId(uuid_v7(self.clock.now(), &*self.entropy))
     }
 
     /// What an execution runs (ran) on, read from the log; withheld headers as placeholders: for people.

@@ -74,6 +74,9 @@ impl WaitingFor {
         match self {
             WaitingFor::AppPaused => "the app is paused".to_owned(),
             WaitingFor::TriggerPaused(PauseReason::Asked) => "its trigger is paused".to_owned(),
+            WaitingFor::TriggerPaused(PauseReason::Forked) => {
+                "its trigger came paused with the fork; resume it".to_owned()
+            }
             WaitingFor::TriggerPaused(PauseReason::RegistrantDeleted) => {
                 "its trigger is paused: the token that registered it was deleted".to_owned()
             }

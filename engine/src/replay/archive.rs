@@ -160,6 +160,10 @@ impl Archive {
         candidate: &Candidate,
         sealed: Sealed,
     ) -> Result<Recording, NotReplayable> {
+        let first = self.reader.first_lsn();
+        if row.enqueued.lsn < first {
+            return Err(NotReplayable::BelowHorizon(first));
+        }
         if !row.recorded {
             return Err(not_recorded("its route has record = \"off\": neither input nor journal were kept"));
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use relive_log::events::{ErrorRecord, OutputRecord};
-use relive_log::{ExecutionId, LetterId, UnixMicros};
-use relive_projections::{App, ExecutionFilter, ExecutionRow, LetterFilter, Status};
+use relive_log::events::{ErrorRecord, OutputRecord, RedriveProof, Verdict};
+use relive_log::{BacktestId, ExecutionId, LetterId, Lsn, UnixMicros};
+use relive_projections::{App, ExecutionFilter, ExecutionRow, LetterFilter, ScriptVersion, Status};
 
 use super::archive::{Archive, NotReplayable, view_failed};
 use super::compare::Difference;
@@ -42,38 +42,6 @@ pub struct BacktestAsked {
     pub cursor: Option<ExecutionId>,
 }
 
-/// What the candidate would have made of one execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// The same status, response, writes and error.
-    Same,
-    /// It succeeds as it did, or fails as it did, with another result.
-    Changed,
-    /// It failed then and succeeds now.
-    Fixed,
-    /// It succeeded then and fails now.
-    Broken,
-    /// It asked for an outgoing call that was not recorded; such calls are never made.
-    Unmatched,
-}
-
-impl Verdict {
-    /// Every verdict with its name on the outside.
-    pub const NAMES: [(Verdict, &'static str); 5] = [
-        (Verdict::Same, "same"),
-        (Verdict::Changed, "changed"),
-        (Verdict::Fixed, "fixed"),
-        (Verdict::Broken, "broken"),
-        (Verdict::Unmatched, "unmatched"),
-    ];
-
-    /// The name on the outside.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Verdict::NAMES.iter().find(|(verdict, _)| *verdict == self).map_or("same", |(_, name)| name)
-    }
-}
-
 /// One execution of a backtest.
 #[derive(Clone, Debug)]
 pub struct Tested {
@@ -104,9 +72,26 @@ pub struct Report {
     pub skipped: Vec<(ExecutionId, String)>,
     /// Where the next page begins, if there is more.
     pub cursor: Option<ExecutionId>,
+    /// Names what it found: in the proofs of what is redriven.
+    pub id: BacktestId,
+    /// What was durable when it began: what it knew.
+    pub lsn: Lsn,
 }
 
 impl Report {
+    /// What this backtest proved of an open dead letter with the current version of its script: that it is repaired.
+    #[must_use]
+    pub fn proof(&self, tested: &Tested, current: &ScriptVersion) -> Option<RedriveProof> {
+        (tested.verdict == Verdict::Fixed && tested.letter.is_some()).then_some(RedriveProof {
+            backtest: self.id,
+            attempt: tested.attempt,
+            version: current.version,
+            sha256: current.sha256,
+            verdict: tested.verdict,
+            lsn: self.lsn,
+        })
+    }
+
     /// How many executions have this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
@@ -122,6 +107,7 @@ pub struct Backtest {
     sealed: Sealed,
     rows: Vec<ExecutionRow>,
     cursor: Option<ExecutionId>,
+    lsn: Lsn,
     next: AtomicUsize,
     cancelled: AtomicBool,
     found: Mutex<Vec<(usize, Found)>>,
@@ -150,6 +136,7 @@ impl Backtest {
         // A candidate that is not there or does not compile is refused once, before anything runs.
         archive.check_candidate(&app, &asked.script, &asked.candidate)?;
         let limit = asked.limit.clamp(1, BACKTEST_MAX);
+        let lsn = archive.reader.durable();
         let mut rows = archive.chosen(&app, asked, limit + 1)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -161,6 +148,7 @@ impl Backtest {
             sealed,
             rows,
             cursor,
+            lsn,
             next: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
             found: Mutex::default(),
@@ -237,14 +225,14 @@ impl Backtest {
         Found::Tested(Box::new(tested))
     }
 
-    /// What it found; to be called when all threads have returned from [`Backtest::run`].
+    /// What it found, under the name `id`; to be called when all threads have returned from [`Backtest::run`].
     ///
     /// # Errors
     /// When stored data could not be read.
-    pub fn report(&self) -> Result<Report, NotReplayable> {
+    pub fn report(&self, id: BacktestId) -> Result<Report, NotReplayable> {
         let mut found = std::mem::take(&mut *self.found.lock());
         found.sort_by_key(|(at, _)| *at);
-        let mut report = Report { cursor: self.cursor, ..Report::default() };
+        let mut report = Report { cursor: self.cursor, id, lsn: self.lsn, ..Report::default() };
         for (_, one) in found {
             match one {
                 Found::Tested(tested) => report.tested.push(*tested),

@@ -25,10 +25,11 @@ mod run;
 mod steps;
 
 pub use archive::{Archive, NotReplayable, expired};
-pub use backtest::{BACKTEST_MAX, Backtest, BacktestAsked, Report, Tested, Verdict};
+pub use backtest::{BACKTEST_MAX, Backtest, BacktestAsked, Report, Tested};
 pub use bisect::{BISECT_VERSIONS_MAX, Bisected, TriedVersion, bisect};
 pub use capsule::{CAPSULE_FORMAT, NoCapsule, capsule, opened};
 pub use compare::Difference;
 pub use recording::{Candidate, Recorded, Recording, Sealed};
+pub use relive_log::events::Verdict;
 pub use run::{Ended, Replayed, WhyNotFaithful, replay};
 pub use steps::{Direction, NoStep, STEPS_MAX, Stepped, StepsWanted, steps};

@@ -155,4 +155,10 @@ impl Recording {
     pub fn source_text(&self) -> Option<&str> {
         self.source_text.as_deref()
     }
+
+    /// The texts of what it imports, by name.
+    #[must_use]
+    pub const fn imported_texts(&self) -> &BTreeMap<String, Arc<str>> {
+        &self.imported
+    }
 }

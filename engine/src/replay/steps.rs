@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::recording::Recording;
 use super::run::{Replayed, replay_watched};
-use crate::script::{Step, Tracer, Walked, Wanted, Watch};
+use crate::script::{Compiled, ScriptLine, Step, Tracer, Walked, Wanted, Watch};
 
 /// Most steps of one window.
 pub const STEPS_MAX: usize = 1000;
@@ -31,7 +31,7 @@ pub struct StepsWanted {
     /// At most so many.
     pub limit: usize,
     /// Lines to stop at; empty: `from` itself.
-    pub breakpoints: BTreeSet<u32>,
+    pub breakpoints: BTreeSet<ScriptLine>,
     /// Which way to look for them.
     pub direction: Direction,
 }
@@ -47,9 +47,17 @@ pub enum NoStep {
         /// How many there are.
         total: u64,
     },
+    /// The run imports no such script.
+    #[error("breakpoints: the attempt imports no script `{script}`")]
+    NoScript {
+        /// Its name.
+        script: String,
+    },
     /// No statement begins on this line.
-    #[error("breakpoints: line {line} has no code{}", next_text(.next.as_ref()))]
+    #[error("breakpoints: line {line}{} has no code{}", of_text(.script.as_ref()), next_text(.next.as_ref()))]
     NoCode {
+        /// The imported script; `None`: the script itself.
+        script: Option<String>,
         /// The line.
         line: u32,
         /// The next line that has.
@@ -58,6 +66,10 @@ pub enum NoStep {
     /// There is nothing to step through.
     #[error("the attempt ended before its script began: {0}")]
     NothingRan(String),
+}
+
+fn of_text(script: Option<&String>) -> String {
+    script.map_or_else(String::new, |script| format!(" of `{script}`"))
 }
 
 fn next_text(next: Option<&u32>) -> String {
@@ -78,17 +90,36 @@ pub struct Stepped {
     pub replayed: Replayed,
 }
 
+/// Refuses a line on which no statement begins.
+fn check_lines(
+    compiled: &Compiled,
+    recording: &Recording,
+    lines: &BTreeSet<ScriptLine>,
+) -> Result<(), NoStep> {
+    for (script, line) in lines {
+        let within = match script {
+            None => compiled,
+            Some(name) => {
+                let found = recording.imports.get(name);
+                found.ok_or_else(|| NoStep::NoScript { script: name.clone() })?
+            }
+        };
+        let code = within.lines_with_code();
+        if !code.contains(line) {
+            let next = code.range(line..).next().copied();
+            return Err(NoStep::NoCode { script: script.clone(), line: *line, next });
+        }
+    }
+    Ok(())
+}
+
 /// Walks a recorded attempt. Needs a thread as [`replay`](super::replay) does.
 ///
 /// # Errors
 /// When there is no such step or breakpoint.
 pub fn steps(recording: &Recording, wanted: &StepsWanted) -> Result<Stepped, NoStep> {
     let compiled = recording.script.as_ref().map_err(|error| NoStep::NothingRan(error.message.clone()))?;
-    let lines = compiled.lines_with_code();
-    if let Some(line) = wanted.breakpoints.iter().find(|line| !lines.contains(line)) {
-        let next = lines.range(line..).next().copied();
-        return Err(NoStep::NoCode { line: *line, next });
-    }
+    check_lines(compiled, recording, &wanted.breakpoints)?;
     let limit = wanted.limit.clamp(1, STEPS_MAX);
     let start = match (wanted.from, wanted.direction) {
         (Some(from), _) => from.max(1),
@@ -96,7 +127,7 @@ pub fn steps(recording: &Recording, wanted: &StepsWanted) -> Result<Stepped, NoS
         (None, Direction::Backwards) => u64::MAX,
     };
     let walk = |wanted: Wanted| {
-        let tracer = Tracer::new(compiled, wanted);
+        let tracer = Tracer::new(compiled, &recording.imports, wanted);
         let watch = Watch { tracer: Some(std::sync::Arc::clone(&tracer)), ..Watch::default() };
         let replayed = replay_watched(recording, &watch);
         (tracer.walked(), replayed)

@@ -39,6 +39,17 @@ impl Imports {
         Imports(Arc::new(scripts))
     }
 
+    /// The script of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Compiled> {
+        self.0.get(name)
+    }
+
+    /// All of them.
+    pub fn scripts(&self) -> impl Iterator<Item = &Compiled> {
+        self.0.values()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

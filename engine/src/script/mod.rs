@@ -46,6 +46,6 @@ pub use types::{
     StopCause, Stopwatch,
 };
 pub use watch::{
-    EndsAt, HeaderProbe, STEP_EFFECTS_MAX, STEP_FRAMES_MAX, STEPS_BYTES_MAX, Step, Tracer, Walked, Wanted,
-    Watch,
+    EndsAt, Frame, HeaderProbe, STEP_EFFECTS_MAX, STEP_FRAMES_MAX, STEPS_BYTES_MAX, ScriptLine, Step, Tracer,
+    Walked, Wanted, Watch,
 };

@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::compile::Compiled;
 use super::errors::place;
 use super::host::Host;
+use super::imports::Imports;
 use super::run::WriteEffect;
 use super::show::{Budget, shown};
 use crate::secrets::Masker;
@@ -107,6 +108,20 @@ impl HeaderProbe {
     }
 }
 
+/// One level of a call stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The function; `None`: the script's own level.
+    pub function: Option<String>,
+    /// The imported script that it stands in; `None`: the script itself.
+    pub script: Option<String>,
+    /// The line that it is at.
+    pub line: u32,
+}
+
+/// A line of a script: `None` is the script itself, a name one that it imports.
+pub type ScriptLine = (Option<String>, u32);
+
 /// One statement, before it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -120,8 +135,8 @@ pub struct Step {
     pub depth: usize,
     /// The imported script that it stands in; `None`: the script itself.
     pub script: Option<String>,
-    /// Who called whom, innermost first: function (`None`: the script's own level) and the line that it is at.
-    pub stack: Vec<(Option<String>, u32)>,
+    /// Who called whom, innermost first.
+    pub stack: Vec<Frame>,
     /// Variables in scope, bounded, secrets masked.
     pub variables: BTreeMap<String, Value>,
     /// The latest KV reads of the run, at most [`STEP_EFFECTS_MAX`].
@@ -144,7 +159,7 @@ pub struct Wanted {
     /// At most so many.
     pub limit: usize,
     /// Lines to look for.
-    pub lines: BTreeSet<u32>,
+    pub lines: BTreeSet<ScriptLine>,
 }
 
 /// What a walk found.
@@ -173,22 +188,26 @@ pub struct Tracer {
     wanted: Wanted,
     /// Where statements begin, by address in the tree; for an expression that stands as a statement, its own.
     places: HashMap<usize, Position>,
-    /// The script's tree lives as long as its addresses are in use.
-    _compiled: Compiled,
+    /// The trees live as long as their addresses are in use.
+    _compiled: (Compiled, Imports),
+    /// Whether a line of an import is looked for.
+    looks_into_imports: bool,
     state: Mutex<State>,
 }
 
 impl Tracer {
-    /// A walk through runs of this script.
+    /// A walk through runs of this script and of what it imports.
     #[must_use]
-    pub fn new(compiled: &Compiled, wanted: Wanted) -> Arc<Tracer> {
+    pub fn new(compiled: &Compiled, imports: &Imports, wanted: Wanted) -> Arc<Tracer> {
         let mut places = HashMap::new();
-        for ast in compiled.trees() {
-            statements(ast, |address, position| {
+        for script in std::iter::once(compiled).chain(imports.scripts()) {
+            statements(script.ast(), |address, position| {
                 places.insert(address, position);
             });
         }
-        Arc::new(Tracer { wanted, places, _compiled: compiled.clone(), state: Mutex::default() })
+        let looks_into_imports = wanted.lines.iter().any(|(script, _)| script.is_some());
+        let held = (compiled.clone(), imports.clone());
+        Arc::new(Tracer { wanted, places, _compiled: held, looks_into_imports, state: Mutex::default() })
     }
 
     /// What it found; to be called when the run has ended.
@@ -213,7 +232,7 @@ impl Tracer {
         state.walked.total += 1;
         let step = state.walked.total;
         let (line, column) = place(at);
-        if self.wanted.lines.contains(&line) && source.is_none() {
+        if self.is_wanted(source, line) {
             if step < self.wanted.from {
                 state.walked.hit_before = Some(step);
             } else {
@@ -227,6 +246,15 @@ impl Tracer {
         }
         let shown = self.step(&mut state, host, context, source, (line, column));
         state.walked.steps.push(Step { step, ..shown });
+    }
+
+    fn is_wanted(&self, script: Option<&str>, line: u32) -> bool {
+        match script {
+            None => !self.wanted.lines.is_empty() && self.wanted.lines.contains(&(None, line)),
+            Some(name) => {
+                self.looks_into_imports && self.wanted.lines.contains(&(Some(name.to_owned()), line))
+            }
+        }
     }
 
     fn step(
@@ -263,7 +291,7 @@ impl Tracer {
             variables.insert("this".to_owned(), shown(this, &state.masker, &mut budget));
         }
         state.bytes += budget.used();
-        let stack = stack(context, line);
+        let stack = stack(context, host, source, line);
         Step {
             step: 0,
             line,
@@ -282,15 +310,25 @@ impl Tracer {
 }
 
 /// Innermost first: each function with the line that it is at.
-fn stack(context: &EvalContext<'_, '_, '_, '_, '_, '_>, line: u32) -> Vec<(Option<String>, u32)> {
+fn stack(
+    context: &EvalContext<'_, '_, '_, '_, '_, '_>,
+    host: &Host,
+    script: Option<&str>,
+    line: u32,
+) -> Vec<Frame> {
     let mut frames = Vec::new();
-    let mut at = line;
-    for frame in context.debugger().map_or(&[][..], |debugger| debugger.call_stack()).iter().rev() {
-        let name = if frame.fn_name.starts_with("anon$") { "(closure)" } else { frame.fn_name.as_str() };
-        frames.push((Some(name.to_owned()), at));
-        at = place(frame.pos).0;
+    let (mut at, mut within) = (line, script.map(str::to_owned));
+    let calls = context.debugger().map_or(&[][..], |debugger| debugger.call_stack());
+    for (depth, call) in calls.iter().enumerate().rev() {
+        let name = if call.fn_name.starts_with("anon$") { "(closure)" } else { call.fn_name.as_str() };
+        frames.push(Frame { function: Some(name.to_owned()), script: within, line: at });
+        at = place(call.pos).0;
+        // Who called stands in the script of the call around it.
+        let around = depth.checked_sub(1).and_then(|outer| calls.get(outer));
+        let around = around.and_then(|outer| outer.source.as_deref());
+        within = around.filter(|name| *name != host.context.script).map(str::to_owned);
     }
-    frames.push((None, at));
+    frames.push(Frame { function: None, script: within, line: at });
     frames.truncate(STEP_FRAMES_MAX);
     frames
 }

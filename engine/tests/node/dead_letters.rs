@@ -29,7 +29,7 @@ fn dead(handler_source: &str) -> World {
 }
 
 fn redrive(world: &mut World, letter: LetterId, version: RedriveVersion) -> Result<Answer, String> {
-    let command = Command::Redrive { app: "shop".into(), letter, version };
+    let command = Command::Redrive { app: "shop".into(), letter, version, proof: None };
     world.submit(command).map(|c| c.answer).map_err(|e| e.to_string())
 }
 

@@ -71,8 +71,12 @@ fn t2_what_was_cut_off_is_below_the_horizon() {
     let versions = world.call("/versions", "").execution;
     let now = world.call("/now", "").execution;
     world.put("c", "mended", "true");
-    let redrive =
-        Command::Redrive { app: "shop".into(), letter: letter.letter, version: RedriveVersion::Current };
+    let redrive = Command::Redrive {
+        app: "shop".into(),
+        letter: letter.letter,
+        version: RedriveVersion::Current,
+        proof: None,
+    };
     let relive_engine::command::Answer::Execution(redriven) = world.submit(redrive).unwrap().answer else {
         panic!("a redrive is an execution")
     };

@@ -74,7 +74,8 @@ fn d12_e133_a_letter_is_closed_once() {
     assert_eq!((row.resolution.as_ref().unwrap().name(), open(&world)), ("ignored", 0));
     let again = resolve(&mut world, letter, Some("done")).unwrap_err();
     assert!(again.contains("resolved already"), "{again}");
-    let command = Command::Redrive { app: "shop".into(), letter, version: RedriveVersion::Current };
+    let command =
+        Command::Redrive { app: "shop".into(), letter, version: RedriveVersion::Current, proof: None };
     assert!(world.submit(command).unwrap_err().to_string().contains("resolved already"));
     assert!(resolve(&mut world, LetterId::default(), None).unwrap_err().contains("there is no dead letter"));
 }

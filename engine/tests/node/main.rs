@@ -16,6 +16,7 @@ mod dead_letters;
 mod deploys;
 mod dispatch;
 mod expiry;
+mod fork;
 mod horizon;
 mod imports;
 mod keyed;

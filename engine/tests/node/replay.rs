@@ -8,6 +8,7 @@ use relive_engine::replay::{
     Backtest, BacktestAsked, Candidate, Direction, NoCapsule, NoStep, NotReplayable, Recording, Replayed,
     Report, Sealed, Stepped, StepsWanted, Verdict, WhyNotFaithful, bisect, capsule, opened, replay, steps,
 };
+use relive_engine::script::Frame;
 use relive_engine::settings::EngineSettings;
 use relive_log::ExecutionId;
 use relive_log::events::{DispatchMode, ErrorKind, Ordering, Pattern, Record, TriggerSpec};
@@ -357,10 +358,12 @@ fn t3_steps_show_lines_variables_and_effects_forwards_and_backwards() {
     let in_add = &all.steps[4];
     assert_eq!((in_add.line, in_add.depth), (4, 1));
     assert_eq!(in_add.variables["sum"], serde_json::json!(1));
-    assert_eq!(in_add.stack, [(Some("add".to_owned()), 4), (None, 7)]);
+    let frame =
+        |function: Option<&str>, line| Frame { function: function.map(str::to_owned), script: None, line };
+    assert_eq!(in_add.stack, [frame(Some("add"), 4), frame(None, 7)]);
     let last = all.steps.last().unwrap();
     assert_eq!((last.writes_total, last.reads_total), (3, 1), "{last:?}");
-    assert_eq!(last.stack[0].0.as_deref(), Some("(closure)"));
+    assert_eq!(last.stack[0].function.as_deref(), Some("(closure)"));
     let mut before = None;
     for step in &all.steps {
         let one = walk(&world, execution, &page(step.step, 1)).unwrap();
@@ -374,6 +377,75 @@ fn t3_steps_show_lines_variables_and_effects_forwards_and_backwards() {
     assert_eq!(refused, Some(NoStep::OutOfRange { from: all.total + 1, total: all.total }));
 }
 
+const LIB: &str = "fn twice(x) {
+    let doubled = x * 2;
+    inner(doubled)
+}
+fn inner(x) {
+    if x > 4 {
+        throw `too much: ${x}`;
+    }
+    x
+}";
+
+#[test]
+fn t3_steps_go_into_imported_scripts_and_stop_at_breakpoints_there() {
+    let mut world = World::new();
+    let main = "import \"lib\" as lib;\nlet a = lib::twice(1);\nlet b = lib::twice(a + 1);\nb";
+    world.deploy(&[("w", main), ("lib", LIB)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    let execution = call(&mut world, "/w", "");
+    let all = walk(&world, execution, &page(1, 1000)).unwrap();
+    assert_eq!((all.replayed.faithful, &all.replayed.differences), (Some(true), &Vec::new()));
+    let seen: Vec<(Option<&str>, u32, usize)> =
+        all.steps.iter().map(|step| (step.script.as_deref(), step.line, step.depth)).collect();
+    let lib = Some("lib");
+    let want = [
+        (None, 1, 0),
+        (None, 2, 0),
+        (lib, 2, 1),
+        (lib, 3, 1),
+        (lib, 6, 2),
+        (lib, 9, 2),
+        (None, 3, 0),
+        (lib, 2, 1),
+        (lib, 3, 1),
+        (lib, 6, 2),
+        (lib, 7, 2),
+    ];
+    assert_eq!(seen, want);
+    let last = all.steps.last().unwrap();
+    let frame = |function: Option<&str>, script: Option<&str>, line| Frame {
+        function: function.map(str::to_owned),
+        script: script.map(str::to_owned),
+        line,
+    };
+    let stack = [frame(Some("inner"), lib, 7), frame(Some("twice"), lib, 3), frame(None, None, 3)];
+    assert_eq!(last.stack, stack);
+    assert_eq!(last.variables["x"], serde_json::json!(6));
+    let within = |line| BTreeSet::from([(Some("lib".to_owned()), line)]);
+    let asked = |from, direction, line| StepsWanted {
+        from: Some(from),
+        limit: 1,
+        breakpoints: within(line),
+        direction,
+    };
+    for (from, direction, line, want) in [
+        (1, Direction::Forwards, 6, 5),
+        (6, Direction::Forwards, 6, 10),
+        (11, Direction::Backwards, 2, 8),
+        (8, Direction::Backwards, 2, 3),
+    ] {
+        let found = walk(&world, execution, &asked(from, direction, line)).unwrap();
+        assert_eq!(found.steps[0].step, want, "{from} {direction:?} {line}");
+    }
+    let refused = walk(&world, execution, &asked(1, Direction::Forwards, 8)).unwrap_err();
+    assert_eq!(refused.to_string(), "breakpoints: line 8 of `lib` has no code; the next line with code is 9");
+    let nowhere =
+        StepsWanted { breakpoints: BTreeSet::from([(Some("nowhere".to_owned()), 1)]), ..page(1, 1) };
+    let refused = walk(&world, execution, &nowhere).unwrap_err();
+    assert_eq!(refused.to_string(), "breakpoints: the attempt imports no script `nowhere`");
+}
+
 #[test]
 fn t3_breakpoints_are_met_both_ways() {
     let mut world = World::new();
@@ -382,7 +454,7 @@ fn t3_breakpoints_are_met_both_ways() {
     let at = |from: Option<u64>, direction, line| StepsWanted {
         from,
         limit: 1,
-        breakpoints: BTreeSet::from([line]),
+        breakpoints: BTreeSet::from([(None, line)]),
         direction,
     };
     let forwards = |from| walk(&world, execution, &at(Some(from), Direction::Forwards, 8)).unwrap();
@@ -487,7 +559,7 @@ fn e123_t2_calls_and_imports_replay_from_the_record_with_the_network_gone() {
 fn tested(world: &World, asked: &BacktestAsked) -> Report {
     let backtest = Backtest::new(world.node.archive(), world.app(), asked, Sealed::Opened).unwrap();
     backtest.run();
-    backtest.report().unwrap()
+    backtest.report(Default::default()).unwrap()
 }
 
 #[test]

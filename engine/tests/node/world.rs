@@ -184,6 +184,7 @@ struct Ground {
     web: Arc<Web>,
     settings: EngineSettings,
     store: Store,
+    slug: &'static str,
 }
 
 /// What does not.
@@ -204,6 +205,8 @@ pub(crate) struct World {
     pub(crate) web: Arc<Web>,
     settings: EngineSettings,
     store: Store,
+    /// The app that everything here is about.
+    pub(crate) slug: &'static str,
     pub(crate) node: Arc<Node>,
     pub(crate) views: Arc<Views>,
     pub(crate) reader: Reader,
@@ -268,8 +271,22 @@ impl Ground {
 
     fn world(self, key: &str, begin: Switch) -> World {
         let Process { node, views, reader, snapshots, committer, preparer } = self.boot(key, begin);
-        let Ground { disk, clock, dice, web, settings, store } = self;
-        World { disk, clock, dice, web, settings, store, node, views, reader, snapshots, committer, preparer }
+        let Ground { disk, clock, dice, web, settings, store, slug } = self;
+        World {
+            disk,
+            clock,
+            dice,
+            web,
+            settings,
+            store,
+            slug,
+            node,
+            views,
+            reader,
+            snapshots,
+            committer,
+            preparer,
+        }
     }
 }
 
@@ -292,7 +309,7 @@ impl World {
         let clock = Arc::new(HandClock::at(START));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
         let web = Arc::new(Web::default());
-        Ground { disk, clock, dice, web, settings, store }.world(KEY, Switch::Running)
+        Ground { disk, clock, dice, web, settings, store, slug: "shop" }.world(KEY, Switch::Running)
     }
 
     /// The process dies here (what was written stays in the page cache) and starts again.
@@ -328,9 +345,9 @@ impl World {
     }
 
     fn die(self) -> Ground {
-        let World { disk, clock, dice, web, settings, store, .. } = self;
+        let World { disk, clock, dice, web, settings, store, slug, .. } = self;
         disk.kill();
-        Ground { disk, clock, dice, web, settings, store }
+        Ground { disk, clock, dice, web, settings, store, slug }
     }
 
     /// What the views wrote behind, and a snapshot of it.
@@ -457,7 +474,7 @@ impl World {
         result.expect("a command is answered when it is durable")
     }
 
-    /// Deploys scripts, routes and triggers into the app `shop`.
+    /// Deploys scripts, routes and triggers into the app.
     pub(crate) fn deploy(
         &mut self,
         scripts: &[(&str, &str)],
@@ -471,16 +488,16 @@ impl World {
             missing_app: MissingApp::Create,
             ..DeployPlan::default()
         };
-        self.submit(Command::Deploy { app: "shop".into(), plan }).unwrap();
+        self.submit(Command::Deploy { app: self.slug.into(), plan }).unwrap();
     }
 
     pub(crate) fn app(&self) -> Arc<App> {
-        Arc::clone(self.views.registry().app_by_slug("shop").unwrap())
+        Arc::clone(self.views.registry().app_by_slug(self.slug).unwrap())
     }
 
     pub(crate) fn put(&mut self, collection: &str, key: &str, json: &str) -> Lsn {
         let command = Command::PutKey {
-            app: "shop".into(),
+            app: self.slug.into(),
             collection: collection.into(),
             key: key.into(),
             value: json.as_bytes().into(),
@@ -495,7 +512,7 @@ impl World {
 
     pub(crate) fn put_for(&mut self, collection: &str, key: &str, json: &str, ttl_ms: u64) -> Lsn {
         let command = Command::PutKey {
-            app: "shop".into(),
+            app: self.slug.into(),
             collection: collection.into(),
             key: key.into(),
             value: json.as_bytes().into(),

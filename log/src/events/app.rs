@@ -4,6 +4,41 @@ use bincode::{Decode, Encode};
 
 use super::common::Principal;
 use crate::ids::AppId;
+use crate::types::{Lsn, UnixMicros};
+
+/// Whether the scripts of an app reach the outside with `http::`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum OutgoingCalls {
+    /// They do.
+    #[default]
+    On,
+    /// Every call fails, with an error that says so.
+    Off,
+}
+
+/// An app's keys as of a moment: what a fork begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ForkBase {
+    /// The app.
+    pub app: AppId,
+    /// Its slug then, for people: another app may have it by now.
+    pub slug: String,
+    /// Everything up to here was written: the last event of a batch.
+    pub lsn: Lsn,
+    /// Times to live as of then (K1).
+    pub at: UnixMicros,
+}
+
+/// One fork in the line that an app comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Fork {
+    /// What it began with.
+    pub base: ForkBase,
+    /// The `app_forked` event.
+    pub lsn: Lsn,
+    /// Its commit time.
+    pub at: UnixMicros,
+}
 
 /// `app_created`
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -25,6 +60,26 @@ pub struct AppChanged {
     pub app: AppId,
     /// The new name for people.
     pub name: Option<String>,
+    /// Whether its scripts reach the outside from here on.
+    pub outgoing_calls: OutgoingCalls,
+    /// Who did it.
+    pub by: Principal,
+}
+
+/// `app_forked`: an app that begins with another one's keys as of a moment, paused and with outgoing calls off. Scripts,
+/// routes and triggers are events of the same batch; keys are not copied: what the fork has not written reads as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AppForked {
+    /// The new id.
+    pub app: AppId,
+    /// The slug.
+    pub slug: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// What it begins with.
+    pub base: ForkBase,
+    /// The forks that the base comes from, nearest first: reads go down this line, whatever is deleted meanwhile.
+    pub ancestors: Vec<Fork>,
     /// Who did it.
     pub by: Principal,
 }
@@ -70,4 +125,6 @@ pub enum AppEvent {
     Resumed(AppResumed),
     /// `app_deleted`
     Deleted(AppDeleted),
+    /// `app_forked`
+    Forked(Box<AppForked>),
 }

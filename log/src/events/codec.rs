@@ -128,6 +128,7 @@ kinds! {
     0x0103 "app_paused" App AppEvent::Paused;
     0x0104 "app_resumed" App AppEvent::Resumed;
     0x0105 "app_deleted" App AppEvent::Deleted;
+    0x0106 "app_forked" App AppEvent::Forked;
     0x0201 "script_deployed" Script ScriptEvent::Deployed;
     0x0202 "script_deleted" Script ScriptEvent::Deleted;
     0x0301 "route_created" Route RouteEvent::Created;

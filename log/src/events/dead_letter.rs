@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use super::common::{ErrorRecord, Principal, Source};
-use crate::ids::{AppId, ExecutionId, JobId, LetterId};
+use crate::ids::{AppId, BacktestId, ExecutionId, JobId, LetterId};
 use crate::types::{Lsn, UnixMicros};
 
 /// `dead_lettered`: beside the last `attempt_failed`, in the same batch. Holds all that the letter shows, so
@@ -55,6 +55,55 @@ pub struct DeadLetterHandlerFailed {
     pub execution: ExecutionId,
 }
 
+/// What a replay with another version came to, against what was recorded (T4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Verdict {
+    /// The same status, response, writes and error.
+    Same,
+    /// It succeeds as it did, or fails as it did, with another result.
+    Changed,
+    /// It failed then and succeeds now.
+    Fixed,
+    /// It succeeded then and fails now.
+    Broken,
+    /// It asked for an outgoing call that was not recorded; such calls are never made.
+    Unmatched,
+}
+
+impl Verdict {
+    /// Every verdict with its name on the outside.
+    pub const NAMES: [(Verdict, &'static str); 5] = [
+        (Verdict::Same, "same"),
+        (Verdict::Changed, "changed"),
+        (Verdict::Fixed, "fixed"),
+        (Verdict::Broken, "broken"),
+        (Verdict::Unmatched, "unmatched"),
+    ];
+
+    /// The name on the outside.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Verdict::NAMES.iter().find(|(verdict, _)| *verdict == self).map_or("same", |(_, name)| name)
+    }
+}
+
+/// What showed, before a letter was redriven, that its input succeeds now: kept with the resolution.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RedriveProof {
+    /// The backtest; all letters that one backtest proved have it alike.
+    pub backtest: BacktestId,
+    /// The attempt that was replayed.
+    pub attempt: u32,
+    /// Version of the script that it was replayed with.
+    pub version: u32,
+    /// SHA-256 of that version's source.
+    pub sha256: [u8; 32],
+    /// What it came to.
+    pub verdict: Verdict,
+    /// The last LSN that was durable when the backtest began: what it knew.
+    pub lsn: Lsn,
+}
+
 /// `dead_letter_redriven`: its input was enqueued again, in the same batch (D12).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DeadLetterRedriven {
@@ -70,6 +119,8 @@ pub struct DeadLetterRedriven {
     pub by_execution: Option<ExecutionId>,
     /// The job that did it, if one did.
     pub job: Option<JobId>,
+    /// What proved it, if a backtest did.
+    pub proof: Option<Box<RedriveProof>>,
 }
 
 /// `dead_letter_resolved`: closed without being run again (D12).

@@ -23,7 +23,10 @@ mod secret;
 mod token;
 mod trigger;
 
-pub use app::{AppChanged, AppCreated, AppDeleted, AppEvent, AppPaused, AppResumed};
+pub use app::{
+    AppChanged, AppCreated, AppDeleted, AppEvent, AppForked, AppPaused, AppResumed, Fork, ForkBase,
+    OutgoingCalls,
+};
 pub use codec::{DecodeError, EVENT_BYTES_MAX, decode_record, encode_record};
 pub use common::{
     AttemptRecord, Backoff, ErrorKind, ErrorRecord, HeaderRecord, IdempotencyKey, Input, KeptAnswer,
@@ -33,7 +36,7 @@ pub use common::{
 pub use cron::{CronEvent, CronTicked};
 pub use dead_letter::{
     DeadLetterEvent, DeadLetterExpired, DeadLetterHandlerFailed, DeadLetterRedriven, DeadLetterResolved,
-    DeadLettered,
+    DeadLettered, RedriveProof, Verdict,
 };
 pub use execution::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
@@ -99,6 +102,7 @@ impl Event {
             Event::App(AppEvent::Paused(e)) => e.app,
             Event::App(AppEvent::Resumed(e)) => e.app,
             Event::App(AppEvent::Deleted(e)) => e.app,
+            Event::App(AppEvent::Forked(e)) => e.app,
             Event::Script(ScriptEvent::Deployed(e)) => e.app,
             Event::Script(ScriptEvent::Deleted(e)) => e.app,
             Event::Route(RouteEvent::Created(e)) => e.app,

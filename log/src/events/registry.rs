@@ -46,6 +46,7 @@ pub const KINDS: &[Kind] = &[
         "decide/registry",
         &["registry", "kv", "outbox", "dead_letters", "executions", "cron"],
     ),
+    written(0x0106, "app_forked", "decide/fork", &["registry", "kv"]),
     written(0x0201, "script_deployed", "decide/registry", &["registry"]),
     written(0x0202, "script_deleted", "decide/registry", &["registry"]),
     written(0x0301, "route_created", "decide/registry", &["registry"]),

@@ -8,7 +8,9 @@ mod samples;
 /// What the samples are made of.
 mod vocabulary {
     pub(super) use crate::events::*;
-    pub(super) use crate::ids::{AppId, ExecutionId, JobId, LetterId, PrincipalId, RouteId, TriggerId};
+    pub(super) use crate::ids::{
+        AppId, BacktestId, ExecutionId, JobId, LetterId, PrincipalId, RouteId, TriggerId,
+    };
     pub(super) use crate::types::{Lsn, UnixMicros};
 }
 
@@ -192,7 +194,7 @@ macro_rules! golden_files {
 }
 
 golden_files! {
-    "app_created" "app_changed" "app_paused" "app_resumed" "app_deleted" "script_deployed" "script_deleted" "route_created" "route_deleted"
+    "app_created" "app_changed" "app_paused" "app_resumed" "app_deleted" "app_forked" "script_deployed" "script_deleted" "route_created" "route_deleted"
     "trigger_created" "trigger_changed" "trigger_paused" "trigger_resumed" "trigger_deleted" "token_created" "token_deleted" "secret_set" "secret_deleted" "kv_put" "kv_deleted" "kv_expired"
     "enqueued" "claimed" "released" "completed" "attempt_failed" "abandoned" "dropped" "depth_exceeded" "alone_ended"
     "dead_lettered" "dead_letter_handler_failed" "dead_letter_redriven" "dead_letter_resolved" "dead_letter_expired" "cron_ticked"

@@ -102,6 +102,8 @@ pub enum PauseReason {
     Asked,
     /// The registrant's token was deleted: nobody is left for whom its executions could run (D9).
     RegistrantDeleted,
+    /// It came with a fork: it waits until somebody resumes it.
+    Forked,
 }
 
 impl PauseReason {
@@ -110,6 +112,7 @@ impl PauseReason {
     pub const fn name(self) -> &'static str {
         match self {
             PauseReason::Asked => "asked",
+            PauseReason::Forked => "forked",
             PauseReason::RegistrantDeleted => "registrant_deleted",
         }
     }

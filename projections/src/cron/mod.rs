@@ -133,7 +133,11 @@ impl CronView {
     /// Folds one event of an app: what is gone has no positions.
     pub(crate) fn fold_app(&self, event: &AppEvent) {
         match event {
-            AppEvent::Created(_) | AppEvent::Changed(_) | AppEvent::Paused(_) | AppEvent::Resumed(_) => {}
+            AppEvent::Created(_)
+            | AppEvent::Forked(_)
+            | AppEvent::Changed(_)
+            | AppEvent::Paused(_)
+            | AppEvent::Resumed(_) => {}
             AppEvent::Deleted(e) => {
                 let mut positions = self.positions.write();
                 let range = (e.app, TriggerId::default())..=(e.app, TriggerId::from_bytes([0xff; 16]));

@@ -50,6 +50,7 @@ impl DeadLetters {
                     by: e.by.clone(),
                     by_execution: e.by_execution,
                     job: e.job,
+                    proof: e.proof.clone(),
                 };
                 letters.resolve((e.app, e.letter), resolution, at);
             }
@@ -70,7 +71,11 @@ impl DeadLetters {
     /// Folds one event of an app: letters of an app that is gone are gone.
     pub(crate) fn fold_app(&self, event: &AppEvent) {
         match event {
-            AppEvent::Created(_) | AppEvent::Changed(_) | AppEvent::Paused(_) | AppEvent::Resumed(_) => {}
+            AppEvent::Created(_)
+            | AppEvent::Forked(_)
+            | AppEvent::Changed(_)
+            | AppEvent::Paused(_)
+            | AppEvent::Resumed(_) => {}
             AppEvent::Deleted(e) => self.letters.write().remove_app(e.app),
         }
     }

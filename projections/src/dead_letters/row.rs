@@ -1,7 +1,7 @@
 //! One dead letter as the view shows it.
 
 use bincode::{Decode, Encode};
-use relive_log::events::{DeadLettered, ErrorRecord, Principal, Source};
+use relive_log::events::{DeadLettered, ErrorRecord, Principal, RedriveProof, Source};
 use relive_log::{AppId, ExecutionId, JobId, LetterId, Lsn, TriggerId, UnixMicros};
 
 use crate::source::At;
@@ -24,6 +24,8 @@ pub enum Resolution {
         by_execution: Option<ExecutionId>,
         /// The job that did it, if one did.
         job: Option<JobId>,
+        /// What proved it, if a backtest did.
+        proof: Option<Box<RedriveProof>>,
     },
     /// It was closed without being run again (D12).
     Resolved {

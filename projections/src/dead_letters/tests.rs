@@ -25,6 +25,7 @@ fn redriven(n: u8) -> Event {
         by: someone(),
         by_execution: None,
         job: None,
+        proof: None,
     };
     Event::DeadLetter(DeadLetterEvent::Redriven(event))
 }

@@ -8,11 +8,12 @@ use std::ops::Range;
 use relive_log::events::SharedBytes;
 use relive_log::{AppId, Lsn};
 
-use super::read::{Found, version_in};
+use super::line::{Level, LineKeys};
+use super::read::Found;
 use super::types::{AsOf, KvBounds};
 use super::{KvView, key};
 use crate::error::ReadError;
-use crate::layers::{Direction, KeyMerge};
+use crate::layers::Direction;
 use crate::run::Cursor;
 
 /// A value as of an instant.
@@ -67,20 +68,11 @@ impl KvView {
     pub fn diff(&self, app: AppId, range: &DiffRange, from: AsOf, to: AsOf) -> Result<DiffPage, ReadError> {
         let layers = self.layers.now();
         let highest = from.lsn.max(to.lsn);
-        let mut keys = KeyMerge::new(&layers, diff_range(app, range), Direction::Up, highest)?;
+        let range_of = |app| diff_range(app, range);
+        let mut keys = LineKeys::new(&layers, &self.lines, app, [from.lsn, to.lsn], range_of, Direction::Up)?;
         let mut page = DiffPage::default();
         let mut bytes = 0_usize;
-        loop {
-            let (mut before, mut after): (Option<Found>, Option<Found>) = (None, None);
-            let look = keys.next(|layer, key| {
-                for (found, at) in [(&mut before, from), (&mut after, to)] {
-                    if found.is_none() {
-                        *found = version_in(layer, key, at.lsn)?;
-                    }
-                }
-                Ok::<_, ReadError>((before.is_some() && after.is_some()).then_some(()))
-            })?;
-            let Some((encoded, _)) = look else { return Ok(page) };
+        while let Some((encoded, [before, after])) = keys.next()? {
             let before = before.filter(|found| found.version().is_present_at(from.time));
             let after = after.filter(|found| found.version().is_present_at(to.time));
             let lsn = |found: &Option<Found>| found.as_ref().map(|found| found.version().lsn);
@@ -97,6 +89,7 @@ impl KvView {
             bytes = bytes.saturating_add(key.len() + len(&before) + len(&after));
             page.items.push(KvChange { collection, key, before, after });
         }
+        Ok(page)
     }
 
     fn state(&self, found: Option<Found>) -> Result<Option<KvState>, ReadError> {
@@ -116,18 +109,30 @@ impl KvView {
         key: &str,
         lsn: Lsn,
     ) -> Result<Option<Lsn>, ReadError> {
-        let key = key::encode(app, collection, key);
+        // Oldest first: what a fork began with lies below all that was written in it.
+        let levels: Vec<Level> = self.lines.levels(app, Lsn::MAX).collect();
+        for level in levels.into_iter().rev() {
+            let key = key::encode(level.app, collection, key);
+            let next = self.own_version_after(&key, lsn)?.filter(|next| *next <= level.lsn);
+            if next.is_some() {
+                return Ok(next);
+            }
+        }
+        Ok(None)
+    }
+
+    fn own_version_after(&self, key: &[u8], lsn: Lsn) -> Result<Option<Lsn>, ReadError> {
         let layers = self.layers.now();
         // Oldest first: the first layer that has one has the lowest (P3).
-        for run in layers.runs.iter().rev().filter(|run| run.meta().last > lsn && run.may_contain(&key)) {
+        for run in layers.runs.iter().rev().filter(|run| run.meta().last > lsn && run.may_contain(key)) {
             let mut cursor = Cursor::new(run);
-            let before = cursor.seek_before(&key, lsn)?.filter(|row| row.key == key);
+            let before = cursor.seek_before(key, lsn)?.filter(|row| row.key == key);
             if let Some(row) = before {
                 return Ok(Some(row.lsn));
             }
         }
         let tables = layers.frozen.iter().rev().chain(std::iter::once(&layers.active));
-        Ok(tables.filter_map(|table| table.version_after(&key, lsn)).next())
+        Ok(tables.filter_map(|table| table.version_after(key, lsn)).next())
     }
 }
 

@@ -10,7 +10,8 @@ use relive_log::AppId;
 
 use super::types::KvBounds;
 
-const APP_LEN: usize = 16;
+/// Bytes of the app at the beginning of every key.
+pub(super) const APP_LEN: usize = 16;
 const ESCAPED: u8 = 0xff;
 
 /// The bytes that every key of this collection starts with.

@@ -5,15 +5,18 @@
 
 mod diff;
 pub(crate) mod key;
+mod line;
 mod read;
 mod table;
 mod types;
 mod written;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use relive_log::events::{KvDeleted, KvEvent, KvExpired, KvPut};
+use relive_log::AppId;
+use relive_log::events::{Fork, KvDeleted, KvEvent, KvExpired, KvPut};
 
 pub use diff::{DiffPage, DiffRange, KvChange, KvState};
 pub(crate) use table::Table;
@@ -24,6 +27,7 @@ use crate::horizon::Horizon;
 use crate::layers::LayerSet;
 use crate::run::Run;
 use crate::source::{At, ValueSource};
+use line::Lines;
 use table::Write;
 
 /// See the module.
@@ -31,6 +35,7 @@ pub struct KvView {
     pub(crate) layers: LayerSet<Table>,
     source: Arc<dyn ValueSource>,
     horizon: Horizon,
+    lines: Lines,
     /// Reused by the fold.
     scratch: Mutex<Vec<u8>>,
 }
@@ -43,7 +48,18 @@ impl std::fmt::Debug for KvView {
 
 impl KvView {
     pub(crate) fn new(source: Arc<dyn ValueSource>, runs: Vec<Arc<Run>>, horizon: Horizon) -> KvView {
-        KvView { layers: LayerSet::new(runs), source, horizon, scratch: Mutex::new(Vec::new()) }
+        let (layers, lines) = (LayerSet::new(runs), Lines::default());
+        KvView { layers, source, horizon, lines, scratch: Mutex::new(Vec::new()) }
+    }
+
+    /// Which apps are forks of which, as the registry has it.
+    pub(crate) fn set_lines(&self, lines: BTreeMap<AppId, Arc<[Fork]>>) {
+        self.lines.set(lines);
+    }
+
+    /// The log.
+    pub(crate) fn source(&self) -> &dyn ValueSource {
+        &*self.source
     }
 
     /// Folds one event.

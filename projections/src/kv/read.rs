@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use relive_log::events::{Event, KvEvent, SharedBytes};
-use relive_log::{AppId, FramePos, Lsn};
+use relive_log::{AppId, FramePos, Lsn, UnixMicros};
 
+use super::line::LineKeys;
 use super::table::{Table, Write};
 use super::types::{AsOf, KvBounds, KvItem, KvPage, KvRange, KvSlot, KvVersion};
 use super::{KvView, key, written};
@@ -26,6 +27,16 @@ impl Found {
             Found::InLog(version) => *version,
         }
     }
+
+    /// The same, with a time to live that ends so many microseconds later.
+    pub(super) fn later(mut self, micros: u64) -> Found {
+        let expires_at = match &mut self {
+            Found::InMemory(write) => &mut write.expires_at,
+            Found::InLog(version) => &mut version.expires_at,
+        };
+        *expires_at = expires_at.map(|end| UnixMicros(end.0.saturating_add(micros)));
+        self
+    }
 }
 
 impl KvView {
@@ -34,7 +45,7 @@ impl KvView {
     /// # Errors
     /// The log or a run could not be read.
     pub fn get(&self, app: AppId, collection: &str, key: &str, at: AsOf) -> Result<KvSlot, ReadError> {
-        let Some(found) = self.find(&key::encode(app, collection, key), at.lsn)? else {
+        let Some(found) = self.find(app, collection, key, at.lsn)? else {
             return Ok(KvSlot::default());
         };
         let version = found.version();
@@ -55,7 +66,7 @@ impl KvView {
         key: &str,
         at: Lsn,
     ) -> Result<Option<KvVersion>, ReadError> {
-        Ok(self.find(&key::encode(app, collection, key), at)?.map(|found| found.version()))
+        Ok(self.find(app, collection, key, at)?.map(|found| found.version()))
     }
 
     /// One page of a collection as of `at`.
@@ -72,11 +83,11 @@ impl KvView {
             Direction::Up
         };
         let layers = self.layers.now();
-        let mut keys =
-            KeyMerge::new(&layers, key::bounds_range(app, collection, &bounds), direction, at.lsn)?;
+        let range_of = |app| key::bounds_range(app, collection, &bounds);
+        let mut keys = LineKeys::new(&layers, &self.lines, app, [at.lsn], range_of, direction)?;
         let mut page = KvPage::default();
         let mut bytes = 0_usize;
-        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at.lsn))? {
+        while let Some((encoded, [found])) = keys.next()? {
             let Some(found) = found.filter(|found| !found.version().deleted) else { continue };
             let KvVersion { lsn: version, expires_at, .. } = found.version();
             let decoded = || key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version });
@@ -112,18 +123,33 @@ impl KvView {
         at: Lsn,
         limit: usize,
     ) -> Result<Vec<KvVersion>, ReadError> {
-        let key = key::encode(app, collection, key);
+        let mut out = Vec::new();
+        for level in self.lines.levels(app, at) {
+            let key = key::encode(level.app, collection, key);
+            let mut found = self.versions(&key, level.lsn, limit.saturating_sub(out.len()))?;
+            let later = |end: UnixMicros| UnixMicros(end.0.saturating_add(level.later));
+            found.iter_mut().for_each(|version| version.expires_at = version.expires_at.map(later));
+            out.append(&mut found);
+            if out.len() >= limit {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Versions of one encoded key that are to be seen, newest first.
+    fn versions(&self, key: &[u8], at: Lsn, limit: usize) -> Result<Vec<KvVersion>, ReadError> {
         let layers = self.layers.now();
         let mut out = Vec::new();
         for table in std::iter::once(&layers.active).chain(&layers.frozen) {
-            table.versions(&key, at, limit, &mut out);
+            table.versions(key, at, limit, &mut out);
         }
-        for run in layers.runs.iter().filter(|run| run.meta().first <= at && run.may_contain(&key)) {
+        for run in layers.runs.iter().filter(|run| run.meta().first <= at && run.may_contain(key)) {
             if out.len() >= limit {
                 break;
             }
             let mut cursor = Cursor::new(run);
-            cursor.seek(&key, at)?;
+            cursor.seek(key, at)?;
             while let Some(row) = cursor.row().filter(|row| row.key == key && out.len() < limit) {
                 out.push(written::decode(row.lsn, row.value).ok_or(ReadError::WrongEvent { lsn: row.lsn })?);
                 cursor.advance()?;
@@ -140,9 +166,9 @@ impl KvView {
     /// A run could not be read.
     pub fn collections(&self, app: AppId, at: AsOf) -> Result<Vec<(String, u64)>, ReadError> {
         let layers = self.layers.now();
-        let mut keys = KeyMerge::new(&layers, key::app_range(app), Direction::Up, at.lsn)?;
+        let mut keys = LineKeys::new(&layers, &self.lines, app, [at.lsn], key::app_range, Direction::Up)?;
         let mut out: Vec<(String, u64)> = Vec::new();
-        while let Some((encoded, found)) = keys.next(|layer, key| version_in(layer, key, at.lsn))? {
+        while let Some((encoded, [found])) = keys.next()? {
             let version = found.map(|found| found.version());
             let Some(version) = version.filter(|version| version.is_present_at(at.time)) else { continue };
             let (collection, _) = key::decode(&encoded).ok_or(ReadError::WrongEvent { lsn: version.lsn })?;
@@ -199,7 +225,7 @@ impl KvView {
         Ok(false)
     }
 
-    /// What was current below `start` of the keys of these apps: at most `limit` writes above `after`, by LSN.
+    /// What was current below `start` of the keys that are wanted: at most `limit` writes above `after`, by LSN.
     ///
     /// # Errors
     /// A run could not be read.
@@ -248,8 +274,18 @@ impl KvView {
         Ok(())
     }
 
+    /// The last write at or before `at`, in the app or in what it began with (P20).
+    fn find(&self, app: AppId, collection: &str, key: &str, at: Lsn) -> Result<Option<Found>, ReadError> {
+        for level in self.lines.levels(app, at) {
+            if let Some(found) = self.find_own(&key::encode(level.app, collection, key), level.lsn)? {
+                return Ok(Some(found.later(level.later)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The last write at or before `at`: the first layer that has one has the newest (P3).
-    fn find(&self, key: &[u8], at: Lsn) -> Result<Option<Found>, ReadError> {
+    fn find_own(&self, key: &[u8], at: Lsn) -> Result<Option<Found>, ReadError> {
         let layers = self.layers.now();
         for table in std::iter::once(&layers.active).chain(&layers.frozen) {
             if let Some(write) = table.write_at(key, at) {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use relive_log::events::{
-    AppChanged, AppCreated, AppDeleted, AppEvent, PauseReason, RouteCreated, RouteDeleted, RouteEvent,
-    ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, TokenCreated,
-    TokenEvent, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
+    AppChanged, AppDeleted, AppEvent, AppForked, Fork, OutgoingCalls, PauseReason, RouteCreated,
+    RouteDeleted, RouteEvent, ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent,
+    SecretSet, TokenCreated, TokenEvent, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
 };
-use relive_log::{AppId, Lsn, PrincipalId};
+use relive_log::{AppId, PrincipalId};
 
 use super::types::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
 use super::{RegistryView, RowKey};
@@ -17,18 +17,20 @@ impl RegistryView {
     /// Folds one event of an app.
     pub(crate) fn fold_app(&self, event: &AppEvent, at: At) {
         match event {
-            AppEvent::Created(e) => self.app_created(e, at),
-            AppEvent::Changed(AppChanged { app, name, by: _ }) => {
-                self.change(*app, at.lsn, |app| {
+            AppEvent::Created(e) => self.app_begins(new_app(e.app, &e.slug, e.name.clone(), at)),
+            AppEvent::Forked(e) => self.app_begins(forked_app(e, at)),
+            AppEvent::Changed(AppChanged { app, name, outgoing_calls, by: _ }) => {
+                self.change(*app, at, |app| {
                     app.name.clone_from(name);
+                    app.outgoing_calls = *outgoing_calls;
                     None
                 });
             }
-            AppEvent::Paused(e) => self.change(e.app, at.lsn, |app| {
+            AppEvent::Paused(e) => self.change(e.app, at, |app| {
                 app.paused = Some(Pause { reason: PauseReason::Asked, by: e.by.clone(), at: at.time });
                 None
             }),
-            AppEvent::Resumed(e) => self.change(e.app, at.lsn, |app| {
+            AppEvent::Resumed(e) => self.change(e.app, at, |app| {
                 app.paused = None;
                 None
             }),
@@ -39,11 +41,11 @@ impl RegistryView {
     /// Folds one event of a script.
     pub(crate) fn fold_script(&self, event: &ScriptEvent, at: At) {
         match event {
-            ScriptEvent::Deployed(e) => self.change(e.app, at.lsn, |app| {
+            ScriptEvent::Deployed(e) => self.change(e.app, at, |app| {
                 script_deployed(app, e, at);
                 Some(RowKey::Script(e.app, e.name.clone()))
             }),
-            ScriptEvent::Deleted(ScriptDeleted { app, name, by: _ }) => self.change(*app, at.lsn, |found| {
+            ScriptEvent::Deleted(ScriptDeleted { app, name, by: _ }) => self.change(*app, at, |found| {
                 let script = found.scripts.get_mut(name)?;
                 script.current = 0;
                 script.source = Arc::from("");
@@ -55,18 +57,14 @@ impl RegistryView {
     /// Folds one event of a route.
     pub(crate) fn fold_route(&self, event: &RouteEvent, at: At) {
         match event {
-            RouteEvent::Created(RouteCreated { app, route, spec, by }) => {
-                self.change(*app, at.lsn, |found| {
-                    let (spec, by) = (spec.clone(), by.clone());
-                    found
-                        .routes
-                        .insert(*route, Route { id: *route, spec, by, created_at: at.time, lsn: at.lsn });
-                    Some(RowKey::Route(*app, *route))
-                })
-            }
-            RouteEvent::Deleted(RouteDeleted { app, route, by: _ }) => self.change(*app, at.lsn, |found| {
-                found.routes.remove(route).map(|_| RowKey::Route(*app, *route))
+            RouteEvent::Created(RouteCreated { app, route, spec, by }) => self.change(*app, at, |found| {
+                let (spec, by) = (spec.clone(), by.clone());
+                found.routes.insert(*route, Route { id: *route, spec, by, created_at: at.time, lsn: at.lsn });
+                Some(RowKey::Route(*app, *route))
             }),
+            RouteEvent::Deleted(RouteDeleted { app, route, by: _ }) => {
+                self.change(*app, at, |found| found.routes.remove(route).map(|_| RowKey::Route(*app, *route)))
+            }
         }
     }
 
@@ -74,7 +72,7 @@ impl RegistryView {
     pub(crate) fn fold_trigger(&self, event: &TriggerEvent, at: At) {
         match event {
             TriggerEvent::Created(TriggerCreated { app, trigger, spec, by }) => {
-                self.change(*app, at.lsn, |found| {
+                self.change(*app, at, |found| {
                     let (spec, by) = (spec.clone(), by.clone());
                     let row =
                         Trigger { id: *trigger, spec, by, created_at: at.time, paused: None, lsn: at.lsn };
@@ -83,7 +81,7 @@ impl RegistryView {
                 });
             }
             TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by }) => {
-                self.change(*app, at.lsn, |found| {
+                self.change(*app, at, |found| {
                     let row = found.triggers.get_mut(trigger)?;
                     row.spec.clone_from(spec);
                     row.by.clone_from(by);
@@ -91,13 +89,13 @@ impl RegistryView {
                     Some(RowKey::Trigger(*app, *trigger))
                 });
             }
-            TriggerEvent::Paused(e) => self.change(e.app, at.lsn, |found| {
+            TriggerEvent::Paused(e) => self.change(e.app, at, |found| {
                 let row = found.triggers.get_mut(&e.trigger)?;
                 row.paused = Some(Pause { reason: e.reason, by: e.by.clone(), at: at.time });
                 row.lsn = at.lsn;
                 Some(RowKey::Trigger(e.app, e.trigger))
             }),
-            TriggerEvent::Resumed(e) => self.change(e.app, at.lsn, |found| {
+            TriggerEvent::Resumed(e) => self.change(e.app, at, |found| {
                 let row = found.triggers.get_mut(&e.trigger)?;
                 let pause = row.paused.take()?;
                 if pause.reason == PauseReason::RegistrantDeleted {
@@ -106,11 +104,9 @@ impl RegistryView {
                 row.lsn = at.lsn;
                 Some(RowKey::Trigger(e.app, e.trigger))
             }),
-            TriggerEvent::Deleted(TriggerDeleted { app, trigger, by: _ }) => {
-                self.change(*app, at.lsn, |found| {
-                    found.triggers.remove(trigger).map(|_| RowKey::Trigger(*app, *trigger))
-                })
-            }
+            TriggerEvent::Deleted(TriggerDeleted { app, trigger, by: _ }) => self.change(*app, at, |found| {
+                found.triggers.remove(trigger).map(|_| RowKey::Trigger(*app, *trigger))
+            }),
         }
     }
 
@@ -152,25 +148,26 @@ impl RegistryView {
     /// Folds one event of a secret.
     pub(crate) fn fold_secret(&self, event: &SecretEvent, at: At) {
         match event {
-            SecretEvent::Set(e) => self.change(e.app, at.lsn, |app| {
+            SecretEvent::Set(e) => self.change(e.app, at, |app| {
                 secret_set(app, e, at);
                 Some(RowKey::Secret(e.app, e.name.clone()))
             }),
-            SecretEvent::Deleted(SecretDeleted { app, name, by: _ }) => self.change(*app, at.lsn, |found| {
+            SecretEvent::Deleted(SecretDeleted { app, name, by: _ }) => self.change(*app, at, |found| {
                 found.secrets.remove(name).map(|_| RowKey::Secret(*app, name.clone()))
             }),
         }
     }
 
-    fn app_created(&self, event: &AppCreated, at: At) {
+    /// An app whose id or slug stands is void.
+    pub(super) fn app_begins(&self, app: App) {
         let mut current = self.current.write();
-        if current.apps.contains_key(&event.app) || current.by_slug.contains_key(&event.slug) {
+        if current.apps.contains_key(&app.id) || current.by_slug.contains_key(&app.slug) {
             return;
         }
         let registry = Arc::make_mut(&mut current);
-        registry.by_slug.insert(event.slug.clone(), event.app);
-        registry.apps.insert(event.app, Arc::new(new_app(event, at)));
-        self.dirty.lock().insert(RowKey::App(event.app));
+        self.dirty.lock().insert(RowKey::App(app.id));
+        registry.by_slug.insert(app.slug.clone(), app.id);
+        registry.apps.insert(app.id, Arc::new(app));
     }
 
     /// The app's entry goes, and with it everything in it, and its tokens (S6). Its keys stay where they are: nothing
@@ -187,6 +184,7 @@ impl RegistryView {
         }
         let mut dirty = self.dirty.lock();
         dirty.insert(RowKey::App(id));
+        dirty.extend(app.changes.iter().map(|(lsn, _)| RowKey::Change(id, *lsn)));
         dirty.extend(app.scripts.keys().map(|name| RowKey::Script(id, name.clone())));
         dirty.extend(app.routes.keys().map(|route| RowKey::Route(id, *route)));
         dirty.extend(app.triggers.keys().map(|trigger| RowKey::Trigger(id, *trigger)));
@@ -194,7 +192,7 @@ impl RegistryView {
     }
 
     /// Changes an app that is there; `change` says which row beside the app's own changed.
-    fn change(&self, id: AppId, lsn: Lsn, change: impl FnOnce(&mut App) -> Option<RowKey>) {
+    fn change(&self, id: AppId, at: At, change: impl FnOnce(&mut App) -> Option<RowKey>) {
         let mut current = self.current.write();
         if !current.apps.contains_key(&id) {
             return;
@@ -202,27 +200,47 @@ impl RegistryView {
         let registry: &mut Registry = Arc::make_mut(&mut current);
         let Some(app) = registry.apps.get_mut(&id) else { return };
         let app = Arc::make_mut(app);
-        app.changed_lsn = lsn;
+        app.changed_lsn = at.lsn;
         let row = change(app);
+        let is_plan = matches!(row, Some(RowKey::Script(..) | RowKey::Route(..) | RowKey::Trigger(..)));
+        if is_plan {
+            app.changes.push((at.lsn, at.pos));
+        }
         let mut dirty = self.dirty.lock();
         dirty.insert(RowKey::App(id));
+        dirty.extend(is_plan.then_some(RowKey::Change(id, at.lsn)));
         dirty.extend(row);
     }
 }
 
-fn new_app(event: &AppCreated, at: At) -> App {
+/// An app as it begins, with nothing in it.
+pub(super) fn new_app(id: AppId, slug: &str, name: Option<String>, at: At) -> App {
     App {
-        id: event.app,
-        slug: event.slug.clone(),
-        name: event.name.clone(),
+        id,
+        slug: slug.to_owned(),
+        name,
         created_at: at.time,
         changed_lsn: at.lsn,
         paused: None,
+        outgoing_calls: OutgoingCalls::On,
+        line: Vec::new(),
+        changes: Vec::new(),
         scripts: Default::default(),
         routes: Default::default(),
         triggers: Default::default(),
         secrets: Default::default(),
         secret_versions: Default::default(),
+    }
+}
+
+/// A fork as it begins: paused, without a way outside.
+fn forked_app(event: &AppForked, at: At) -> App {
+    let own = Fork { base: event.base.clone(), lsn: at.lsn, at: at.time };
+    App {
+        paused: Some(Pause { reason: PauseReason::Forked, by: event.by.clone(), at: at.time }),
+        outgoing_calls: OutgoingCalls::Off,
+        line: std::iter::once(own).chain(event.ancestors.iter().cloned()).collect(),
+        ..new_app(event.app, &event.slug, event.name.clone(), at)
     }
 }
 

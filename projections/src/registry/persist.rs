@@ -2,7 +2,8 @@
 //! the views are opened, so that what was superseded or deleted stands in the log only.
 //!
 //! ```text
-//! a | app            slug, name, created, changed, paused
+//! a | app            slug, name, created, changed, paused, outgoing calls, the forks that it comes from
+//! h | app | lsn      where its configuration changed (position); the LSN big-endian
 //! s | app | name     current version, all versions (positions)
 //! r | app | route    the route           t | app | trigger  the trigger
 //! x | app | name     highest version ever, and the live one (position)
@@ -12,7 +13,7 @@
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use relive_log::events::{Event, Principal, ScriptEvent, SealedBytes, SecretEvent};
+use relive_log::events::{Event, Fork, OutgoingCalls, Principal, ScriptEvent, SealedBytes, SecretEvent};
 use relive_log::{AppId, FramePos, Lsn, UnixMicros};
 
 use super::types::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
@@ -30,6 +31,8 @@ struct AppRow {
     created_at: UnixMicros,
     changed_lsn: Lsn,
     paused: Option<Pause>,
+    outgoing_calls: OutgoingCalls,
+    line: Vec<Fork>,
 }
 
 #[derive(Encode, Decode)]
@@ -56,6 +59,7 @@ struct LiveSecret {
 fn store_key(key: &RowKey) -> Vec<u8> {
     match key {
         RowKey::App(app) => rows::key(tag::APP, &[app.as_bytes()]),
+        RowKey::Change(app, lsn) => rows::key(tag::CHANGE, &[app.as_bytes(), &lsn.0.to_be_bytes()]),
         RowKey::Script(app, name) => rows::key(tag::SCRIPT, &[app.as_bytes(), name.as_bytes()]),
         RowKey::Route(app, route) => rows::key(tag::ROUTE, &[app.as_bytes(), route.as_bytes()]),
         RowKey::Trigger(app, trigger) => rows::key(tag::TRIGGER, &[app.as_bytes(), trigger.as_bytes()]),
@@ -68,6 +72,11 @@ fn store_key(key: &RowKey) -> Vec<u8> {
 fn store_row(registry: &Registry, key: &RowKey) -> Option<Vec<u8>> {
     match key {
         RowKey::App(id) => registry.app(*id).map(|app| rows::encode(&app_row(app))),
+        RowKey::Change(id, lsn) => {
+            let changes = &registry.app(*id)?.changes;
+            let at = changes.binary_search_by_key(lsn, |(lsn, _)| *lsn).ok()?;
+            changes.get(at).map(|(_, pos)| rows::encode(pos))
+        }
         RowKey::Script(id, name) => {
             let script = registry.app(*id)?.scripts.get(name)?;
             Some(rows::encode(&ScriptRow { current: script.current, versions: script.versions.clone() }))
@@ -91,6 +100,8 @@ fn app_row(app: &App) -> AppRow {
         created_at: app.created_at,
         changed_lsn: app.changed_lsn,
         paused: app.paused.clone(),
+        outgoing_calls: app.outgoing_calls,
+        line: app.line.clone(),
     }
 }
 
@@ -125,6 +136,7 @@ impl RegistryView {
         }
         for (id, app) in &registry.apps {
             let keys = std::iter::once(RowKey::App(*id))
+                .chain(app.changes.iter().map(|(lsn, _)| RowKey::Change(*id, *lsn)))
                 .chain(app.scripts.keys().map(|name| RowKey::Script(*id, name.clone())))
                 .chain(app.routes.keys().map(|route| RowKey::Route(*id, *route)))
                 .chain(app.triggers.keys().map(|trigger| RowKey::Trigger(*id, *trigger)))
@@ -159,6 +171,14 @@ impl RegistryView {
         let Some(app) = registry.apps.get_mut(&id) else { return Ok(None) };
         let app = Arc::make_mut(app);
         match kind {
+            tag::CHANGE => {
+                let (Ok(lsn), Some(pos)) = (name.try_into().map(u64::from_be_bytes), rows::decode(value))
+                else {
+                    return Ok(None);
+                };
+                app.changes.push((Lsn(lsn), pos));
+                Ok(Some(()))
+            }
             tag::SCRIPT => load_script(app, name, value, source),
             tag::SECRET => load_secret(app, name, value, source),
             tag::ROUTE => Ok(rows::decode::<Route>(value).map(|row| drop(app.routes.insert(row.id, row)))),
@@ -171,7 +191,7 @@ impl RegistryView {
 }
 
 fn load_app(registry: &mut Registry, id: AppId, value: &[u8]) -> Option<()> {
-    let AppRow { slug, name, created_at, changed_lsn, paused } = rows::decode(value)?;
+    let AppRow { slug, name, created_at, changed_lsn, paused, outgoing_calls, line } = rows::decode(value)?;
     registry.by_slug.insert(slug.clone(), id);
     let app = App {
         id,
@@ -180,6 +200,9 @@ fn load_app(registry: &mut Registry, id: AppId, value: &[u8]) -> Option<()> {
         created_at,
         changed_lsn,
         paused,
+        outgoing_calls,
+        line,
+        changes: Vec::new(),
         scripts: Default::default(),
         routes: Default::default(),
         triggers: Default::default(),

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use relive_log::events::{PauseReason, Principal, RouteSpec, Scopes, SealedBytes, TriggerSpec};
+use relive_log::events::{
+    Fork, OutgoingCalls, PauseReason, Principal, RouteSpec, Scopes, SealedBytes, TriggerSpec,
+};
 use relive_log::{AppId, FramePos, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
 /// All apps.
@@ -60,6 +62,12 @@ pub struct App {
     pub changed_lsn: Lsn,
     /// Paused (D15): since when, by whom.
     pub paused: Option<Pause>,
+    /// Whether its scripts reach the outside.
+    pub outgoing_calls: OutgoingCalls,
+    /// The forks that it comes from, its own first; empty: it began with nothing.
+    pub line: Vec<Fork>,
+    /// Where its scripts, routes and triggers were changed, by LSN: what it was at any moment is folded from these.
+    pub changes: Vec<(Lsn, FramePos)>,
     /// Scripts by name, deleted ones included ([`Script::current`] is 0 then).
     pub scripts: BTreeMap<String, Script>,
     /// Routes by id.

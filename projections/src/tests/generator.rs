@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use relive_log::events::*;
-use relive_log::{AppId, ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
+use relive_log::{
+    AppId, BacktestId, ExecutionId, JobId, LetterId, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros,
+};
 
 /// One event, before it is made.
 #[derive(Clone, Debug)]
@@ -16,11 +18,13 @@ pub(crate) struct Op {
     flag: bool,
 }
 
-const KINDS: u8 = 48;
+const KINDS: u8 = 53;
 
 /// Batches of one to five events.
 pub(crate) fn history(batches: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
-    let op = (0..KINDS, 0..2_u8, 0..6_u8, 0..8_u8, any::<bool>());
+    // Apps 2 and 3 are there only as forks.
+    let app = prop_oneof![3 => 0..2_u8, 1 => 2..4_u8];
+    let op = (0..KINDS, app, 0..6_u8, 0..8_u8, any::<bool>());
     let op = op.prop_map(|(kind, app, who, what, flag)| Op { kind, app, who, what, flag });
     prop::collection::vec(prop::collection::vec(op, 1..6), 1..batches)
 }
@@ -264,14 +268,44 @@ impl Op {
             3..=9 => put(id, collection, &key, &format!("\"{}-{lsn}\"", self.what)),
             10..=11 => delete(id, collection, &key),
             12..=13 => expired(id, collection, &key, Lsn(u64::from(self.who))),
-            14..=33 => self.work(id),
-            34 => app_created(id, ["one", "two"][usize::from(self.flag)]),
-            35 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
-            35 => Event::App(AppEvent::Changed(AppChanged { app: id, name: Some(key), by: someone() })),
-            36..=39 => self.configuration(id),
-            40 => self.pausing(id),
+            14..=37 => self.work(id),
+            38 => app_created(id, ["one", "two"][usize::from(self.flag)]),
+            39 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
+            39 => Event::App(AppEvent::Changed(AppChanged {
+                app: id,
+                name: Some(key),
+                outgoing_calls: [OutgoingCalls::On, OutgoingCalls::Off][usize::from(self.who % 2)],
+                by: someone(),
+            })),
+            40..=43 => self.configuration(id),
+            44 => self.pausing(id),
+            45 => self.fork(lsn),
             _ => self.schedule(id),
         }
+    }
+
+    /// A fork of an app as of some events ago; half of them of an app that is a fork, too.
+    fn fork(&self, lsn: Lsn) -> Event {
+        let base = |of: u8, lsn: u64| ForkBase {
+            app: app(of),
+            slug: "base".into(),
+            lsn: Lsn(lsn),
+            at: UnixMicros(1_000_000 + lsn),
+        };
+        let at = lsn.0.saturating_sub(u64::from(self.what) * 5 + 1);
+        let earlier = Fork {
+            base: base((self.app + 1) % 4, at / 3),
+            lsn: Lsn(at / 2),
+            at: UnixMicros(1_000_000 + at / 2),
+        };
+        Event::App(AppEvent::Forked(Box::new(AppForked {
+            app: app(2 + self.who % 2),
+            slug: ["one", "three", "four"][usize::from(self.who % 3)].into(),
+            name: None,
+            base: base(self.app, at),
+            ancestors: if self.flag { vec![earlier] } else { Vec::new() },
+            by: someone(),
+        })))
     }
 
     fn work(&self, app: AppId) -> Event {
@@ -317,6 +351,7 @@ impl Op {
                     by: someone(),
                     by_execution: None,
                     job: self.job(),
+                    proof: self.proof(),
                 };
                 Event::DeadLetter(DeadLetterEvent::Redriven(event))
             }
@@ -336,6 +371,18 @@ impl Op {
                 source,
             }))),
         }
+    }
+
+    fn proof(&self) -> Option<Box<RedriveProof>> {
+        let proof = RedriveProof {
+            backtest: BacktestId::from_bytes([self.who; 16]),
+            attempt: 1,
+            version: u32::from(self.what),
+            sha256: [1; 32],
+            verdict: Verdict::Fixed,
+            lsn: Lsn(1),
+        };
+        (self.what < 2).then(|| Box::new(proof))
     }
 
     fn job(&self) -> Option<JobId> {
@@ -408,10 +455,10 @@ impl Op {
         let (schedule, timezone) = (format!("{} * * * *", self.what % 2), self.flag.then(|| "UTC".into()));
         let spec = TriggerSpec { pattern: Pattern::Cron { schedule, timezone }, ..trigger_spec("cron") };
         match self.kind {
-            41 if self.flag => {
+            46 if self.flag => {
                 Event::Trigger(TriggerEvent::Created(TriggerCreated { app, trigger, spec, by: someone() }))
             }
-            41 => Event::Trigger(TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by: someone() })),
+            46 => Event::Trigger(TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by: someone() })),
             _ => Event::Cron(CronEvent::Ticked(CronTicked {
                 app,
                 trigger,

@@ -96,7 +96,7 @@ impl Run {
 fn same_answers(a: &Views, b: &Views) {
     assert_eq!(a.registry(), b.registry());
     assert_eq!(a.executions().open(None), b.executions().open(None));
-    for app in [app(0), app(1)] {
+    for app in (0..4).map(app) {
         let statuses = Status::NAMES.iter().map(|(status, _)| Some(*status)).chain([None]);
         for status in statuses {
             let filter = ExecutionFilter { status, limit: 100, ..ExecutionFilter::default() };

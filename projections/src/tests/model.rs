@@ -1,8 +1,8 @@
 //! The KV view against a map that keeps everything, at every LSN and with times to live as of several times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use relive_log::events::{Event, KvEvent};
+use relive_log::events::{AppEvent, Event, Fork, KvEvent};
 use relive_log::{AppId, Lsn, UnixMicros};
 
 use super::log::Batch;
@@ -28,9 +28,14 @@ type Versions = Vec<Written>;
 /// Every version of every key.
 #[derive(Default)]
 pub(crate) struct Model {
-    keys: BTreeMap<(AppId, String, String), Versions>,
+    keys: BTreeMap<Name, Versions>,
+    /// Of each app that is there: its slug, and the forks that it comes from.
+    apps: BTreeMap<AppId, (String, Vec<Fork>)>,
     last: Lsn,
 }
+
+/// App, collection, key.
+type Name = (AppId, String, String);
 
 impl Model {
     pub(crate) fn of(batches: &[Batch]) -> Model {
@@ -49,8 +54,11 @@ impl Model {
                     Event::Kv(KvEvent::Expired(e)) => {
                         ((e.app, e.collection.clone(), e.key.clone()), None, None)
                     }
-                    Event::App(_)
-                    | Event::Script(_)
+                    Event::App(event) => {
+                        model.app(event, lsn, UnixMicros(1_000_000 + batch.first.0));
+                        continue;
+                    }
+                    Event::Script(_)
                     | Event::Route(_)
                     | Event::Trigger(_)
                     | Event::Token(_)
@@ -66,6 +74,60 @@ impl Model {
             model.last = batch.last();
         }
         model
+    }
+
+    fn app(&mut self, event: &AppEvent, lsn: Lsn, at: UnixMicros) {
+        let (id, slug, line) = match event {
+            AppEvent::Created(e) => (e.app, &e.slug, Vec::new()),
+            AppEvent::Forked(e) => {
+                let own = Fork { base: e.base.clone(), lsn, at };
+                (e.app, &e.slug, std::iter::once(own).chain(e.ancestors.iter().cloned()).collect())
+            }
+            AppEvent::Deleted(e) => {
+                self.apps.remove(&e.app);
+                return;
+            }
+            AppEvent::Changed(_) | AppEvent::Paused(_) | AppEvent::Resumed(_) => return,
+        };
+        if !self.apps.contains_key(&id) && self.apps.values().all(|(taken, _)| taken != slug) {
+            self.apps.insert(id, (slug.clone(), line));
+        }
+    }
+
+    /// P20: what a key of an app is as of an LSN: its own versions, and below them what it began with.
+    fn versions(&self, (app, collection, key): &Name, at: Lsn) -> Versions {
+        let mut layers = Vec::new();
+        let (mut app, mut at, mut shift) = (*app, at, 0);
+        let line = self.apps.get(&app).map(|(_, line)| line.as_slice()).unwrap_or_default();
+        for fork in line.iter().map(Some).chain([None]) {
+            let own = self.keys.get(&(app, collection.clone(), key.clone())).into_iter().flatten();
+            let own = own.filter(|written| written.lsn <= at).cloned().map(|mut written| {
+                written.expires_at = written.expires_at.map(|end| UnixMicros(end.0 + shift));
+                written
+            });
+            layers.push(own.collect::<Vec<_>>());
+            let Some(fork) = fork else { break };
+            app = fork.base.app;
+            if at >= fork.lsn {
+                shift += fork.at.0.saturating_sub(fork.base.at.0);
+                at = fork.base.lsn;
+            } else {
+                at = at.min(fork.base.lsn);
+            }
+        }
+        layers.into_iter().rev().flatten().collect()
+    }
+
+    /// Every key that may be read, of forks too.
+    fn names(&self) -> BTreeSet<Name> {
+        let mut names: BTreeSet<Name> = self.keys.keys().cloned().collect();
+        for (app, (_, line)) in &self.apps {
+            for fork in line {
+                let of_base = self.keys.keys().filter(|(of, ..)| *of == fork.base.app);
+                names.extend(of_base.map(|(_, collection, key)| (*app, collection.clone(), key.clone())));
+            }
+        }
+        names
     }
 
     fn at(versions: &Versions, at: Lsn) -> Option<&Written> {
@@ -97,11 +159,14 @@ impl Model {
             let written = Model::at(versions, at.lsn)?;
             Some((written.lsn, written.value_at(at.time)?.clone()))
         };
-        let apps: std::collections::BTreeSet<AppId> = self.keys.keys().map(|(app, ..)| *app).collect();
+        let names = self.names();
+        let apps: BTreeSet<AppId> = names.iter().map(|(app, ..)| *app).collect();
         for app in apps {
             let mut expected = Vec::new();
-            for ((a, collection, key), versions) in &self.keys {
-                let (before, after) = (state(versions, from), state(versions, to));
+            for name in &names {
+                let (a, collection, key) = name;
+                let before = state(&self.versions(name, from.lsn), from);
+                let after = state(&self.versions(name, to.lsn), to);
                 if *a == app && before.as_ref().map(|s| s.0) != after.as_ref().map(|s| s.0) {
                     expected.push((collection.clone(), key.clone(), before, after));
                 }
@@ -126,7 +191,9 @@ impl Model {
     fn check_at(&self, views: &Views, at: AsOf) {
         let kv = views.kv();
         let mut collections: BTreeMap<AppId, BTreeMap<String, u64>> = BTreeMap::new();
-        for ((app, collection, key), versions) in &self.keys {
+        for name in &self.names() {
+            let (app, collection, key) = name;
+            let versions = &self.versions(name, at.lsn);
             let slot = kv.get(*app, collection, key, at).unwrap();
             match Model::at(versions, at.lsn) {
                 None => assert_eq!(slot, KvSlot::default(), "{key} at {at:?}"),
@@ -156,12 +223,13 @@ impl Model {
 
     fn check_pages(&self, views: &Views, app: AppId, collection: &str, at: AsOf) {
         let live: Vec<(String, Lsn, Vec<u8>)> = self
-            .keys
+            .names()
             .iter()
-            .filter(|((a, c, _), _)| *a == app && c == collection)
-            .filter_map(|((_, _, key), versions)| {
-                let written = Model::at(versions, at.lsn)?;
-                Some((key.clone(), written.lsn, written.value_at(at.time)?.clone()))
+            .filter(|(a, c, _)| *a == app && c == collection)
+            .filter_map(|name| {
+                let versions = self.versions(name, at.lsn);
+                let written = Model::at(&versions, at.lsn)?;
+                Some((name.2.clone(), written.lsn, written.value_at(at.time)?.clone()))
             })
             .collect();
         for (limit, reverse, prefix) in [(2, false, "k"), (3, true, ""), (100, false, "k1"), (100, true, "k")]
@@ -190,7 +258,10 @@ impl Model {
 
     fn check_newest(&self, views: &Views) {
         let kv = views.kv();
-        for ((app, collection, key), versions) in &self.keys {
+        for name in &self.names() {
+            let (app, collection, key) = name;
+            let versions = self.versions(name, Lsn::MAX);
+            let own = self.keys.get(name).and_then(|own| own.last()).map(|written| written.lsn);
             let last = versions.last().map(|w| (w.lsn, w.value.is_none(), w.expires_at));
             let found = kv.last_write(*app, collection, key).unwrap();
             assert_eq!(found.map(|v| (v.lsn, v.deleted, v.expires_at)), last);
@@ -200,7 +271,7 @@ impl Model {
                 let bounds =
                     KvBounds { from: Some(key.clone()), to: Some(key.clone()), ..KvBounds::default() };
                 let written = kv.range_written_since(*app, collection, &bounds, Lsn(since)).unwrap();
-                assert_eq!(written, last.is_some_and(|(lsn, ..)| lsn.0 > since), "{key} since {since}");
+                assert_eq!(written, own.is_some_and(|lsn| lsn.0 > since), "{key} since {since}");
                 let expected = self.keys.iter().any(|((a, c, k), v)| {
                     a == app
                         && c == collection

@@ -1,6 +1,6 @@
 //! `relive app`: tenants.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::remote::Remote;
@@ -43,11 +43,27 @@ enum What {
         /// Its slug; --app if absent
         slug: Option<String>,
     },
+    /// Let an app's scripts make outgoing calls, or not: every call then fails as `outgoing_calls_off`
+    Calls {
+        /// What they shall be
+        to: Calls,
+        /// Its slug; --app if absent
+        slug: Option<String>,
+    },
     /// Delete an app, its keys and its work
     Delete {
         /// Its slug
         slug: String,
     },
+}
+
+/// Whether outgoing calls are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Calls {
+    /// They are
+    On,
+    /// They fail
+    Off,
 }
 
 const COLUMNS: &[render::Column] = &[
@@ -87,6 +103,15 @@ pub(crate) fn run(command: &Apps) -> Result<(), Failed> {
             let slug = slug.clone().map_or_else(|| remote.app(), Ok)?;
             let app = client.patch(&format!("/apps/{}", segment(&slug)), &json!({"paused": false}))?;
             render::done(remote, &app, &format!("app `{slug}` resumed"));
+        }
+        What::Calls { to, slug } => {
+            let slug = slug.clone().map_or_else(|| remote.app(), Ok)?;
+            let (on, text) = match to {
+                Calls::On => (true, "on"),
+                Calls::Off => (false, "off"),
+            };
+            let app = client.patch(&format!("/apps/{}", segment(&slug)), &json!({"outgoing_calls": on}))?;
+            render::done(remote, &app, &format!("outgoing calls of app `{slug}` are {text}"));
         }
         What::Delete { slug } => {
             client.delete(&format!("/apps/{}", segment(slug)))?;

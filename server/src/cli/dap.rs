@@ -1,7 +1,7 @@
 //! The Debug Adapter Protocol on stdin and stdout, so that an editor walks through a recorded attempt.
 //!
-//! Owns: the framing, requests and events of the protocol, as far as a recorded run has them: one thread, one script,
-//! stepping and running both ways, breakpoints by line, the stack, variables. Never does: evaluate anything; an
+//! Owns: the framing, requests and events of the protocol, as far as a recorded run has them: one thread, the script
+//! and what it imports, stepping and running both ways, breakpoints by line, the stack, variables. Never does: evaluate anything; an
 //! expression is the name of a variable.
 
 use std::io::{BufRead, Write as _};
@@ -9,13 +9,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::debug::{Session, Way};
+use super::debug::{Script, Session, Way, script_of};
 use super::replay::{error, text};
 use crate::client::Failed;
 
 /// The one thread.
 const THREAD: u64 = 1;
-/// The script, where the editor has no file of it.
+/// The script itself, where the editor has no file of it; those that it imports come after it, by name.
 const SOURCE: u64 = 1;
 /// Longest message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -145,7 +145,9 @@ impl Adapter<'_> {
             "variables" => Ok((self.variables(arguments)?, Vec::new())),
             "evaluate" => Ok((self.evaluate(arguments)?, Vec::new())),
             "source" => {
-                let content = self.session.lines.join("\n");
+                let asked = arguments.get("sourceReference").and_then(Value::as_u64).unwrap_or(SOURCE);
+                let script = self.script_at(asked).ok_or_else(|| Failed::new("there is no such source"))?;
+                let content = self.session.texts.get(&script).map(|lines| lines.join("\n"));
                 Ok((json!({"content": content, "mimeType": "text/x-rhai"}), Vec::new()))
             }
             "continue" => self.run(Way::Forward),
@@ -179,14 +181,16 @@ impl Adapter<'_> {
 
     /// The editor is told the line at which each breakpoint really is.
     fn set_breakpoints(&mut self, arguments: &Value) -> Value {
-        self.session.breakpoints.clear();
+        // An editor sets all breakpoints of one source at a time.
+        let script = self.script_named(arguments.get("source").unwrap_or(&Value::Null));
+        self.session.breakpoints.retain(|(of, _)| *of != script);
         let asked = arguments.get("breakpoints").and_then(Value::as_array).cloned().unwrap_or_default();
         let set: Vec<Value> = asked
             .iter()
             .map(|breakpoint| {
                 let line = breakpoint.get("line").and_then(Value::as_u64).unwrap_or(0);
                 let Ok(line) = u32::try_from(line) else { return json!({"verified": false}) };
-                match self.session.break_at(line) {
+                match self.session.break_at(script.clone(), line) {
                     Ok(()) => json!({"verified": true, "line": line}),
                     Err(failed) => json!({"verified": false, "line": line, "message": failed.message}),
                 }
@@ -225,12 +229,43 @@ impl Adapter<'_> {
         }
     }
 
-    fn source(&self) -> Value {
-        let name = format!("{}.rhai", text(self.session.head.get("script")));
+    fn source(&self, script: &Script) -> Value {
+        let name = self.file_of(script);
         match self.scripts.map(|dir| dir.join(&name)).filter(|path| path.exists()) {
             Some(path) => json!({"name": name, "path": path.to_string_lossy()}),
-            None => json!({"name": name, "sourceReference": SOURCE}),
+            None => {
+                let at = self.session.texts.keys().zip(SOURCE..).find(|(known, _)| *known == script);
+                json!({"name": name, "sourceReference": at.map_or(SOURCE, |(_, at)| at)})
+            }
         }
+    }
+
+    /// The name of a script's file.
+    fn file_of(&self, script: &Script) -> String {
+        let name = script.clone().unwrap_or_else(|| text(self.session.head.get("script")));
+        format!("{name}.rhai")
+    }
+
+    fn script_at(&self, reference: u64) -> Option<Script> {
+        self.session
+            .texts
+            .keys()
+            .zip(SOURCE..)
+            .find(|(_, at)| *at == reference)
+            .map(|(script, _)| script.clone())
+    }
+
+    /// The script that an editor means: by reference, or by the name of its file; otherwise the script itself.
+    fn script_named(&self, source: &Value) -> Script {
+        let reference = source.get("sourceReference").and_then(Value::as_u64).filter(|at| *at > 0);
+        if let Some(script) = reference.and_then(|at| self.script_at(at)) {
+            return script;
+        }
+        let path =
+            source.get("path").or_else(|| source.get("name")).and_then(Value::as_str).unwrap_or_default();
+        let file = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
+        let known = self.session.texts.keys().find(|script| Some(self.file_of(script)) == file);
+        known.cloned().unwrap_or_default()
     }
 
     fn stack(&mut self) -> Result<Value, Failed> {
@@ -247,7 +282,7 @@ impl Adapter<'_> {
                     "name": frame.get("function").and_then(Value::as_str).unwrap_or("(script)"),
                     "line": frame.get("line"),
                     "column": if at == 0 { column.clone() } else { 1.into() },
-                    "source": self.source(),
+                    "source": self.source(&script_of(frame)),
                 })
             })
             .collect();

@@ -83,10 +83,22 @@ pub(crate) struct Session {
     pub(crate) total: u64,
     /// How the run ended, and who it was.
     pub(crate) head: Value,
-    /// The script, line by line.
-    pub(crate) lines: Vec<String>,
+    /// Each script that the run may pass, line by line.
+    pub(crate) texts: BTreeMap<Script, Vec<String>>,
     /// Lines to stop at.
-    pub(crate) breakpoints: BTreeSet<u32>,
+    pub(crate) breakpoints: BTreeSet<(Script, u32)>,
+}
+
+/// A script of the run: itself, or one that it imports, by name.
+pub(crate) type Script = Option<String>;
+
+/// The script that a step or a frame stands in.
+pub(crate) fn script_of(place: &Value) -> Script {
+    place.get("script").and_then(Value::as_str).map(str::to_owned)
+}
+
+fn as_breakpoint((script, line): &(Script, u32)) -> Value {
+    json!({"script": script, "line": line})
 }
 
 /// Which way.
@@ -109,20 +121,26 @@ impl Session {
             ("limit".to_owned(), WINDOW.into()),
             ("include_source".to_owned(), true.into()),
         ]))?;
-        let source = first.get("source").and_then(Value::as_str).unwrap_or_default();
+        let lines = |text: &Value| text.as_str().unwrap_or_default().lines().map(str::to_owned).collect();
+        let imported = first.get("imported").and_then(Value::as_object).into_iter().flatten();
+        let mut texts: BTreeMap<Script, Vec<String>> =
+            imported.map(|(name, text)| (Some(name.clone()), lines(text))).collect();
+        texts.insert(None, first.get("source").map(lines).unwrap_or_default());
         let mut session = Session {
             from,
             window: BTreeMap::new(),
             at: 1,
             total: number(&first, "total"),
-            lines: source.lines().map(str::to_owned).collect(),
+            texts,
             head: Value::Null,
             breakpoints: BTreeSet::new(),
         };
         session.keep(&first);
         session.head = first;
         if let Some(fields) = session.head.as_object_mut() {
-            fields.retain(|name, _| !matches!(name.as_str(), "items" | "source" | "cursor" | "next"));
+            fields.retain(|name, _| {
+                !matches!(name.as_str(), "items" | "source" | "imported" | "cursor" | "next")
+            });
         }
         Ok(session)
     }
@@ -212,7 +230,7 @@ impl Session {
             ("from".to_owned(), from.into()),
             ("limit".to_owned(), 1.into()),
             ("direction".to_owned(), direction.into()),
-            ("breakpoints".to_owned(), json!(self.breakpoints)),
+            ("breakpoints".to_owned(), self.breakpoints.iter().map(as_breakpoint).collect()),
         ]))?;
         let hit = page.pointer("/items/0/step").and_then(Value::as_u64);
         self.at = hit.unwrap_or(end);
@@ -220,13 +238,14 @@ impl Session {
     }
 
     /// Stops at a line from now on. A line without code is refused, naming the next one that has.
-    pub(crate) fn break_at(&mut self, line: u32) -> Result<(), Failed> {
+    pub(crate) fn break_at(&mut self, script: Script, line: u32) -> Result<(), Failed> {
+        let at = (script, line);
         self.from.ask(Map::from_iter([
             ("from".to_owned(), 1.into()),
             ("limit".to_owned(), 1.into()),
-            ("breakpoints".to_owned(), json!([line])),
+            ("breakpoints".to_owned(), json!([as_breakpoint(&at)])),
         ]))?;
-        self.breakpoints.insert(line);
+        self.breakpoints.insert(at);
         Ok(())
     }
 }
@@ -263,7 +282,7 @@ const HELP: &str = "\
 s, step [N]              on by N statements          b, back [N]      back by N statements
 n, next                  on, over calls              c, continue      on to a breakpoint, or to the end
 rc, reverse-continue     back to a breakpoint        g, goto STEP     to a step
-br, break LINE           stop at a line              d, delete LINE   do not
+br, break [SCRIPT:]LINE  stop at a line              d, delete LINE   do not
 v, vars [NAME]           variables in scope          bt, stack        who called whom
 kv                       reads and writes so far     l, list          the lines around
 i, info                  which attempt, how it ended q, quit";
@@ -337,14 +356,14 @@ fn obey(session: &mut Session, command: &str) -> Result<(), Failed> {
         "rc" | "reverse-continue" => moved(session.run(Way::Backward)?, "no breakpoint was met: the start"),
         "g" | "goto" => session.go(count(rest)?)?,
         "br" | "break" => {
-            let line = count(rest)?;
-            session.break_at(u32::try_from(line).unwrap_or(u32::MAX))?;
-            out::say(&format!("stops at line {line}"));
+            let (script, line) = line_of(rest)?;
+            let of = script.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+            session.break_at(script, line)?;
+            out::say(&format!("stops at line {line}{of}"));
             return Ok(());
         }
         "d" | "delete" => {
-            let line = u32::try_from(count(rest)?).unwrap_or(u32::MAX);
-            let there = session.breakpoints.remove(&line);
+            let there = session.breakpoints.remove(&line_of(rest)?);
             out::say(if there { "removed" } else { "there was none" });
             return Ok(());
         }
@@ -352,8 +371,8 @@ fn obey(session: &mut Session, command: &str) -> Result<(), Failed> {
         "bt" | "stack" => return stack(session),
         "kv" => return kv(session),
         "l" | "list" => {
-            let line = number(&session.now()?, "line");
-            out::say(&around(session, line, 5));
+            let step = session.now()?;
+            out::say(&around(session, &script_of(&step), number(&step, "line"), 5));
             return Ok(());
         }
         "i" | "info" => {
@@ -367,6 +386,17 @@ fn obey(session: &mut Session, command: &str) -> Result<(), Failed> {
         other => return Err(Failed::usage(format!("`{other}` is no command; help lists them"))),
     }
     show(session)
+}
+
+/// `LINE` of the script itself, or `SCRIPT:LINE` of one that it imports.
+fn line_of(word: Option<&str>) -> Result<(Script, u32), Failed> {
+    let text = word.ok_or_else(|| Failed::usage("which line? LINE, or SCRIPT:LINE of an imported script"))?;
+    let (script, line) = match text.rsplit_once(':') {
+        Some((script, line)) => (Some(script.to_owned()), line),
+        None => (None, text),
+    };
+    let line = line.parse().map_err(|_| Failed::usage(format!("`{text}` is no line")))?;
+    Ok((script, line))
 }
 
 fn moved(moved: bool, otherwise: &str) {
@@ -397,12 +427,11 @@ fn info(session: &Session) -> String {
 fn show(session: &mut Session) -> Result<(), Failed> {
     let step = session.now()?;
     let line = number(&step, "line");
-    let place = match step.get("script") {
-        Some(Value::String(script)) => format!("{script} "),
-        _ => String::new(),
-    };
-    let code = usize::try_from(line).ok().and_then(|line| session.lines.get(line.checked_sub(1)?));
-    let code = if place.is_empty() { code.cloned().unwrap_or_default() } else { String::new() };
+    let script = script_of(&step);
+    let place = script.as_ref().map_or_else(String::new, |script| format!("{script} "));
+    let lines = session.texts.get(&script).map(Vec::as_slice).unwrap_or_default();
+    let code = usize::try_from(line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+    let code = code.map(String::as_str).unwrap_or_default();
     out::say(&format!("step {} of {}, {place}line {line}: {}", session.at, session.total, code.trim()));
     if session.at_the_end()
         && let Some(found) = session.error()
@@ -412,12 +441,13 @@ fn show(session: &mut Session) -> Result<(), Failed> {
     Ok(())
 }
 
-fn around(session: &Session, line: u64, lines: u64) -> String {
-    let shown = session.lines.iter().zip(1_u64..).filter(|(_, at)| at.abs_diff(line) <= lines);
+fn around(session: &Session, script: &Script, line: u64, lines: u64) -> String {
+    let all = session.texts.get(script).map(Vec::as_slice).unwrap_or_default();
+    let shown = all.iter().zip(1_u64..).filter(|(_, at)| at.abs_diff(line) <= lines);
     let row = |(code, at): (&String, u64)| {
         let mark = if at == line { ">" } else { " " };
-        let stop =
-            if u32::try_from(at).is_ok_and(|at| session.breakpoints.contains(&at)) { "*" } else { " " };
+        let place = u32::try_from(at).ok().map(|at| (script.clone(), at));
+        let stop = if place.is_some_and(|place| session.breakpoints.contains(&place)) { "*" } else { " " };
         format!("{mark}{stop}{at:>5}  {code}")
     };
     shown.map(row).collect::<Vec<_>>().join("\n")
@@ -444,7 +474,8 @@ fn stack(session: &mut Session) -> Result<(), Failed> {
     let step = session.now()?;
     for frame in step.get("stack").and_then(Value::as_array).into_iter().flatten() {
         let name = frame.get("function").and_then(Value::as_str).unwrap_or("(script)");
-        out::say(&format!("{name} at line {}", text(frame.get("line"))));
+        let of = script_of(frame).map_or_else(String::new, |script| format!(" of {script}"));
+        out::say(&format!("{name} at line {}{of}", text(frame.get("line"))));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod dead_letters;
 mod debug;
 mod deploy;
 mod exec;
+mod fork;
 mod instance;
 mod invoke;
 mod kv;
@@ -52,6 +53,8 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Apps
     App(apps::Apps),
+    /// An app as it was at any moment, under another slug
+    Fork(fork::Fork),
     /// Scripts
     Script(scripts::Scripts),
     /// Routes
@@ -98,6 +101,7 @@ pub(crate) fn run() -> u8 {
         Command::Config(command) => return config::run(&command),
         Command::Deploy(command) => (command.remote.json, deploy::run(&command)),
         Command::App(command) => (command.remote.json, apps::run(&command)),
+        Command::Fork(command) => (command.remote.json, fork::run(&command)),
         Command::Script(command) => (command.remote.json, scripts::run(&command)),
         Command::Route(command) => (command.remote.json, routes::run(&command)),
         Command::Trigger(command) => (command.remote.json, triggers::run(&command)),

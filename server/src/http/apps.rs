@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::LOCATION;
 use relive_engine::command::{Command, Switch};
+use relive_log::events::OutgoingCalls;
 use relive_projections::{App, Views};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ pub(crate) struct ChangedApp {
     #[serde(default, deserialize_with = "present")]
     name: Option<Option<String>>,
     paused: Option<bool>,
+    outgoing_calls: Option<bool>,
 }
 
 /// Tells `null` from absent.
@@ -39,13 +41,15 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<St
     Option::<String>::deserialize(from).map(Some)
 }
 
-fn shown(app: &App, views: &Views) -> Value {
+pub(crate) fn shown(app: &App, views: &Views) -> Value {
     json!({
         "slug": app.slug,
         "name": app.name,
         "id": app.id,
         "created_at": dto::rfc3339(app.created_at),
         "paused": app.paused.is_some(),
+        "outgoing_calls": dto::outgoing_calls(app.outgoing_calls),
+        "forked_from": app.line.first().map(|fork| dto::fork_base(&fork.base)),
         "pause": app.paused.as_ref().map_or(Value::Null, dto::pause),
         "scripts": app.scripts.values().filter(|script| script.current != 0).count(),
         "routes": app.routes.len(),
@@ -118,6 +122,10 @@ pub(crate) async fn change(
     let change: ChangedApp = body::object(body).await?;
     if let Some(name) = change.name {
         shared.submit(&caller, Command::ChangeApp { slug: slug.clone(), name }).await?;
+    }
+    if let Some(on) = change.outgoing_calls {
+        let to = if on { OutgoingCalls::On } else { OutgoingCalls::Off };
+        shared.submit(&caller, Command::SwitchCalls { app: slug.clone(), to }).await?;
     }
     if let Some(paused) = change.paused {
         shared.submit(&caller, Command::SwitchApp { app: slug.clone(), to: switch(paused) }).await?;

@@ -12,12 +12,11 @@ use axum::response::IntoResponse;
 use hyper::header;
 use relive_engine::command::{Answer, Command, RedriveVersion};
 use relive_engine::replay::{
-    BACKTEST_MAX, Backtest, BacktestAsked, Candidate, Report, Sealed, Verdict, bisect as find_first,
-    capsule as wrap,
+    BACKTEST_MAX, Backtest, BacktestAsked, Candidate, Report, Sealed, bisect as find_first, capsule as wrap,
 };
 use relive_log::events::Scopes;
-use relive_log::{ExecutionId, UnixMicros};
-use relive_projections::{App, Status};
+use relive_log::{BacktestId, ExecutionId, UnixMicros};
+use relive_projections::{App, Script, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -110,15 +109,15 @@ pub(crate) async fn backtest(
         caller.require(Scopes::APP_ADMIN)?;
         may_redrive(&app, &wanted)?;
     }
-    let tested_app = Arc::clone(&app);
+    let (tested_app, id) = (Arc::clone(&app), node.backtest_id());
     let report = scripted(move || {
         let backtest = Backtest::new(node.archive(), tested_app, &wanted, sealed).map_err(not_replayable)?;
-        in_parallel(Arc::new(backtest))
+        in_parallel(Arc::new(backtest), id)
     })
     .await?;
     let mut shown = replay_dto::report(&report);
     if asked.redrive {
-        let redriven = redrive(&shared, &caller, &app, &report).await?;
+        let redriven = redrive(&shared, &caller, (&app, &script), &report).await?;
         if let Some(fields) = shown.as_object_mut() {
             fields.insert("redriven".into(), redriven);
         }
@@ -146,11 +145,22 @@ fn may_redrive(app: &App, asked: &BacktestAsked) -> ApiResult<()> {
     ))
 }
 
-async fn redrive(shared: &Shared, caller: &Caller, app: &App, report: &Report) -> ApiResult<Value> {
+/// Redrives what was proven, each with its proof; `app` as it was when the backtest began.
+async fn redrive(
+    shared: &Shared,
+    caller: &Caller,
+    (app, script): (&App, &str),
+    report: &Report,
+) -> ApiResult<Value> {
     let mut redriven = Vec::new();
-    for tested in report.tested.iter().filter(|tested| tested.verdict == Verdict::Fixed) {
-        let Some(letter) = tested.letter else { continue };
-        let command = Command::Redrive { app: app.slug.clone(), letter, version: RedriveVersion::Current };
+    let Some(current) = app.live_script(script).and_then(Script::current_version) else {
+        return Ok(redriven.into());
+    };
+    for tested in &report.tested {
+        let (Some(letter), Some(proof)) = (tested.letter, report.proof(tested, current)) else { continue };
+        let proof = Some(Box::new(proof));
+        let version = RedriveVersion::Current;
+        let command = Command::Redrive { app: app.slug.clone(), letter, version, proof };
         let committed = shared.submit(caller, command).await?;
         let execution =
             if let Answer::Execution(execution) = committed.answer { Some(execution) } else { None };
@@ -159,8 +169,8 @@ async fn redrive(shared: &Shared, caller: &Caller, app: &App, report: &Report) -
     Ok(redriven.into())
 }
 
-/// Runs a backtest on as many threads as there are processors.
-pub(crate) fn in_parallel(backtest: Arc<Backtest>) -> ApiResult<Report> {
+/// Runs a backtest, under this name, on as many threads as there are processors.
+pub(crate) fn in_parallel(backtest: Arc<Backtest>, id: BacktestId) -> ApiResult<Report> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let others: Vec<_> = (1..processors.min(THREADS_MAX).min(backtest.len().max(1)))
         .filter_map(|_| {
@@ -173,7 +183,7 @@ pub(crate) fn in_parallel(backtest: Arc<Backtest>) -> ApiResult<Report> {
         // One that panicked left its execution out; the report says how many there are.
         let _ended = other.join();
     }
-    backtest.report().map_err(not_replayable)
+    backtest.report(id).map_err(not_replayable)
 }
 
 #[derive(Deserialize)]

@@ -61,6 +61,11 @@ pub(crate) fn shown(app: &App, row: &LetterRow) -> Map<String, Value> {
     put("job_id", json!(job));
     put("note", json!(note));
     put("redriven_as", json!(redriven));
+    let proof = match &row.resolution {
+        Some(Resolution::Redriven { proof, .. }) => proof.as_deref(),
+        None | Some(Resolution::HandlerFailed { .. } | Resolution::Resolved { .. }) => None,
+    };
+    put("proof", proof.map_or(Value::Null, dto::proof));
     put("handler_execution_id", json!(handler));
     shown
 }
@@ -198,7 +203,8 @@ pub(crate) async fn redrive(
     Query::parse(query.as_deref(), &[])?;
     let asked: Redrive = body::optional(body, body::SMALL_MAX, "the limit of this request").await?;
     let version = version(asked.version.as_ref())?;
-    let done = shared.submit(&caller, Command::Redrive { app, letter: parse(&id)?, version }).await?;
+    let done =
+        shared.submit(&caller, Command::Redrive { app, letter: parse(&id)?, version, proof: None }).await?;
     let Answer::Execution(execution) = done.answer else {
         return Err(ApiError::new(ErrorCode::Internal, "the redrive has no execution"));
     };

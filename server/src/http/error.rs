@@ -294,6 +294,9 @@ impl ApiError {
                 ApiError::new(ErrorCode::PreconditionFailed, text).with("current", json!(current))
             }
             Refusal::Invalid { field, .. } => ApiError::new(ErrorCode::Invalid, text).with("field", field),
+            Refusal::BelowHorizon { first } => {
+                ApiError::new(ErrorCode::BelowHorizon, text).with("horizon", first.0)
+            }
             Refusal::TooLarge { what, limit, setting, .. } => {
                 let body = ["body", "value", "source", "batch"].iter().any(|part| what.contains(part));
                 let code = if body { ErrorCode::BodyTooLarge } else { ErrorCode::TooLarge };

@@ -65,7 +65,17 @@ fn by(principal: &Principal) -> Value {
 fn app(event: &AppEvent) -> Value {
     match event {
         AppEvent::Created(e) => json!({"slug": e.slug, "name": e.name, "by": by(&e.by)}),
-        AppEvent::Changed(e) => json!({"name": e.name, "by": by(&e.by)}),
+        AppEvent::Changed(e) => json!({
+            "name": e.name,
+            "outgoing_calls": dto::outgoing_calls(e.outgoing_calls),
+            "by": by(&e.by),
+        }),
+        AppEvent::Forked(e) => json!({
+            "slug": e.slug,
+            "name": e.name,
+            "forked_from": dto::fork_base(&e.base),
+            "by": by(&e.by),
+        }),
         AppEvent::Paused(AppPaused { by: who, .. }) | AppEvent::Resumed(AppResumed { by: who, .. }) => {
             json!({"by": by(who)})
         }
@@ -415,6 +425,7 @@ fn dead_letter(event: &DeadLetterEvent) -> Value {
             "by": by(&e.by),
             "by_execution": e.by_execution,
             "job_id": e.job,
+            "proof": e.proof.as_deref().map(dto::proof),
         }),
         DeadLetterEvent::Resolved(e) => json!({
             "id": e.letter,

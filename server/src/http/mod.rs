@@ -18,6 +18,7 @@ mod error;
 pub(crate) mod event_dto;
 mod execute;
 mod executions;
+mod fork;
 mod health;
 mod instance;
 mod kv;
@@ -97,6 +98,7 @@ fn app_routes() -> Router<Arc<Shared>> {
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{app}", get(apps::show).patch(apps::change).delete(apps::delete))
         .route("/apps/{app}/deploy", post(deploy::deploy))
+        .route("/apps/{app}/fork", post(fork::fork))
         .route("/apps/{app}/scripts", get(scripts::list))
         .route("/apps/{app}/scripts/{name}", get(scripts::show).put(scripts::put).delete(scripts::delete))
         .route("/apps/{app}/scripts/{name}/versions", get(scripts::versions))

@@ -3,7 +3,6 @@
 //! Owns: their requests, the threads that replays run on, refusals. Never does: run anything on a thread of the
 //! runtime; hold more than [`REPLAYS_AT_ONCE`] of them at a time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -55,12 +54,36 @@ pub(crate) struct StepsAsked {
     cursor: Option<String>,
     limit: Option<usize>,
     #[serde(default)]
-    breakpoints: BTreeSet<u32>,
+    breakpoints: Vec<Breakpoint>,
     #[serde(default)]
     direction: DirectionAsked,
     /// Whether the text of the script is asked for, too.
     #[serde(default)]
     include_source: bool,
+}
+
+/// A line of the script, or of a script that it imports.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Breakpoint {
+    Line(u32),
+    Within(Within),
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Within {
+    script: Option<String>,
+    line: u32,
+}
+
+impl Breakpoint {
+    fn place(&self) -> (Option<String>, u32) {
+        match self {
+            Breakpoint::Line(line) => (None, *line),
+            Breakpoint::Within(Within { script, line }) => (script.clone(), *line),
+        }
+    }
 }
 
 impl StepsAsked {
@@ -76,7 +99,7 @@ impl StepsAsked {
         let wanted = StepsWanted {
             from: cursor.transpose()?.or(self.from),
             limit,
-            breakpoints: self.breakpoints.clone(),
+            breakpoints: self.breakpoints.iter().map(Breakpoint::place).collect(),
             direction: match self.direction {
                 DirectionAsked::Forward => Direction::Forwards,
                 DirectionAsked::Backward => Direction::Backwards,
@@ -213,8 +236,12 @@ pub(crate) fn no_step(why: NoStep) -> ApiError {
         NoStep::OutOfRange { total, .. } => {
             ApiError::new(ErrorCode::StepOutOfRange, text).with("field", "from").with("total", total)
         }
-        NoStep::NoCode { line, next } => ApiError::new(ErrorCode::NoCode, text)
+        NoStep::NoScript { script } => {
+            ApiError::new(ErrorCode::NoCode, text).with("field", "breakpoints").with("script", script)
+        }
+        NoStep::NoCode { script, line, next } => ApiError::new(ErrorCode::NoCode, text)
             .with("field", "breakpoints")
+            .with("script", serde_json::json!(script))
             .with("line", line)
             .with("next_line", serde_json::json!(next)),
         NoStep::NothingRan(_) => ApiError::new(ErrorCode::NotRecorded, text),

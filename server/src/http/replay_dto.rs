@@ -121,13 +121,20 @@ pub(crate) fn stepped(recording: &Recording, stepped: &Stepped, with: WithSource
     put("cursor", json!(next.map(|next| next.to_string())));
     if with == WithSource::Yes {
         put("source", json!(recording.source_text()));
+        let texts = recording.imported_texts().iter();
+        let imported: Map<String, Value> =
+            texts.map(|(name, text)| (name.clone(), (**text).into())).collect();
+        put("imported", imported.into());
     }
     shown.into()
 }
 
 fn step(step: &Step) -> Value {
-    let stack: Value =
-        step.stack.iter().map(|(function, line)| json!({"function": function, "line": line})).collect();
+    let stack: Value = step
+        .stack
+        .iter()
+        .map(|frame| json!({"function": frame.function, "script": frame.script, "line": frame.line}))
+        .collect();
     json!({
         "step": step.step,
         "line": step.line,
@@ -158,6 +165,7 @@ pub(crate) fn report(report: &Report) -> Value {
         .map(|(execution, reason)| json!({"execution_id": execution, "reason": reason}))
         .collect();
     json!({
+        "backtest_id": report.id,
         "summary": summary,
         "items": report.tested.iter().map(tested).collect::<Vec<_>>(),
         "skipped": skipped,

@@ -198,7 +198,7 @@ impl Corpus {
         match self.dice.next(3) {
             0 => {
                 let version = RedriveVersion::Current;
-                self.world.submit(Command::Redrive { app, letter, version }).unwrap();
+                self.world.submit(Command::Redrive { app, letter, version, proof: None }).unwrap();
             }
             _ => {
                 let body = format!("{{\"id\":\"{letter}\",\"how\":\"{how}\"}}");

@@ -51,13 +51,31 @@ fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
     let script = |e| Event::Script(e);
     let secret = |e| Event::Secret(e);
     let created = |name| AppEvent::Created(AppCreated { app: APP, slug: "shop".into(), name, by: by() });
+    let changed = |name, outgoing_calls| AppChanged { app: APP, name, outgoing_calls, by: by() };
+    let base = |lsn| ForkBase { app: APP, slug: "shop".into(), lsn: Lsn(lsn), at: AT };
+    let forked = |ancestors| AppForked {
+        app: APP,
+        slug: "scratch".into(),
+        name: None,
+        base: base(70_000),
+        ancestors,
+        by: by(),
+    };
+    let earlier = Fork { base: base(12), lsn: Lsn(300), at: AT };
     let mut all = vec![
         ("app_created", "named", app(created(Some("The shop".into())))),
         ("app_created", "by_the_instance", {
             let by = Principal::instance();
             app(AppEvent::Created(AppCreated { app: APP, slug: "s".into(), name: None, by }))
         }),
-        ("app_changed", "unnamed", app(AppEvent::Changed(AppChanged { app: APP, name: None, by: by() }))),
+        ("app_changed", "unnamed", app(AppEvent::Changed(changed(None, OutgoingCalls::On)))),
+        (
+            "app_changed",
+            "no_calls",
+            app(AppEvent::Changed(changed(Some("Scratch".into()), OutgoingCalls::Off))),
+        ),
+        ("app_forked", "plain", app(AppEvent::Forked(Box::new(forked(Vec::new()))))),
+        ("app_forked", "of_a_fork", app(AppEvent::Forked(Box::new(forked(vec![earlier]))))),
         ("app_paused", "plain", app(AppEvent::Paused(AppPaused { app: APP, by: by() }))),
         ("app_resumed", "plain", app(AppEvent::Resumed(AppResumed { app: APP, by: by() }))),
         ("app_deleted", "plain", app(AppEvent::Deleted(AppDeleted { app: APP, by: by() }))),
@@ -528,8 +546,18 @@ fn dead_letter_samples() -> Vec<(&'static str, &'static str, Event)> {
         by: person(),
         by_execution: None,
         job: Some(JOB),
+        proof: None,
     };
     let by_script = DeadLetterRedriven { by_execution: Some(ROOT), job: None, ..redriven.clone() };
+    let proof = RedriveProof {
+        backtest: BacktestId::from_bytes([6; 16]),
+        attempt: 3,
+        version: 4,
+        sha256: [5; 32],
+        verdict: Verdict::Fixed,
+        lsn: Lsn(70_000),
+    };
+    let proven = DeadLetterRedriven { job: None, proof: Some(Box::new(proof)), ..redriven.clone() };
     let resolved = |note, execution, job| DeadLetterResolved {
         app: APP,
         letter: LETTER,
@@ -547,6 +575,7 @@ fn dead_letter_samples() -> Vec<(&'static str, &'static str, Event)> {
         ("dead_letter_handler_failed", "plain", event(DeadLetterEvent::HandlerFailed(failed))),
         ("dead_letter_redriven", "by_a_job", event(DeadLetterEvent::Redriven(redriven))),
         ("dead_letter_redriven", "by_a_script", event(DeadLetterEvent::Redriven(by_script))),
+        ("dead_letter_redriven", "proven", event(DeadLetterEvent::Redriven(proven))),
         ("dead_letter_resolved", "plain", event(DeadLetterEvent::Resolved(Box::new(plain)))),
         ("dead_letter_resolved", "noted", event(DeadLetterEvent::Resolved(Box::new(noted)))),
         ("dead_letter_expired", "plain", event(DeadLetterEvent::Expired(expired))),

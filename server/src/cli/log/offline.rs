@@ -147,6 +147,9 @@ fn find(
         if let Event::App(AppEvent::Created(created)) = seen.event {
             apps.0.insert(created.app, created.slug.clone());
         }
+        if let Event::App(AppEvent::Forked(forked)) = seen.event {
+            apps.0.insert(forked.app, forked.slug.clone());
+        }
         if seen.lsn > search.to {
             return Ok(Next::Enough);
         }
