@@ -143,6 +143,19 @@ impl Views {
     /// # Errors
     /// The log could not be read, or the views not be written.
     pub fn catch_up(&self, reader: &Reader, progress: &mut dyn FnMut(Lsn)) -> Result<Lsn, ViewsError> {
+        self.catch_up_to(reader, Lsn::MAX, progress)
+    }
+
+    /// As [`Views::catch_up`], but only batches whose first LSN is at or below `upto`.
+    ///
+    /// # Errors
+    /// The log could not be read, or the views not be written.
+    pub fn catch_up_to(
+        &self,
+        reader: &Reader,
+        upto: Lsn,
+        progress: &mut dyn FnMut(Lsn),
+    ) -> Result<Lsn, ViewsError> {
         let mut scan = reader.scan(self.applied().next())?;
         while let Some(frame) = scan.next() {
             if let Err(relive_log::ReadError::Gap { gap }) = frame {
@@ -152,6 +165,9 @@ impl Views {
                 continue;
             }
             let frame = frame?;
+            if frame.first_lsn > upto {
+                break;
+            }
             let mut events = Vec::new();
             for record in frame.records() {
                 let event = decode_record(record.type_, record.type_version, record.body);

@@ -11,7 +11,11 @@ const COUNT: &str = r#"kv::incr("c", "n", 1)"#;
 fn manifest() -> Manifest {
     Manifest::new()
         .sync("POST /count", "count", COUNT)
-        .sync("GET /ask", "ask", r#"try { http::get("http://127.0.0.1:9/").status } catch (e) { `${e}` }"#)
+        .sync(
+            "GET /ask",
+            "ask",
+            r#"let told = ""; try { http::get("http://127.0.0.1:9/") } catch (e) { told = `${e}` } told"#,
+        )
         .sync("GET /secret", "secret", r#"secrets::get("token").len()"#)
         .on_kv("in", "on-in", r#"kv::set("out", ctx.event.key, ctx.event.value)"#, "")
 }
@@ -248,4 +252,63 @@ async fn t6_the_tools_of_time_travel_ask_for_their_scopes() {
     let _ = app.admin.delete(&app.path("/secrets/token")).await.expect(204);
     let told = app.admin.post(&path, &json!({})).await.expect(200).json();
     assert_eq!((&told["faithful"], &told["reason"]), (&json!(false), &json!("withheld_secret")), "{told}");
+}
+
+/// A data directory forked offline: its own identity, at rest, without secrets and tokens; the other one untouched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_is_forked_as_of_a_moment_and_comes_to_rest() {
+    let site = Site::with(&manifest()).await;
+    let app = &site.app;
+    let secret = json!({"value": "very-secret"});
+    drop(app.admin.put(&app.path("/secrets/token"), &secret).await.expect(200));
+    let made = json!({"name": "t", "app": "shop", "scopes": ["log:read"]});
+    let token = app.admin.post("/api/v1/tokens", &made).await.expect(201).json()["token"].clone();
+    for _ in 0..3 {
+        let _ = app.call("POST", "/count", "").await.expect(200);
+    }
+    let old = app.call("GET", "/secret", "").await.expect(200).execution();
+    let then = app.put("d", "k", &json!("then")).await;
+    app.put("d", "k", &json!("later")).await;
+    let data = site.server.data.clone();
+    let (from, cli) = (data.to_str().unwrap().to_owned(), Cli::offline());
+    let to = data.with_file_name("forked");
+    let new = to.to_str().unwrap().to_owned();
+    let busy = cli.run(&["fork", "--data", &from, "--to", &new]);
+    assert_eq!(busy.code, 75, "{}", busy.stderr);
+    drop(site.server.terminate());
+    let before = relive_tests::damage::digests(&data);
+    let future = cli.run(&["fork", "--data", &from, "--to", &new, "--at", "99999"]).expect(1);
+    assert!(future.stderr.contains("in_the_future"), "{}", future.stderr);
+    let taken = cli.run(&["fork", "--data", &from, "--to", &from]);
+    assert_ne!(taken.code, 0, "into itself");
+    let done = cli.run(&["fork", "--data", &from, "--to", &new, "--at", &then.to_string()]).expect(0);
+    assert!(done.stdout.contains("as of event"), "{}", done.stdout);
+    let again = cli.run(&["fork", "--data", &from, "--to", &new]).expect(1);
+    assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
+    assert_eq!(relive_tests::damage::digests(&data), before, "the source is untouched");
+    let file = |dir: &Path, name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    for name in ["admin.token", "instance.key"] {
+        assert_ne!(file(&to, name), file(&data, name), "{name}");
+    }
+
+    let server = Launch::on(&to).start();
+    let copy = server.app("shop");
+    assert_eq!(copy.value("d", "k").await, Some(json!("then")));
+    assert_eq!(copy.value("c", "n").await, Some(json!(3)));
+    let shown = copy.get("").await;
+    assert_eq!((&shown["paused"], &shown["outgoing_calls"]), (&json!(true), &json!(false)));
+    assert!(copy.items("/secrets").await.is_empty());
+    assert!(copy.items("/triggers").await.iter().all(|trigger| trigger["paused"] == json!(true)));
+    let holder = copy.admin.with_token(token.as_str());
+    assert_eq!(holder.get("/api/v1/instance").await.status, 401, "tokens stayed behind");
+    // The past came along: it can be replayed, but for what the secrets gave.
+    let path = copy.path(&format!("/executions/{old}/replay"));
+    let told = copy.admin.post(&path, &json!({})).await.expect(200).json();
+    assert_eq!((&told["faithful"], &told["reason"]), (&json!(false), &json!("withheld_secret")), "{told}");
+    let counted = copy.executions("script=count").await[0]["execution_id"].as_str().unwrap().to_owned();
+    let path = copy.path(&format!("/executions/{counted}/replay"));
+    assert_eq!(copy.admin.post(&path, &json!({})).await.expect(200).json()["faithful"], json!(true));
+    drop(server.terminate());
+    let verified = cli.run(&["log", "verify", "--deep", "--data", &new]).expect(0);
+    assert!(!verified.stdout.contains("DIFFER"), "{}", verified.stdout);
 }

@@ -108,7 +108,7 @@ fn p20_what_was_left_of_a_time_to_live_goes_on_in_the_fork() {
 #[test]
 fn e140_a_fork_is_quiet_and_cannot_reach_out_until_somebody_lets_it() {
     let mut world = World::new();
-    let asks = r#"try { http::get("http://a.example/").body } catch (e) { `${e}` }"#;
+    let asks = r#"let told = ""; try { told = http::get("http://a.example/").body } catch (e) { told = `${e}` } told"#;
     let routes = vec![route("/w", "w", DispatchMode::Sync)];
     world.deploy(&[("w", asks), ("old", "1")], routes, vec![on_kv()]);
     world.web.answer_with(|_| answered("out"));

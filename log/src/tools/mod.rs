@@ -1,7 +1,7 @@
 //! What an operator does to a log that no engine has open: look, verify, repair, salvage, rebuild. The same library
 //! code as the engine's: the same walk, the same judgement, the same writes.
 //!
-//! Owns: [`survey()`] (what stands where, whatever the damage), [`verify`], [`repair`], [`salvage`],
+//! Owns: [`survey()`] (what stands where, whatever the damage), [`verify`], [`repair`], [`salvage`], [`fork()`],
 //! [`rebuild_manifest`], [`rebuild_watermark`], [`OfflineLog`] (reading without opening for writing). Never does: print,
 //! exit, fold events; write anything but what its function says.
 //!
@@ -10,6 +10,7 @@
 //! were accepted).
 
 mod build;
+mod fork;
 mod offline;
 mod rebuild;
 mod salvage;
@@ -20,6 +21,7 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use fork::{ForkError, ForkPlan, ForkedLog, fork};
 pub use offline::{OfflineLog, Upto};
 pub use rebuild::{Rebuilt, rebuild_manifest, rebuild_watermark};
 pub use salvage::{SalvageError, Salvaged, salvage};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
+use crate::format::Geometry;
 use crate::options::LogOptions;
 use crate::reader::Reader;
 use crate::reader::view::LogView;
@@ -29,6 +30,7 @@ pub struct OfflineLog {
     pub log_id: [u8; 16],
     /// Grows with every restore and salvage.
     pub timeline: u32,
+    pub(super) geometry: Geometry,
     _held: Held,
 }
 
@@ -78,6 +80,7 @@ impl OfflineLog {
             refusal: judged.refusal,
             log_id: geometry.log_id,
             timeline: geometry.timeline,
+            geometry,
             _held: held,
         })
     }

@@ -131,7 +131,7 @@ pub fn salvage(
 }
 
 /// The new directory, locked.
-fn begin_out(disk: &dyn Disk, out: &Path) -> Result<crate::disk::LockGuard, SalvageError> {
+pub(super) fn begin_out(disk: &dyn Disk, out: &Path) -> Result<crate::disk::LockGuard, SalvageError> {
     match disk.list(out) {
         Ok(entries) => {
             if let Some(entry) = entries.into_iter().find(|entry| entry.name != LOCK) {

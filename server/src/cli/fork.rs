@@ -1,10 +1,13 @@
-//! `relive fork`: an app as it was at any moment, under another name.
+//! `relive fork`: an app, or a whole data directory, as it was at any moment.
 //!
-//! Owns: its flags. Never does: the work (the server does).
+//! Owns: its flags. Never does: the work (the server does, or `fork_directory`).
+
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
+use super::fork_directory;
 use super::remote::Remote;
 use super::render;
 use crate::client::{Failed, segment};
@@ -16,12 +19,22 @@ use crate::client::{Failed, segment};
 /// it came from, as they were.
 ///
 /// `relive app resume SLUG` opens its routes; `relive trigger resume` and `relive app calls on SLUG` let the rest go.
+///
+/// With --data and --to a whole data directory that nobody serves is copied, up to any moment, into one of its own:
+/// everything paused, outgoing calls off, without secrets and tokens, with a new `admin.token` and `instance.key`.
 #[derive(Args)]
 pub(crate) struct Fork {
     #[command(flatten)]
     pub(crate) remote: Remote,
     /// The new app's slug
-    slug: String,
+    #[arg(required_unless_present = "data", conflicts_with = "data")]
+    slug: Option<String>,
+    /// Fork this data directory instead of an app; nobody may serve it
+    #[arg(long, value_name = "DIR", requires = "to")]
+    data: Option<PathBuf>,
+    /// The new data directory: empty, or not there yet
+    #[arg(long, value_name = "DIR", requires = "data")]
+    to: Option<PathBuf>,
     /// As of this LSN or RFC 3339 time; now if absent
     #[arg(long)]
     at: Option<String>,
@@ -30,11 +43,14 @@ pub(crate) struct Fork {
 /// Runs it.
 pub(crate) fn run(command: &Fork) -> Result<(), Failed> {
     let remote = &command.remote;
-    let body = json!({"slug": command.slug, "at": command.at});
+    if let (Some(from), Some(to)) = (&command.data, &command.to) {
+        return fork_directory::run(remote, from, to, command.at.as_deref());
+    }
+    let slug = command.slug.as_deref().unwrap_or_default();
+    let body = json!({"slug": slug, "at": command.at});
     let app = remote.app()?;
     let made = remote.client()?.post(&format!("/apps/{}/fork", segment(&app)), &body)?;
     let lsn = made.pointer("/forked_from/lsn").cloned().unwrap_or_default();
-    let slug = &command.slug;
     let text = format!(
         "app `{slug}` is `{app}` as of event {lsn}; it is paused and makes no outgoing calls: \
          `relive app resume {slug}`, `relive app calls on {slug}`"

@@ -12,6 +12,7 @@ mod debug;
 mod deploy;
 mod exec;
 mod fork;
+mod fork_directory;
 mod instance;
 mod invoke;
 mod kv;
@@ -53,7 +54,7 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Apps
     App(apps::Apps),
-    /// An app as it was at any moment, under another slug
+    /// An app, or a data directory, as it was at any moment, as one of its own
     Fork(fork::Fork),
     /// Scripts
     Script(scripts::Scripts),

@@ -59,6 +59,7 @@ pub(crate) use auth::Token;
 pub(crate) use data::DataPlane;
 pub(crate) use dto::rfc3339;
 pub(crate) use error::{ApiError, Internals};
+pub(crate) use query::{Instant, parse_instant};
 pub(crate) use serve::{Listener, Stop, serve};
 pub(crate) use shared::{Shared, SharedParts};
 

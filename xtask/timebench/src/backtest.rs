@@ -106,7 +106,7 @@ pub(crate) fn measure(dir: &Path, threads: usize) -> Result<Report, Failure> {
             }
             Ok(())
         })?;
-        let report = backtest.report()?;
+        let report = backtest.report(Default::default())?;
         executions += report.tested.len();
         same += report.count(Verdict::Same);
         asked.cursor = report.cursor;

@@ -8,7 +8,7 @@ mod export;
 mod mend;
 mod offline;
 mod online;
-mod progress;
+pub(super) mod progress;
 mod stats;
 mod views;
 
@@ -202,12 +202,12 @@ pub(crate) fn run(command: &Log) -> Result<(), Failed> {
     }
 }
 
-fn disk() -> Arc<dyn Disk> {
+pub(super) fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk::new())
 }
 
 /// A refusal of the log with its exit code, as a start would say it.
-fn failed(error: &OpenError) -> Failed {
+pub(super) fn failed(error: &OpenError) -> Failed {
     let StartError { code, message } = StartError::of_log(error);
     Failed { code, message, problem: None }
 }
@@ -221,11 +221,11 @@ fn ranges(gaps: &[Gap]) -> String {
 }
 
 /// One finished piece of work: an object for programs, lines for people.
-fn tell(remote: &Remote, value: &serde_json::Value, lines: &[String]) {
+pub(super) fn tell(remote: &Remote, value: &serde_json::Value, lines: &[String]) {
     render::done(remote, value, &lines.join("\n"));
 }
 
-fn display(dir: &Path) -> String {
+pub(super) fn display(dir: &Path) -> String {
     dir.display().to_string()
 }
 

@@ -7,19 +7,19 @@ use std::io::{IsTerminal as _, Write as _};
 const WIDTH: u64 = 30;
 
 /// See the module.
-pub(super) struct Progress {
+pub(in crate::cli) struct Progress {
     what: &'static str,
     /// Percent that are shown; none on anything but a terminal.
     shown: Option<u64>,
 }
 
 impl Progress {
-    pub(super) fn new(what: &'static str) -> Progress {
+    pub(in crate::cli) fn new(what: &'static str) -> Progress {
         Progress { what, shown: std::io::stderr().is_terminal().then_some(u64::MAX) }
     }
 
     /// So much of so much is done.
-    pub(super) fn at(&mut self, done: u64, total: u64) {
+    pub(in crate::cli) fn at(&mut self, done: u64, total: u64) {
         let Some(shown) = self.shown else { return };
         let percent = done.min(total).saturating_mul(100).checked_div(total).unwrap_or(100);
         if percent != shown {
