@@ -22,6 +22,7 @@
 //! | P17 | what a view shows depends on the horizon, never on whether a merge has dropped it already | `horizon` |
 //! | P18 | a snapshot is the state of one checkpoint: store and runs are taken while nothing is written | `snapshot` |
 //! | P19 | views that begin from a snapshot hold what a rebuild from the first event would | `snapshot` |
+//! | P20 | an open execution rests only while its `enqueued` is all that happened to it, and can be read back | `executions::outbox` |
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 //! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
@@ -57,7 +58,9 @@ pub use abandoned::{Abandoned, AbandonedRecord};
 pub use cron::{CronPosition, CronView};
 pub use dead_letters::{DeadLetters, LetterFilter, LetterGroup, LetterRow, Resolution};
 pub use error::{ReadError, RunError, StoreError, ViewsError};
-pub use executions::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, Status};
+pub use executions::{
+    AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, OpenWork, Status, Woken,
+};
 pub use idempotency::{Idempotency, KeyedCall};
 pub use index::{Due, Index, KeyReader};
 pub use jobs::{JobRow, Jobs};

@@ -77,6 +77,9 @@ pub struct Limits {
     pub seal_bytes: usize,
     /// … or so many rows of the store changed since the last cut: one batch of the store holds about as many.
     pub round_rows: usize,
+    /// Of executions that wait for their first attempt about so many are kept in full; of the others only where their
+    /// `enqueued` stands.
+    pub rest_above: usize,
     /// How often, in events, `apply` looks whether a cut is due.
     pub check_events: usize,
     /// As many neighbouring runs of one size class are merged into one.
@@ -105,6 +108,7 @@ impl Default for Limits {
             seal_rows: 100_000,
             seal_bytes: 32 * 1024 * 1024,
             round_rows: 1000,
+            rest_above: 2048,
             check_events: 64,
             merge_ratio: 8,
             runs_max: 64,

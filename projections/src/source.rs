@@ -13,12 +13,35 @@ pub trait ValueSource: Send + Sync {
     ///
     /// # Errors
     /// As the log says: not durable, damaged, not there.
-    fn event(&self, pos: FramePos, lsn: Lsn) -> Result<Event, relive_log::ReadError>;
+    fn event(&self, pos: FramePos, lsn: Lsn) -> Result<Event, relive_log::ReadError> {
+        let (mut events, _) = self.events(pos, &[lsn])?;
+        events.pop().ok_or(relive_log::ReadError::NotInFrame { pos, lsn })
+    }
+
+    /// Some events of the frame at `pos`, in ascending order of their LSNs, and the frame's commit time.
+    ///
+    /// # Errors
+    /// As for [`ValueSource::event`], for any of them.
+    fn events(&self, pos: FramePos, lsns: &[Lsn]) -> Result<(Vec<Event>, UnixMicros), relive_log::ReadError>;
+
+    /// Events up to this one can be read back.
+    fn readable(&self) -> Lsn;
+
+    /// Events from this one on can be read back; of earlier ones, only some.
+    fn first(&self) -> Lsn;
 }
 
 impl ValueSource for Reader {
-    fn event(&self, pos: FramePos, lsn: Lsn) -> Result<Event, relive_log::ReadError> {
-        self.read_event(pos, lsn).map(|(event, _)| event)
+    fn events(&self, pos: FramePos, lsns: &[Lsn]) -> Result<(Vec<Event>, UnixMicros), relive_log::ReadError> {
+        self.read_events(pos, lsns)
+    }
+
+    fn readable(&self) -> Lsn {
+        self.durable()
+    }
+
+    fn first(&self) -> Lsn {
+        self.first_lsn()
     }
 }
 

@@ -37,6 +37,11 @@ use crate::run::RunKind;
 use crate::snapshot::StateAt;
 use crate::source::{At, FoldedBatch, ValueSource};
 
+/// So many rounds of changed rows of the store are cut together at most.
+const ROUNDS_AT_ONCE: usize = 8;
+/// About what a changed row of the store takes in memory until it is written.
+const ROW_BYTES: usize = 400;
+
 /// See the module.
 pub struct Views {
     kv: KvView,
@@ -105,9 +110,10 @@ impl Views {
 
     fn assemble(source: Arc<dyn ValueSource>, runs: Runs, applied: Lsn, layer: Option<DiskLayer>) -> Views {
         let horizon = Horizon::new(Lsn::FIRST);
+        let limits = layer.as_ref().map(|layer| &layer.limits);
         Views {
+            executions: Executions::new(runs.ended, horizon.clone(), Arc::clone(&source), limits),
             kv: KvView::new(source, runs.kv, horizon.clone()),
-            executions: Executions::new(runs.ended, horizon.clone()),
             index: Index::new(runs.index, horizon.clone()),
             idempotency: Idempotency::new(runs.keyed),
             horizon,
@@ -425,6 +431,7 @@ impl Views {
             + self.executions.ended.lag_bytes()
             + self.index.layers.lag_bytes()
             + self.idempotency.layers.lag_bytes()
+            + self.sealed.lock().iter().map(|sealed| sealed.rows.len() * ROW_BYTES).sum::<usize>()
     }
 
     /// [`Views::lag_bytes`] as of a moment ago, for the cost of one load.
@@ -438,13 +445,20 @@ impl Views {
         let (index, keyed) = (&self.index.layers.now().active, &self.idempotency.layers.now().active);
         kv.rows() + ended.rows() + index.rows() + keyed.rows() >= limits.seal_rows
             || kv.bytes() + ended.bytes() + index.bytes() + keyed.bytes() >= limits.seal_bytes
-            || self.executions.dirty()
-                + self.dead_letters.dirty()
-                + self.jobs.dirty()
-                + self.abandoned.dirty()
-                + self.registry.dirty()
-                + self.cron.dirty()
-                >= limits.round_rows
+            || self.is_round_due(limits)
+    }
+
+    /// Whether enough rows of the store changed. While an earlier cut is still to be written they gather: one batch of
+    /// the store costs less than several, and what comes and goes meanwhile costs nothing (P6).
+    fn is_round_due(&self, limits: &Limits) -> bool {
+        let dirty = self.executions.dirty()
+            + self.dead_letters.dirty()
+            + self.jobs.dirty()
+            + self.abandoned.dirty()
+            + self.registry.dirty()
+            + self.cron.dirty();
+        dirty >= limits.round_rows
+            && (dirty >= limits.round_rows.saturating_mul(ROUNDS_AT_ONCE) || self.sealed.lock().is_empty())
     }
 
     /// Cuts the memory layer at the end of the last batch.

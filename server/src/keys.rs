@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use relive_engine::secrets::InstanceKey;
@@ -109,11 +110,16 @@ fn sealed_with_another(
             }
         }
     }
-    let open = views.executions().open(None);
-    let routed = open.iter().filter(|row| matches!(row.source, Source::Route { sync: false, .. }));
-    for row in routed.take(OPEN_ROWS_MAX) {
+    let mut routed = Vec::new();
+    views.executions().visit_open(|work| {
+        if matches!(work.source, Source::Route { sync: false, .. }) {
+            routed.push((work.pos, work.lsn, work.execution));
+        }
+        if routed.len() < OPEN_ROWS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    for (pos, lsn, execution) in routed {
         let (event, _) = reader
-            .read_event(row.enqueued.pos, row.enqueued.lsn)
+            .read_event(pos, lsn)
             .map_err(|error| StartError::io(format!("the log cannot be read: {error}")))?;
         let Event::Execution(ExecutionEvent::Enqueued(enqueued)) = event else { continue };
         let Input::Request(request) = &enqueued.input else { continue };
@@ -122,7 +128,7 @@ fn sealed_with_another(
             HeaderRecord::Clear(_) | HeaderRecord::Digest(_) => false,
         };
         if request.headers.iter().any(|(_, value)| other(value)) {
-            return Ok(Some(format!("a request header of execution {}, which waits,", row.execution)));
+            return Ok(Some(format!("a request header of execution {}, which waits,", execution)));
         }
     }
     Ok(None)

@@ -3,6 +3,7 @@
 //! Owns: uniqueness of slugs, routes and trigger names; version numbers; what a deletion drops (D17, S6).
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use relive_log::events::{
     AppChanged, AppCreated, AppDeleted, AppEvent, DispatchMode, Dropped, Event, ExecutionEvent, Ordering,
@@ -10,8 +11,8 @@ use relive_log::events::{
     RouteSpec, ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent, SecretSet, Source,
     TriggerCreated, TriggerDeleted, TriggerEvent, TriggerSpec,
 };
-use relive_log::{AppId, RouteId, TriggerId};
-use relive_projections::{App, ExecutionRow, Status};
+use relive_log::{AppId, ExecutionId, RouteId, TriggerId};
+use relive_projections::{App, OpenWork, Status};
 use sha2::{Digest, Sha256};
 
 use super::imports::After;
@@ -83,19 +84,29 @@ pub(super) fn delete_app(
     out: &mut Decision,
 ) -> Result<Answer, Refusal> {
     let app = scene.app(slug)?;
-    for row in scene.views.executions().open(Some(app.id)) {
-        drop_work(&row, "the app was deleted", out);
+    for execution in open_where(scene, app.id, |_| true) {
+        drop_work(app.id, execution, "the app was deleted", out);
     }
     out.push(Event::App(AppEvent::Deleted(AppDeleted { app: app.id, by: by.clone() })));
     Ok(Answer::Done)
 }
 
-fn drop_work(row: &ExecutionRow, reason: &str, out: &mut Decision) {
-    out.push(Event::Execution(ExecutionEvent::Dropped(Dropped {
-        app: row.app,
-        execution: row.execution,
-        reason: reason.to_owned(),
-    })));
+/// Open work of an app, by id.
+fn open_where(scene: &Scene<'_>, app: AppId, wanted: impl Fn(&OpenWork<'_>) -> bool) -> Vec<ExecutionId> {
+    let mut found = Vec::new();
+    scene.views.executions().visit_open(|work| {
+        if work.app == app && wanted(&work) {
+            found.push(work.execution);
+        }
+        ControlFlow::Continue(())
+    });
+    found.reverse();
+    found
+}
+
+fn drop_work(app: AppId, execution: ExecutionId, reason: &str, out: &mut Decision) {
+    let reason = reason.to_owned();
+    out.push(Event::Execution(ExecutionEvent::Dropped(Dropped { app, execution, reason })));
 }
 
 /// Drops the unclaimed work that `from` made (D17).
@@ -106,11 +117,9 @@ fn drop_unclaimed(
     from: impl Fn(&Source) -> bool,
     out: &mut Decision,
 ) {
-    for row in scene.views.executions().open(Some(app)) {
-        let unclaimed = matches!(row.status, Status::Pending | Status::Retrying);
-        if unclaimed && from(&row.source) {
-            drop_work(&row, reason, out);
-        }
+    let unclaimed = |work: &OpenWork<'_>| matches!(work.status, Status::Pending | Status::Retrying);
+    for execution in open_where(scene, app, |work| unclaimed(work) && from(work.source)) {
+        drop_work(app, execution, reason, out);
     }
 }
 

@@ -211,7 +211,11 @@ impl Node {
             return Ok((compiled, live));
         }
         let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app: &job.app, who: For::Attempt };
-        let input = inputs.of(job.enqueued.pos, job.enqueued.lsn).map_err(|why| match why {
+        let input = match job.read.take() {
+            Some(enqueued) => inputs.of_read(*enqueued, job.enqueued),
+            None => inputs.of(job.enqueued.pos, job.enqueued.lsn),
+        };
+        let input = input.map_err(|why| match why {
             NoInput::KeyMissing => ErrorRecord::without_place(
                 ErrorKind::KeyMissing,
                 "a header is sealed with a key that is not here",

@@ -7,9 +7,9 @@ use relive_log::events::{
     RequestRecord, Source,
 };
 use relive_log::{ExecutionId, Lsn, Purpose, UnixMicros, Urgency};
-use relive_projections::{App, At, ExecutionRow, Registry};
+use relive_projections::{App, At, ExecutionRow, ReadError, Registry, Woken};
 
-use super::core::{Caller, Core, Job, NotAppended, Running, claim, ending};
+use super::core::{Caller, Core, Job, NotAppended, Running, Taker, claim, ending};
 use super::input::{Recorder, Withhold};
 use super::keyed::Known;
 use super::watches::RunClock;
@@ -320,7 +320,19 @@ impl Node {
         let keyed = admission.idempotency.is_some();
         let unrecorded = Some(enqueue(admission, execution, now));
         let (claimed, enqueued) = (Lsn::ZERO, At::default());
-        Box::new(Job { app, ending, claim, claimed, principal, live, enqueued, unrecorded, keyed, stop })
+        Box::new(Job {
+            app,
+            ending,
+            claim,
+            claimed,
+            principal,
+            live,
+            enqueued,
+            read: None,
+            unrecorded,
+            keyed,
+            stop,
+        })
     }
 
     /// Records the enqueue and the claim of a call before it goes on elsewhere, if they are not in the log yet (E94).
@@ -363,27 +375,34 @@ impl Node {
         let mut jobs: Vec<(Lane, Box<Job>)> = Vec::new();
         let mut ahead = Vec::new();
         let registry = self.views.registry();
-        while let Some(start) = core.dispatch.next() {
-            if start.claim == Claim::Ahead {
-                self.begin_ahead(core, start, now);
-                continue;
-            }
-            match self.prepare(core, start, &registry, now, &mut decision) {
-                Some(job) => jobs.push((start.lane, job)),
-                None => {
-                    core.dispatch.ended(start.execution);
-                    core.dispatch.closed(start.execution, now);
+        // Until nothing more starts: what is found gone leaves its place to another one.
+        loop {
+            let starts = self.next_starts(core, now);
+            let executions: Vec<ExecutionId> = starts.iter().map(|start| start.execution).collect();
+            let rows = self.views.executions().wake(&executions);
+            let mut all_start = true;
+            for (start, row) in starts.into_iter().zip(rows) {
+                let job = match row {
+                    Ok(Some(row)) => self.prepare(core, start, row, &registry, now, &mut decision),
+                    Ok(None) => None,
+                    Err(why) => {
+                        self.unreadable(core, start, now, &why);
+                        all_start = false;
+                        continue;
+                    }
+                };
+                match (job, start.claim) {
+                    (Some(job), Claim::Now) => jobs.push((start.lane, job)),
+                    (Some(job), Claim::Ahead) => ahead.push(job),
+                    (None, claim) => {
+                        not_started(core, start.execution, claim);
+                        core.dispatch.closed(start.execution, now);
+                        all_start = false;
+                    }
                 }
             }
-        }
-        for _ in 0..core.dispatch.room_ahead(core.pace.ahead()) {
-            let Some(start) = core.dispatch.claim_ahead() else { break };
-            match self.prepare(core, start, &registry, now, &mut decision) {
-                Some(job) => ahead.push(job),
-                None => {
-                    core.dispatch.not_ahead();
-                    core.dispatch.closed(start.execution, now);
-                }
+            if all_start {
+                break;
             }
         }
         if decision.is_empty() {
@@ -399,6 +418,33 @@ impl Node {
                 self.start_when_durable(core.barrier, appended.last, jobs, ahead);
             }
             Err(error) => self.claims_failed(core, jobs, ahead, &error),
+        }
+    }
+
+    /// What starts now, and what is claimed ahead; what was claimed ahead before begins.
+    fn next_starts(&self, core: &mut Core, now: UnixMicros) -> Vec<Start> {
+        let mut starts = Vec::new();
+        while let Some(start) = core.dispatch.next() {
+            match start.claim {
+                Claim::Ahead => self.begin_ahead(core, start, now),
+                Claim::Now => starts.push(start),
+            }
+        }
+        for _ in 0..core.dispatch.room_ahead(core.pace.ahead()) {
+            starts.extend(core.dispatch.claim_ahead());
+        }
+        starts
+    }
+
+    /// The log does not give back what an execution is: it stays in the outbox, and is looked at again.
+    fn unreadable(&self, core: &mut Core, start: Start, now: UnixMicros, why: &ReadError) {
+        let execution = start.execution;
+        tracing::error!(%execution, %why, "an open execution cannot be read from the log; it waits");
+        not_started(core, execution, start.claim);
+        let origin = self.views.executions().with_open(execution, |work| Origin::of(work.source));
+        if let Some(origin) = origin {
+            let again = now.plus_millis(RETRY_UNREADABLE_MS);
+            core.dispatch.again(start.app, origin, execution, again, Lane::Background);
         }
     }
 
@@ -463,18 +509,23 @@ impl Node {
         };
         running.begun = Some(now);
         running.stop.begin(now.plus_millis(running.timeout_ms));
-        self.jobs.push(job);
+        match std::mem::replace(&mut core.taker, Taker::Nobody) {
+            Taker::ThisThread => self.jobs.push_for_self(job),
+            Taker::Nobody => self.jobs.push(job),
+        }
     }
 
     fn prepare(
         &self,
         core: &mut Core,
         start: Start,
+        woken: Woken,
         registry: &Registry,
         now: UnixMicros,
         decision: &mut Decision,
     ) -> Option<Box<Job>> {
-        let (app, row, claimed) = claim(start, &self.views, registry, self.steady.now(), self.seed())?;
+        let Woken { row, enqueued: read } = woken;
+        let (app, claimed) = claim(start, &row, &self.views, registry, self.steady.now(), self.seed())?;
         let ending = ending(&row, &claimed);
         let timeout_ms = self.timeout_ms(&app, &row.source);
         let (deadline, live) = match core.inbox.get_mut(&start.execution) {
@@ -504,6 +555,7 @@ impl Node {
             principal,
             live,
             enqueued,
+            read,
             keyed,
             stop,
         }))
@@ -571,6 +623,16 @@ impl Node {
     }
 }
 
+/// Work that `next_starts` gave does not start after all.
+fn not_started(core: &mut Core, execution: ExecutionId, claim: Claim) {
+    match claim {
+        Claim::Now => core.dispatch.ended(execution),
+        Claim::Ahead => core.dispatch.not_ahead(),
+    }
+}
+
+/// How long work waits that the log did not give back.
+const RETRY_UNREADABLE_MS: u64 = 60_000;
 /// How long claims wait after the log had no room for them.
 const RETRY_CLAIM_MS: u64 = 500;
 

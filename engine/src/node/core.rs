@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relive_log::events::{
-    AfterFailure, AppEvent, Claimed, DeadLetterEvent, ErrorKind, Event, ExecutionEvent, JobEvent, Principal,
-    Source, TriggerEvent,
+    AfterFailure, AppEvent, Claimed, DeadLetterEvent, Enqueued, ErrorKind, Event, ExecutionEvent, JobEvent,
+    Principal, Source, TriggerEvent,
 };
 use relive_log::{
     AppId, AppendError, Appended, Appender, Batch, ExecutionId, JobId, Lsn, Purpose, Room, Supply,
     UnixMicros, Urgency,
 };
-use relive_projections::{App, At, CronView, ExecutionRow, FoldedBatch, Registry, Status, Views};
+use relive_projections::{App, At, CronView, ExecutionRow, FoldedBatch, OpenWork, Registry, Status, Views};
 
 use super::expiry::Expiries;
 use super::locks::Locks;
@@ -85,6 +85,13 @@ impl Pace {
     }
 }
 
+/// Whether the thread that holds the lock is about to take a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taker {
+    Nobody,
+    ThisThread,
+}
+
 /// A claimed attempt on its way to a script thread.
 pub(super) struct Job {
     pub app: Arc<App>,
@@ -98,6 +105,8 @@ pub(super) struct Job {
     pub enqueued: At,
     /// Its `enqueued` while neither that nor the claim is in the log (E94).
     pub unrecorded: Option<Event>,
+    /// Its `enqueued` event, if it was read for the claim.
+    pub read: Option<Box<Enqueued>>,
     /// Whether its call came with an `Idempotency-Key`: the whole answer is kept.
     pub keyed: bool,
     pub stop: Arc<super::watches::RunClock>,
@@ -129,6 +138,8 @@ pub(super) struct Core {
     /// Claimed ahead: their attempts begin when there is a place.
     pub ahead: HashMap<ExecutionId, Box<Job>>,
     pub pace: Pace,
+    /// The thread that holds the lock just ended an attempt and takes a job next: for one job nobody need be woken.
+    pub taker: Taker,
     pub inbox: HashMap<ExecutionId, Caller>,
     /// Further callers of executions in the inbox: calls with the same `Idempotency-Key`.
     pub followers: HashMap<ExecutionId, super::keyed::Followers>,
@@ -187,6 +198,7 @@ impl Core {
             running: HashMap::default(),
             ahead: HashMap::default(),
             pace: Pace::default(),
+            taker: Taker::Nobody,
             inbox: HashMap::default(),
             followers: HashMap::default(),
             waiting: BTreeSet::new(),
@@ -362,7 +374,7 @@ impl Core {
                 AfterFailure::Retry { due_at } => {
                     let crashed = e.error.kind == ErrorKind::Crashed;
                     let lane = if crashed { Lane::Alone } else { Lane::Background };
-                    let origin = views.executions().with_open(e.execution, |row| Origin::of(&row.source));
+                    let origin = views.executions().with_open(e.execution, |work| Origin::of(work.source));
                     if let Some(origin) = origin {
                         self.dispatch.again(e.app, origin, e.execution, due_at, lane);
                     }
@@ -377,6 +389,19 @@ impl Core {
             | ExecutionEvent::Released(_)
             | ExecutionEvent::DepthExceeded(_) => {}
         }
+    }
+
+    /// Lines up work that waited for its first attempt when the process began, and stands in no line.
+    pub(super) fn line_up_resting(&mut self, work: &OpenWork<'_>, now: UnixMicros) {
+        let arrival = Arrival {
+            app: work.app,
+            origin: Origin::of(work.source),
+            execution: work.execution,
+            due_at: work.due_at,
+            lane: lane_of(work.source, Alone::No),
+            ordered: None,
+        };
+        self.dispatch.arrive(arrival, now);
     }
 
     /// Lines up an execution that was open when the process began.
@@ -434,30 +459,30 @@ impl Core {
     }
 }
 
-/// Prepares the claim of one execution that the dispatcher wants to start; `None` if its row is gone.
+/// Prepares the claim of one execution that the dispatcher wants to start; `None` if its app is gone.
 pub(super) fn claim(
     start: Start,
+    row: &ExecutionRow,
     views: &Views,
     registry: &Registry,
     now: UnixMicros,
     seed: [u8; 16],
-) -> Option<(Arc<App>, ExecutionRow, Claimed)> {
-    let row = views.executions().open_row(start.execution)?;
+) -> Option<(Arc<App>, Claimed)> {
     let app = Arc::clone(registry.app(start.app)?);
     let current = app.live_script(&row.script).map_or(0, |script| script.current);
     let version = if current == 0 { 0 } else { row.pinned_version.unwrap_or(current) };
     let claimed = Claimed {
         app: app.id,
         execution: row.execution,
-        attempt: next_attempt(&row),
+        attempt: next_attempt(row),
         at: now,
         seed,
         snapshot: views.applied(),
         version,
         imports: imports::versions(&app, &row.script, version),
-        alone_ms: if start.lane == Lane::Alone { alone_ms(&row) } else { 0 },
+        alone_ms: if start.lane == Lane::Alone { alone_ms(row) } else { 0 },
     };
-    Some((app, row, claimed))
+    Some((app, claimed))
 }
 
 /// The number of the next attempt.

@@ -10,7 +10,7 @@ use relive_log::events::{
     RequestRecord,
 };
 use relive_log::{FramePos, Lsn, ReadError, Reader, UnixMicros};
-use relive_projections::App;
+use relive_projections::{App, At};
 
 use super::vault::{AppVault, Vaults};
 use crate::refusal::Failure;
@@ -145,7 +145,12 @@ impl Inputs<'_> {
     /// The input of the `enqueued` event at `lsn`, in the frame at `pos`.
     pub(crate) fn of(&self, pos: FramePos, lsn: Lsn) -> Result<ContextInput, NoInput> {
         let (event, sent) = self.reader.read_event(pos, lsn).map_err(unread)?;
-        self.of_enqueued(enqueued(event, lsn)?, sent, 0)
+        self.of_enqueued(enqueued(event, lsn)?, sent, (Some(pos), 0))
+    }
+
+    /// The input of an `enqueued` that was read already.
+    pub(super) fn of_read(&self, enqueued: Enqueued, at: At) -> Result<ContextInput, NoInput> {
+        self.of_enqueued(enqueued, at.time, (Some(at.pos), 0))
     }
 
     /// What the input of the `enqueued` event at `lsn` lacks in clear.
@@ -197,23 +202,23 @@ impl Inputs<'_> {
         self.reader.event_at(lsn).map_err(unread)
     }
 
-    /// What an `enqueued` that was committed at `sent` runs on.
+    /// What an `enqueued` that was committed at `sent`, in the frame at `near`, runs on.
     fn of_enqueued(
         &self,
         enqueue: Enqueued,
         sent: UnixMicros,
-        references: usize,
+        (near, references): (Option<FramePos>, usize),
     ) -> Result<ContextInput, NoInput> {
         if references > REFERENCES_MAX {
             return Err(unreadable(format!("input of {} refers too far", enqueue.execution)));
         }
         match enqueue.input {
             Input::Request(record) => self.request(*record).map(|r| ContextInput::Request(Arc::new(r))),
-            Input::Mutation(lsn) => self.mutation(lsn),
+            Input::Mutation(lsn) => self.mutation(lsn, near),
             Input::Letter(lsn) => self.letter(lsn, references),
             Input::SameAs(lsn) => {
                 let (event, sent) = self.event_and_time(lsn)?;
-                self.of_enqueued(enqueued(event, lsn)?, sent, references + 1)
+                self.of_enqueued(enqueued(event, lsn)?, sent, (None, references + 1))
             }
             Input::Payload(payload) => Ok(ContextInput::Payload(payload)),
             Input::NotRecorded => Err(NoInput::NotRecorded),
@@ -250,9 +255,12 @@ impl Inputs<'_> {
         })
     }
 
-    fn mutation(&self, lsn: Lsn) -> Result<ContextInput, NoInput> {
+    fn mutation(&self, lsn: Lsn, near: Option<FramePos>) -> Result<ContextInput, NoInput> {
         let no_mutation = || unreadable(format!("event {lsn} is no mutation"));
-        let Event::Kv(event) = self.event(lsn)? else { return Err(no_mutation()) };
+        // What fired stands in the frame of what it fired: no need to look for it.
+        let beside = near.and_then(|pos| self.reader.read_event(pos, lsn).ok()).map(|(event, _)| event);
+        let event = beside.map_or_else(|| self.event(lsn), Ok)?;
+        let Event::Kv(event) = event else { return Err(no_mutation()) };
         Ok(ContextInput::Kv(match event {
             KvEvent::Put(put) => KvContext {
                 op: if put.previous.is_some() { "update" } else { "insert" },
@@ -308,7 +316,7 @@ impl Inputs<'_> {
             letter: id, execution, root, enqueued: at, script, source, attempts, error, ..
         } = *letter;
         let (died, sent) = self.event_and_time(at)?;
-        let original = self.of_enqueued(enqueued(died, at)?, sent, references + 1)?;
+        let original = self.of_enqueued(enqueued(died, at)?, sent, (None, references + 1))?;
         let trigger = source.trigger().and_then(|t| self.app.triggers.get(&t)).map(|t| t.spec.name.clone());
         Ok(ContextInput::DeadLetter(Box::new(DeadLetter {
             id: id.to_string(),

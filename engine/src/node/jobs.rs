@@ -35,6 +35,11 @@ impl Jobs {
         self.changed.notify_one();
     }
 
+    /// As [`Jobs::push`], by a thread that takes a job itself right behind: nobody is woken for it.
+    pub(super) fn push_for_self(&self, job: Box<Job>) {
+        self.line.lock().jobs.push_back(job);
+    }
+
     /// A thread that stays serves the line from now on.
     pub(super) fn join(&self) {
         self.line.lock().threads += 1;

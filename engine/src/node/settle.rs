@@ -14,7 +14,7 @@ use relive_log::{Appended, Purpose, UnixMicros, Urgency};
 use relive_projections::App;
 
 use super::attempt::Lock;
-use super::core::{Core, Job, NotAppended};
+use super::core::{Core, Job, NotAppended, Taker};
 use super::locks::Touched;
 use super::waiters::{Action, HandOver};
 use super::{Delivery, Node, Outcome, Reply, ReplyTo};
@@ -140,7 +140,10 @@ impl Node {
         }
         core.dispatch.ended(execution);
         if !core.stopping {
+            // Background work runs on script threads only: this one takes the next job when this returns.
+            core.taker = if job.ending.source.reply_to() { Taker::Nobody } else { Taker::ThisThread };
             self.pump(&mut core);
+            core.taker = Taker::Nobody;
         }
         drop(core);
         self.idle.notify_all();
@@ -188,8 +191,12 @@ impl Node {
                     kept.read_only_at = read_only.then_some(success.snapshot);
                 }
                 let (snapshot, operations) = (success.snapshot, success.record.operations);
-                // Nobody waits for the record of a call that only read (S3), unless it has to be given again (E132).
-                let later = read_only && ending.source.reply_to() && !job.keyed;
+                // Nobody waits for the record of a call that only read (S3), unless it has to be given again (E132), nor
+                // for the end of background work; what asked the world is not asked again lightly.
+                let later = match ending.source.reply_to() {
+                    true => read_only && !job.keyed,
+                    false => success.record.calls.is_empty(),
+                };
                 let urgency = if later { Urgency::Later } else { Urgency::Now };
                 let (mut decision, purpose) = match &job.unrecorded {
                     Some(_) => (core.decision_after_opening(), Purpose::NewWork),
@@ -288,7 +295,7 @@ impl Node {
         if error.kind == ErrorKind::ShuttingDown && !ending.source.reply_to() {
             let released = Released { app: ending.app, execution, attempt: ending.attempt };
             decision.push(Event::Execution(ExecutionEvent::Released(released)));
-        } else if let Some(row) = self.views.executions().open_row(execution) {
+        } else if let Ok(Some(row)) = self.views.executions().open_row(execution) {
             let failed = FailedAttempt { error: error.clone(), record: Some(record), counted: true };
             fail(&scene, app, &row, ending, failed, &mut decision);
         }

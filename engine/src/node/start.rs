@@ -4,11 +4,12 @@
 //! E97 a crash counts as an attempt only if the attempt ran alone then; E98 what was open when events were lost never
 //! runs again by itself: it becomes a dead letter.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use relive_log::events::{AbandonReason, Abandoned, ErrorKind, ErrorRecord, Event, ExecutionEvent};
-use relive_log::{Gap, Reader, UnixMicros};
+use relive_log::{Gap, Lsn, Reader, UnixMicros};
 use relive_projections::{ExecutionRow, Status};
 
 use super::core::{Core, NotAppended, Stood, crashed};
@@ -72,23 +73,14 @@ impl Node {
     fn settle_crash(self: &Arc<Self>) -> Result<(), Failure> {
         let mut core = self.core.lock();
         core.hold(&self.views.registry(), self.views.cron());
-        let mut open = self.views.executions().open(None);
-        open.sort_by_key(|row| row.enqueued.lsn);
         let now = self.clock.now();
         core.jobs = self.views.jobs().running().into_iter().map(|key| (key, Some(now))).collect();
-        // What lost events left open is settled as if it had run: it holds its line until then.
-        let is_cut_off =
-            |row: &ExecutionRow| row.status == Status::Running || lost_by(&self.reader, row).is_some();
-        for row in open.iter().filter(|row| !row.source.reply_to()) {
-            core.line_up(row, if is_cut_off(row) { Stood::CutOff } else { Stood::Waiting }, now);
-        }
-        open.retain(|row| row.source.reply_to() || is_cut_off(row));
-        let cut_off = open;
+        let cut_off = self.line_up_open(&mut core, now)?;
         for rows in cut_off.chunks(SETTLE_EVENTS_MAX / 4) {
             let scene = self.scene();
             let mut decision = core.decision();
             for row in rows {
-                settle(&scene, row, lost_by(&self.reader, row), &mut decision);
+                settle(&scene, row, lost_by(&self.reader, row.enqueued.lsn), &mut decision);
             }
             self.append_at_start(&mut core, &decision, scene.now)?;
         }
@@ -102,12 +94,48 @@ impl Node {
     }
 }
 
-/// The first gap in the log that may hold events of this open execution.
-fn lost_by(reader: &Reader, row: &ExecutionRow) -> Option<Gap> {
-    reader.gaps().iter().find(|gap| row.enqueued.lsn < gap.from).copied()
+/// The first gap in the log that may hold events of an open execution that was enqueued then.
+fn lost_by(reader: &Reader, enqueued: Lsn) -> Option<Gap> {
+    reader.gaps().iter().find(|gap| enqueued < gap.from).copied()
 }
 
 impl Node {
+    /// Lines up all work that nobody waits for, in the order of its enqueues. Answers what was cut off, or waited for.
+    fn line_up_open(&self, core: &mut Core, now: UnixMicros) -> Result<Vec<ExecutionRow>, Failure> {
+        let executions = self.views.executions();
+        let mut open = Vec::with_capacity(executions.open_count());
+        executions.visit_open(|work| {
+            open.push((work.lsn, work.execution));
+            ControlFlow::Continue(())
+        });
+        open.sort_unstable();
+        let mut cut_off = Vec::new();
+        for (lsn, execution) in open {
+            let lost = lost_by(&self.reader, lsn).is_some();
+            let rests = executions.with_open(execution, |work| {
+                let plain = work.row.is_none() && !work.ordered && !lost;
+                if plain {
+                    core.line_up_resting(&work, now);
+                }
+                plain
+            });
+            if rests == Some(true) {
+                continue;
+            }
+            let read = executions.open_row(execution);
+            let Some(row) = read.map_err(|e| Failure::Read { message: e.to_string() })? else { continue };
+            // What lost events left open is settled as if it had run: it holds its line until then.
+            let is_cut_off = row.status == Status::Running || lost;
+            if !row.source.reply_to() {
+                core.line_up(&row, if is_cut_off { Stood::CutOff } else { Stood::Waiting }, now);
+            }
+            if row.source.reply_to() || is_cut_off {
+                cut_off.push(row);
+            }
+        }
+        Ok(cut_off)
+    }
+
     /// Starts paused (D15): every app that runs is paused, in the log, until somebody resumes it.
     fn pause_all(&self) -> Result<(), Failure> {
         let mut core = self.core.lock();

@@ -97,7 +97,8 @@ impl Node {
 
     /// Ends reply-to work that has not started.
     pub(super) fn end_waiting(self: &Arc<Self>, core: &mut Core, execution: ExecutionId, error: ErrorRecord) {
-        let Some(row) = self.views.executions().open_row(execution) else {
+        // Work that somebody waits for does not rest: its row is there without the log.
+        let Ok(Some(row)) = self.views.executions().open_row(execution) else {
             core.inbox.remove(&execution);
             return;
         };

@@ -1,6 +1,6 @@
 //! D18: queues; D13: order within a key.
 
-use relive_engine::command::{Answer, Command};
+use relive_engine::command::{Answer, Command, Switch};
 use relive_engine::node::WaitingFor;
 use relive_engine::refusal::{Refusal, SubmitError};
 use relive_log::ExecutionId;
@@ -167,4 +167,41 @@ fn d13_writes_of_one_key_reach_an_ordered_trigger_in_log_order() {
     world.settle();
     let want: Vec<String> = (0..20).map(|n: u32| n.to_string()).collect();
     assert_eq!(log(&world), want.join(" "));
+}
+
+#[test]
+fn e66_a_backlog_that_rests_in_the_log_runs_once_each_over_a_crash() {
+    const CALLS: usize = 2;
+    const MESSAGES: usize = 3000;
+    let mut world = World::new();
+    let fill = format!(r#"for i in 0..{MESSAGES} {{ queue::send("mails", ctx.request.body + i); }}"#);
+    let scripts = [("mail", r#"kv::incr("got", ctx.event.message, 1)"#), ("fill", fill.as_str())];
+    let routes = vec![route("/fill", "fill", DispatchMode::Sync)];
+    world.deploy(&scripts, routes, vec![consumer(Ordering::None)]);
+    let trigger = *world.app().triggers.keys().next().unwrap();
+    let switch = |to| Command::SwitchTrigger { app: "shop".into(), trigger, to };
+    world.submit(switch(Switch::Paused)).unwrap();
+    for call in 0..CALLS {
+        world.call("/fill", &format!("{call}-")).result.unwrap();
+    }
+    // P20: more wait than are kept in full, and all of them are there.
+    let waiting = |world: &World| world.rows().iter().filter(|row| row.status == Status::Pending).count();
+    assert_eq!(waiting(&world), CALLS * MESSAGES);
+    let mut world = world.crash();
+    assert_eq!(waiting(&world), CALLS * MESSAGES);
+    world.submit(switch(Switch::Running)).unwrap();
+    for _ in 0..MESSAGES / 10 {
+        world.node.tick();
+        world.sync();
+        world.node.step_scripts();
+    }
+    let mut world = world.crash();
+    world.settle();
+    world.pass_ms(3_600_000);
+    world.settle();
+    assert_eq!(waiting(&world), 0);
+    for (call, message) in (0..CALLS).flat_map(|call| (0..MESSAGES).map(move |message| (call, message))) {
+        assert_eq!(world.get("got", &format!("{call}-{message}")).as_deref(), Some("1"), "each ran once");
+    }
+    assert!(world.letters().is_empty());
 }

@@ -120,6 +120,38 @@ impl Reader {
         Ok((event, frame.commit_time))
     }
 
+    /// Several events out of the batch at `pos`, for the price of reading it once; by ascending LSN. With the batch's
+    /// commit time.
+    ///
+    /// # Errors
+    /// As for `read_event`, for any of them.
+    pub fn read_events(&self, pos: FramePos, lsns: &[Lsn]) -> Result<(Vec<Event>, UnixMicros), ReadError> {
+        let frame = match self.read_frame(pos) {
+            Ok(frame) => frame,
+            Err(ReadError::Cut { .. }) => {
+                let mut events = Vec::with_capacity(lsns.len());
+                let mut time = UnixMicros(0);
+                for lsn in lsns {
+                    let (event, committed) = self.read_event(pos, *lsn)?;
+                    events.push(event);
+                    time = committed;
+                }
+                return Ok((events, time));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut records = frame.records();
+        let mut events = Vec::with_capacity(lsns.len());
+        for lsn in lsns {
+            let lsn = *lsn;
+            let record = records.find(|r| r.lsn == lsn).ok_or(ReadError::NotInFrame { pos, lsn })?;
+            let event = events::decode_record(record.type_, record.type_version, record.body)
+                .map_err(|source| ReadError::Decode { lsn, source })?;
+            events.push(event);
+        }
+        Ok((events, frame.commit_time))
+    }
+
     /// The event `lsn` out of the batch at `pos`, not decoded.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use parking_lot::RwLock;
 use relive_log::events::AbandonReason;
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, TriggerId, UnixMicros};
 
+use super::open::OpenWork;
 use super::row::{Delivery, ExecutionFilter, ExecutionRow};
 use crate::error::ViewsError;
 use crate::layers::MemoryTable;
@@ -202,6 +203,15 @@ impl Wanted<'_> {
             Which::All => false,
             Which::Abandoned => true,
         }
+    }
+
+    /// Whether open work of which only this is known may be wanted. `false` is certain.
+    pub(super) fn may_rest(&self, work: &OpenWork<'_>) -> bool {
+        let filter = self.filter;
+        filter.status.is_none_or(|status| status == work.status)
+            && !self.only_abandoned()
+            && filter.script.as_ref().is_none_or(|script| script == work.script)
+            && filter.trigger.is_none_or(|trigger| work.source.trigger() == Some(trigger))
     }
 
     pub(super) fn matches(&self, row: &ExecutionRow) -> bool {

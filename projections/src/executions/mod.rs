@@ -4,9 +4,12 @@
 //! next, or hold inputs and outputs.
 
 mod ended;
+mod open;
 mod outbox;
+mod resting;
 mod row;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -16,20 +19,23 @@ use relive_log::{AppId, ExecutionId, LetterId, Lsn};
 use crate::horizon::Horizon;
 use ended::{Columns, Gathered, Patch, Slot, Wanted, Which, key_of};
 pub(crate) use ended::{EndedTable, collapse};
-use outbox::Outbox;
+pub use open::{OpenWork, Woken};
+use outbox::{Outbox, Persists};
 pub use row::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Status};
 
 use crate::digest::Digest;
 use crate::error::ReadError;
 use crate::layers::{Direction, KeyMerge, LayerCursor, LayerSet};
+use crate::options::Limits;
 use crate::rows::{self, tag};
 use crate::run::{Cursor, Run};
-use crate::source::At;
+use crate::source::{At, ValueSource};
 use crate::store::Change;
 
 /// See the module.
 pub struct Executions {
     outbox: RwLock<Outbox>,
+    source: Arc<dyn ValueSource>,
     pub(crate) ended: LayerSet<EndedTable>,
     horizon: Horizon,
 }
@@ -41,8 +47,19 @@ impl std::fmt::Debug for Executions {
 }
 
 impl Executions {
-    pub(crate) fn new(runs: Vec<Arc<Run>>, horizon: Horizon) -> Executions {
-        Executions { outbox: RwLock::new(Outbox::default()), ended: LayerSet::new(runs), horizon }
+    /// `limits`: of views that are written to disk.
+    pub(crate) fn new(
+        runs: Vec<Arc<Run>>,
+        horizon: Horizon,
+        source: Arc<dyn ValueSource>,
+        limits: Option<&Limits>,
+    ) -> Executions {
+        let (rest_above, persists) = match limits {
+            Some(limits) => (limits.rest_above, Persists::Yes),
+            None => (Limits::default().rest_above, Persists::No),
+        };
+        let outbox = RwLock::new(Outbox::new(Arc::clone(&source), rest_above, persists));
+        Executions { outbox, source, ended: LayerSet::new(runs), horizon }
     }
 
     /// Folds one event. What ends moves under the outbox's lock: a reader finds it in one of both.
@@ -65,7 +82,7 @@ impl Executions {
         }
     }
 
-    /// Takes rows of the store.
+    /// Takes a row of the store.
     pub(crate) fn load(&self, bytes: &[u8]) -> Option<()> {
         self.outbox.write().load(rows::decode(bytes)?);
         Some(())
@@ -73,12 +90,16 @@ impl Executions {
 
     /// The oldest input of open work, and the letters that open work refers to.
     pub(crate) fn needed(&self) -> (Option<Lsn>, Vec<(AppId, LetterId)>) {
-        let outbox = self.outbox.read();
-        let letters = outbox.rows().filter_map(|row| row.refers_to().map(|letter| (row.app, letter)));
-        (outbox.rows().map(|row| row.enqueued.lsn).min(), letters.collect())
+        let (mut oldest, mut letters) = (None, Vec::new());
+        self.visit_open(|work| {
+            oldest = Some(oldest.map_or(work.lsn, |lsn: Lsn| lsn.min(work.lsn)));
+            let letter = work.row.and_then(ExecutionRow::refers_to);
+            letters.extend(letter.map(|letter| (work.app, letter)));
+            ControlFlow::Continue(())
+        });
+        (oldest, letters)
     }
 
-    /// Rows of the store that the next cut writes.
     pub(crate) fn dirty(&self) -> usize {
         self.outbox.read().dirty()
     }
@@ -93,8 +114,10 @@ impl Executions {
     /// # Errors
     /// A run could not be read.
     pub fn get(&self, app: AppId, execution: ExecutionId) -> Result<Option<ExecutionRow>, ReadError> {
-        if let Some(row) = self.outbox.read().get(execution).filter(|row| row.app == app) {
-            return Ok(Some(row.clone()));
+        if self.with_open(execution, |work| work.app == app) == Some(true)
+            && let Some(row) = self.open_row(execution)?
+        {
+            return Ok(Some(row));
         }
         let layers = self.ended.now();
         let key = key_of(app, execution);
@@ -139,26 +162,6 @@ impl Executions {
         self.list_where(app, Wanted { filter: &filter, which: Which::Abandoned })
     }
 
-    /// The outbox, of one app or of all, by due time, then by age.
-    #[must_use]
-    pub fn open(&self, app: Option<AppId>) -> Vec<ExecutionRow> {
-        let wanted = |row: &&ExecutionRow| app.is_none_or(|app| row.app == app);
-        let mut rows: Vec<ExecutionRow> = self.outbox.read().rows().filter(wanted).cloned().collect();
-        rows.sort_by_key(|row| (row.due_at, row.enqueued.lsn));
-        rows
-    }
-
-    /// One row of the outbox.
-    #[must_use]
-    pub fn open_row(&self, execution: ExecutionId) -> Option<ExecutionRow> {
-        self.with_open(execution, ExecutionRow::clone)
-    }
-
-    /// Looks at a row of the outbox without copying it. `look` must be short: the fold waits for it.
-    pub fn with_open<T>(&self, execution: ExecutionId, look: impl FnOnce(&ExecutionRow) -> T) -> Option<T> {
-        self.outbox.read().get(execution).map(look)
-    }
-
     /// How many executions are open.
     #[must_use]
     pub fn open_count(&self) -> usize {
@@ -168,11 +171,7 @@ impl Executions {
     fn list_where(&self, app: AppId, wanted: Wanted<'_>) -> Result<Vec<ExecutionRow>, ReadError> {
         let filter = wanted.filter;
         // Open ones first: a row that ends in between is found twice, never not at all.
-        let open: Vec<ExecutionRow> = {
-            let outbox = self.outbox.read();
-            let rows = outbox.below(filter.cursor).filter(|row| row.app == app && wanted.matches(row));
-            rows.take(filter.limit).cloned().collect()
-        };
+        let open = self.open_wanted(app, &wanted)?;
         let mut open = open.into_iter().peekable();
         let layers = self.ended.now();
         let end = filter.cursor.map_or_else(
@@ -204,9 +203,9 @@ impl Executions {
 
     /// Adds every execution to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) -> Result<(), ReadError> {
-        for row in self.outbox.read().rows() {
+        self.each_open_row(|row| {
             digest.add(&rows::key(tag::OPEN_EXECUTION, &[row.execution.as_bytes()]), &rows::encode(row));
-        }
+        });
         let layers = self.ended.now();
         let mut keys = KeyMerge::new(&layers, Vec::new()..vec![0xff; 33], Direction::Up, Lsn::MAX)?;
         let filter = ExecutionFilter::default();

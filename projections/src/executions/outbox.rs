@@ -3,10 +3,12 @@
 //! Owns: the fold of the family `execution`. Never does: decide (an event for a row that is not there, or that
 //! would not be legal, changes nothing).
 //!
-//! Invariant: P6 a row that came and went between two cuts leaves no trace in the store.
+//! Invariants: P6 a row that came and went between two cuts leaves no trace in the store; P20 a row rests only while
+//! its `enqueued` is all that ever happened to it, and can be read back.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use relive_log::events::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
@@ -15,9 +17,11 @@ use relive_log::events::{
 use relive_log::{AppId, ExecutionId};
 
 use super::ended::{EndedTable, Patch};
+use super::open::{OpenWork, read_back};
+use super::resting::{Kind, Kinds, Resting, RestingRow};
 use super::row::{AttemptRef, Delivery, ExecutionRow, Status};
 use crate::rows::{self, tag};
-use crate::source::At;
+use crate::source::{At, ValueSource};
 use crate::store::Change;
 
 /// An open execution, and what the store knows of it.
@@ -30,10 +34,26 @@ struct OpenRow {
     persisted: bool,
 }
 
+/// Whether rows are given to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persists {
+    /// At the cuts: a row rests only after that, so that the store has it in full.
+    Yes,
+    /// These views live in memory only.
+    No,
+}
+
 /// See the module.
-#[derive(Debug, Default)]
 pub(super) struct Outbox {
+    source: Arc<dyn ValueSource>,
     open: BTreeMap<ExecutionId, OpenRow>,
+    resting: Resting,
+    kinds: Kinds,
+    /// Rows in full that had not begun when they were added, oldest first: the next ones to rest.
+    waiting: VecDeque<ExecutionId>,
+    /// So many stay in full.
+    rest_above: usize,
+    persists: Persists,
     /// Ids that became dirty since the last cut; some may be gone again.
     touched: Vec<ExecutionId>,
     /// Rows of the store that are gone since the last cut.
@@ -43,23 +63,47 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn get(&self, execution: ExecutionId) -> Option<&ExecutionRow> {
-        self.open.get(&execution).map(|open| &*open.row)
+    pub(super) fn new(source: Arc<dyn ValueSource>, rest_above: usize, persists: Persists) -> Outbox {
+        Outbox {
+            source,
+            open: BTreeMap::new(),
+            resting: Resting::default(),
+            kinds: Kinds::default(),
+            waiting: VecDeque::new(),
+            rest_above,
+            persists,
+            touched: Vec::new(),
+            removed: Vec::new(),
+            dirty: 0,
+        }
+    }
+
+    pub(super) fn get(&self, execution: ExecutionId) -> Option<OpenWork<'_>> {
+        match self.open.get(&execution) {
+            Some(open) => Some(OpenWork::of(&open.row)),
+            None => self.resting.get(execution).and_then(|row| self.work(row)),
+        }
+    }
+
+    fn work<'a>(&'a self, row: &RestingRow) -> Option<OpenWork<'a>> {
+        Some(OpenWork::resting(*row, self.kinds.get(row.kind)?))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.resting.len()
     }
 
-    /// All rows, by id.
-    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = &ExecutionRow> {
-        self.open.values().map(|open| &*open.row)
-    }
-
-    /// Rows with an id below the cursor, highest first.
-    pub(super) fn below(&self, cursor: Option<ExecutionId>) -> impl Iterator<Item = &ExecutionRow> {
+    /// What is open with an id below the cursor, highest first.
+    pub(super) fn below(&self, cursor: Option<ExecutionId>) -> impl Iterator<Item = OpenWork<'_>> {
         let end = cursor.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        self.open.range((std::ops::Bound::Unbounded, end)).rev().map(|(_, open)| &*open.row)
+        let rows = self.open.range((std::ops::Bound::Unbounded, end)).rev();
+        let mut rows = rows.map(|(_, open)| OpenWork::of(&open.row)).peekable();
+        let mut resting = self.resting.below(cursor).filter_map(|row| self.work(row)).peekable();
+        std::iter::from_fn(move || match (rows.peek(), resting.peek()) {
+            (Some(row), Some(rests)) if row.execution < rests.execution => resting.next(),
+            (None, _) => resting.next(),
+            (Some(_), _) => rows.next(),
+        })
     }
 
     /// Rows that the next cut writes.
@@ -67,17 +111,24 @@ impl Outbox {
         self.dirty + self.removed.len()
     }
 
-    /// Takes a row that the store had.
+    /// Takes a row that the store had; it rests if it can be read back.
     pub(super) fn load(&mut self, row: ExecutionRow) {
-        let open = OpenRow { row: Box::new(row), dirty: false, persisted: true };
-        self.open.insert(open.row.execution, open);
+        let (execution, enqueued) = (row.execution, row.enqueued.lsn);
+        self.open.insert(execution, OpenRow { row: Box::new(row), dirty: false, persisted: true });
+        // The log may have been cut above what ends behind this state (P20).
+        if enqueued >= self.source.first() {
+            self.waiting.push_back(execution);
+            if self.waiting.len() > 2 * self.rest_above {
+                self.let_rest();
+            }
+        }
     }
 
     /// The changes since the last cut.
     pub(super) fn cut(&mut self, out: &mut Vec<Change>) {
         for execution in std::mem::take(&mut self.removed) {
             // A key stands once in a batch: if the id was used again, its new row replaces the old one.
-            if !self.open.contains_key(&execution) {
+            if self.get(execution).is_none() {
                 out.push((store_key(execution), None));
             }
         }
@@ -89,6 +140,61 @@ impl Outbox {
             }
         }
         self.dirty = 0;
+    }
+
+    /// Lets the oldest rows rest that have not begun: all but so many, as far as the log gives them back (P20).
+    fn let_rest(&mut self) {
+        let readable = self.source.readable();
+        let mut resting = Vec::new();
+        for _ in self.rest_above..self.waiting.len() {
+            let Some(execution) = self.waiting.pop_front() else { break };
+            let Some(open) = self.open.get(&execution).filter(|open| is_untouched(&open.row)) else {
+                continue;
+            };
+            let unwritten = open.dirty && self.persists == Persists::Yes;
+            if open.row.enqueued.lsn > readable || unwritten {
+                self.waiting.push_front(execution);
+                break;
+            }
+            let Some(kind) = Kind::of(&open.row).and_then(|kind| self.kinds.number(kind)) else { continue };
+            let At { lsn, pos, .. } = open.row.enqueued;
+            resting.push(RestingRow {
+                execution,
+                lsn,
+                pos,
+                due_at: open.row.due_at,
+                kind,
+                ordered: open.row.ordering_key.is_some(),
+                persisted: open.persisted,
+            });
+            self.open.remove(&execution);
+        }
+        // In the order of their ids leaves fill up.
+        resting.sort_unstable_by_key(|row| row.execution);
+        resting.into_iter().for_each(|row| self.resting.insert(row));
+    }
+
+    /// Puts a row that was read back in the place of the one that rests.
+    pub(super) fn wake(&mut self, row: ExecutionRow) {
+        if let Some(RestingRow { persisted, .. }) = self.resting.remove(row.execution) {
+            self.open.insert(row.execution, OpenRow { row: Box::new(row), dirty: false, persisted });
+        }
+    }
+
+    /// Something happens to an execution of this app that may rest: its row is needed in full. Where the log does not
+    /// give it back, what is known of it has to do: a fold goes on.
+    fn wake_for_fold(&mut self, app: AppId, execution: ExecutionId) {
+        let Some(row) = self.resting.get(execution).copied() else { return };
+        let Some(kind) = self.kinds.get(row.kind).filter(|kind| kind.app == app) else { return };
+        let row = match read_back(&*self.source, &[row]).pop() {
+            Some(Ok((event, at))) => enqueued(&event, at),
+            failed => {
+                let why = failed.map_or_else(|| Ok(()), |read| read.map(drop));
+                tracing::error!(%execution, ?why, "an open execution cannot be read back; its record stays thin");
+                thin(&OpenWork::resting(row, kind))
+            }
+        };
+        self.wake(row);
     }
 
     /// Folds one event; what ends goes to `ended`.
@@ -107,10 +213,19 @@ impl Outbox {
     }
 
     fn enqueued(&mut self, event: &Enqueued, at: At) {
+        if self.resting.get(event.execution).is_some() {
+            return;
+        }
         let Entry::Vacant(entry) = self.open.entry(event.execution) else { return };
         entry.insert(OpenRow { row: Box::new(enqueued(event, at)), dirty: true, persisted: false });
         self.touched.push(event.execution);
         self.dirty += 1;
+        if !event.source.reply_to() {
+            self.waiting.push_back(event.execution);
+            if self.waiting.len() > 2 * self.rest_above {
+                self.let_rest();
+            }
+        }
     }
 
     /// Changes a row of this app that is there.
@@ -120,6 +235,7 @@ impl Outbox {
         execution: ExecutionId,
         change: impl FnOnce(&mut ExecutionRow),
     ) {
+        self.wake_for_fold(app, execution);
         let Some(open) = self.open.get_mut(&execution).filter(|open| open.row.app == app) else { return };
         change(&mut open.row);
         if !open.dirty {
@@ -131,6 +247,7 @@ impl Outbox {
 
     /// Takes a row of this app out.
     fn take(&mut self, app: AppId, execution: ExecutionId) -> Option<Box<ExecutionRow>> {
+        self.wake_for_fold(app, execution);
         let open = match self.open.entry(execution) {
             Entry::Occupied(entry) if entry.get().row.app == app => entry.remove(),
             Entry::Occupied(_) | Entry::Vacant(_) => return None,
@@ -188,7 +305,7 @@ impl Outbox {
 
     /// Adds to a row wherever it is: here, or among those that ended (P5).
     pub(super) fn patch(&mut self, app: AppId, execution: ExecutionId, patch: Patch, ended: &EndedTable) {
-        if self.get(execution).is_some_and(|row| row.app == app) {
+        if self.get(execution).is_some_and(|open| open.app == app) {
             self.change(app, execution, |row| patch.apply(row));
         } else {
             ended.patch(app, execution, patch);
@@ -208,7 +325,19 @@ fn store_key(execution: ExecutionId) -> Vec<u8> {
     rows::key(tag::OPEN_EXECUTION, &[execution.as_bytes()])
 }
 
-fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
+/// Whether the row is what its `enqueued` made of it (P20).
+fn is_untouched(row: &ExecutionRow) -> bool {
+    row.status == Status::Pending
+        && row.attempts.is_empty()
+        && (row.failures_counted, row.crashes) == (0, 0)
+        && row.last_error.is_none()
+        && row.abandoned.is_none()
+        && row.delivery.is_none()
+        && row.letter.is_none()
+}
+
+/// The row as its `enqueued` makes it.
+pub(super) fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
     ExecutionRow {
         app: event.app,
         execution: event.execution,
@@ -245,6 +374,38 @@ fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
             | Input::Message { .. } => true,
             Input::NotRecorded => false,
         },
+    }
+}
+
+/// What is known of a row that rests.
+pub(super) fn thin(work: &OpenWork<'_>) -> ExecutionRow {
+    ExecutionRow {
+        app: work.app,
+        execution: work.execution,
+        root: work.execution,
+        depth: 0,
+        caused_by: None,
+        cause: None,
+        script: work.script.to_owned(),
+        source: work.source.clone(),
+        status: Status::Pending,
+        enqueued: At { lsn: work.lsn, pos: work.pos, time: work.due_at },
+        due_at: work.due_at,
+        ordering_key: None,
+        principal: None,
+        redrive_of: None,
+        keyed: false,
+        pinned_version: None,
+        attempts: Vec::new(),
+        failures_counted: 0,
+        crashes: 0,
+        last_error: None,
+        ended_at: None,
+        delivery: None,
+        abandoned: None,
+        drop_reason: None,
+        letter: None,
+        recorded: true,
     }
 }
 

@@ -41,7 +41,7 @@ fn check(events: Vec<Event>, expected: (Status, u32, u32, usize)) -> ExecutionRo
     let (views, row) = after(events);
     let row = row.unwrap();
     assert_eq!((row.status, row.failures_counted, row.crashes, row.attempts.len()), expected);
-    assert_eq!(views.executions().open_row(execution(1)).is_some(), row.status.is_open());
+    assert_eq!(views.executions().open_row(execution(1)).unwrap().is_some(), row.status.is_open());
     assert_eq!(row.ended_at.is_some(), !row.status.is_open());
     row
 }
@@ -202,6 +202,6 @@ fn listings_filter_and_go_from_the_highest_id_down() {
         ids(ExecutionFilter { since: Some(third), until: Some(third.plus_millis(0)), ..base() }),
         [0_u8; 0]
     );
-    assert_eq!(views.executions().open(None).len(), 10);
-    assert_eq!(views.executions().open(Some(app(1))).len(), 0);
+    assert_eq!(views.executions().open(None).unwrap().len(), 10);
+    assert_eq!(views.executions().open(Some(app(1))).unwrap().len(), 0);
 }

@@ -95,7 +95,7 @@ impl Run {
 /// Every list and row of two views.
 fn same_answers(a: &Views, b: &Views) {
     assert_eq!(a.registry(), b.registry());
-    assert_eq!(a.executions().open(None), b.executions().open(None));
+    assert_eq!(a.executions().open(None).unwrap(), b.executions().open(None).unwrap());
     for app in (0..4).map(app) {
         let statuses = Status::NAMES.iter().map(|(status, _)| Some(*status)).chain([None]);
         for status in statuses {

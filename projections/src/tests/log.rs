@@ -107,16 +107,29 @@ impl MemoryLog {
 }
 
 impl ValueSource for MemoryLog {
-    fn event(&self, at: FramePos, lsn: Lsn) -> Result<Event, ReadError> {
+    fn events(&self, at: FramePos, lsns: &[Lsn]) -> Result<(Vec<Event>, UnixMicros), ReadError> {
         let cut = self.cut.read();
-        if lsn < cut.0 && !cut.1.contains(&lsn) {
+        if lsns.iter().any(|lsn| *lsn < cut.0 && !cut.1.contains(lsn)) {
             return Err(ReadError::Cut { pos: at, first: cut.0 });
         }
         let batches = self.batches.read();
-        let Some(batch) = batches.iter().find(|batch| pos(batch.first) == at) else {
+        let found = batches.binary_search_by_key(&at, |batch| pos(batch.first)).ok();
+        let Some(batch) = found.and_then(|i| batches.get(i)) else {
             return Err(ReadError::NotDurable { wanted: at.to_string(), durable: Lsn::ZERO });
         };
-        let found = lsn.0.checked_sub(batch.first.0).and_then(|i| batch.events.get(i as usize));
-        found.cloned().ok_or(ReadError::NotInFrame { pos: at, lsn })
+        let found = |lsn: &Lsn| {
+            let event = lsn.0.checked_sub(batch.first.0).and_then(|i| batch.events.get(i as usize));
+            event.cloned().ok_or(ReadError::NotInFrame { pos: at, lsn: *lsn })
+        };
+        let events: Result<Vec<Event>, ReadError> = lsns.iter().map(found).collect();
+        Ok((events?, batch.folded().commit_time))
+    }
+
+    fn readable(&self) -> Lsn {
+        self.last()
+    }
+
+    fn first(&self) -> Lsn {
+        self.cut.read().0
     }
 }

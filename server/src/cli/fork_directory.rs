@@ -115,7 +115,8 @@ fn settled(views: &Views, reader: &Reader) -> Result<Vec<Event>, Failed> {
         let deleted = TokenDeleted { app: token.app, token: token.id, by: Principal::instance() };
         events.push(Event::Token(TokenEvent::Deleted(deleted)));
     }
-    for row in views.executions().open(None) {
+    let open = views.executions().open(None);
+    for row in open.map_err(|error| Failed::new(format!("open work cannot be read: {error}")))? {
         if holds_sealed(&row, reader)? {
             let reason = "what it needs is sealed with the key of the directory that was forked".to_owned();
             let dropped = Dropped { app: row.app, execution: row.execution, reason };

@@ -2,17 +2,26 @@
 //!
 //! Owns: its paging. Never does: decide what runs next.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, RawQuery, State};
+use relive_log::{Lsn, UnixMicros};
 use relive_projections::ExecutionRow;
 
 use super::error::ApiResult;
 use super::page::{PAGING, Page};
 use super::query::Query;
+use super::shared::{blocking, view_error};
 use super::{Ctx, executions};
 
 /// Sorts like (due time, LSN).
 fn position(row: &ExecutionRow) -> String {
     format!("{:020}.{:020}", row.due_at.0, row.enqueued.lsn.0)
+}
+
+fn place(position: &str) -> Option<(UnixMicros, Lsn)> {
+    let (due_at, lsn) = position.split_once('.')?;
+    Some((UnixMicros(due_at.parse().ok()?), Lsn(lsn.parse().ok()?)))
 }
 
 /// `GET /apps/{app}/outbox`
@@ -24,11 +33,15 @@ pub(crate) async fn list(
     let query = Query::parse(query.as_deref(), &PAGING)?;
     let (app, _) = shared.app(&app).await?;
     let page = Page::of(&shared, &query, "outbox", Some(app.id))?;
-    let mut rows = shared.node().await?.views().executions().open(Some(app.id));
     let pinned = page.pinned(shared.seen().await?);
-    rows.retain(|row| row.enqueued.lsn <= pinned);
-    rows.sort_by_key(|row| (row.due_at, row.enqueued.lsn));
     let node = shared.node().await?;
+    let (reader, id, limit) = (Arc::clone(node), app.id, page.limit + 1);
+    let after = page.position().and_then(place);
+    let rows = blocking(move || {
+        let outbox = reader.views().executions();
+        outbox.outbox_page(Some(id), after, pinned, limit).map_err(|e| view_error(&e))
+    })
+    .await?;
     Ok(page.answer_sorted(
         &shared,
         rows.iter(),
