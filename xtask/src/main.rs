@@ -20,12 +20,15 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--quick] [--job NAME]…   everything that a change must pass; --quick: fmt, clippy, unit tests
-cargo xtask bench [--quick] [--seconds N] [--pairs N]   figures beside floors measured in the same run
+cargo xtask bench [--quick]                everything that is promised about speed: `bench log`, `engine` and `timetravel`
 cargo xtask fuzz [TARGET] [--seconds N]    coverage-guided fuzzing of one target or of all, N seconds each (60)
 cargo xtask mutants [--shard K/N]          changes recovery, frames and snapshots of the log, one by one: do the tests notice?
 cargo xtask soak [--hours N]               lives of the log with fresh seeds, for hours (8); prints a seed that fails
 cargo xtask bench log [--quick] [--seconds N] [--pairs N] [--mib N]   the log alone beside the bare disk
 cargo xtask bench timetravel [--quick] [--seconds N] [--pairs N]   reads of the past, replays, backtests, what recording costs
+cargo xtask bench calls [--quick] [--seconds N] [--pairs N]   sync routes beside their floors
+cargo xtask bench engine [--quick] [--only LINE] [--backlog N] [--keys N] [--pairs N] [--build]   calls, background work,
+                                           a backlog, the fold, idleness, starts after kills; --build: a clean build too
 cargo xtask tidy                           the style checks alone, with their report
 cargo xtask events                         writes the table in docs/events.md from the registry
 ";

@@ -1,10 +1,12 @@
 //! The log as a process to be measured, and the floor beside it: each mode is one process, prints one JSON object and
-//! ends. `cargo xtask bench log` runs them in pairs.
+//! ends. `cargo xtask bench log` runs them in pairs; `cargo xtask bench engine` has `jobs` read what a server did.
 //!
 //! Owns: what is done to the log while it is measured. Never does: compare or judge; `xtask` does.
 #![expect(clippy::print_stdout, reason = "its result goes to stdout")]
 
 mod floor;
+mod fold;
+mod jobs;
 mod open;
 mod produce;
 mod read;
@@ -69,6 +71,21 @@ enum Mode {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// What the log of a server says of the executions of one script: how many ended, at what rate, how late
+    Jobs {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        script: String,
+        /// Not the first ones
+        #[arg(long, default_value_t = 0)]
+        skip: u64,
+    },
+    /// Folds the events of calls of a sync route that writes a key into views in memory
+    Fold {
+        #[arg(long)]
+        events: u64,
+    },
 }
 
 fn main() -> Result<(), Failure> {
@@ -80,6 +97,8 @@ fn main() -> Result<(), Failure> {
         Mode::Read { dir, events, batch } => serde_json::to_value(read::measure(&dir, events, batch)?)?,
         Mode::Fill { dir, mib } => serde_json::to_value(open::fill(&dir, mib)?)?,
         Mode::Open { dir } => serde_json::to_value(open::measure(&dir)?)?,
+        Mode::Jobs { dir, script, skip } => serde_json::to_value(jobs::measure(&dir, &script, skip)?)?,
+        Mode::Fold { events } => serde_json::to_value(fold::measure(events))?,
     };
     println!("{report}");
     Ok(())

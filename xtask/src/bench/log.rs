@@ -9,7 +9,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use super::process;
-use super::report::median;
+use super::report::{Goal, median, print_goals};
 use crate::{Failure, Places, cargo};
 
 /// Headers of a frame and of its one record.
@@ -97,15 +97,6 @@ struct Filled {
     log_bytes: u64,
     snapshot_lsn: u64,
     peak_rss_bytes: u64,
-}
-
-/// One figure beside what it should be.
-#[derive(Clone, Debug, Serialize)]
-struct Goal {
-    what: &'static str,
-    value: f64,
-    goal: f64,
-    met: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -226,26 +217,24 @@ fn goals(pairs: &[Pair], reads: &[Read; 2], opened: &[Opened]) -> Vec<Goal> {
         median(chosen.map(value).collect())
     };
     let rate = |producers| of(producers, SMALL, &|pair| pair.log.rate);
-    let at_least = |what, value, goal| Goal { what, value, goal, met: value >= goal };
-    let at_most = |what, value, goal| Goal { what, value, goal, met: value <= goal };
     let alone = rate(1);
     vec![
-        at_least(
+        Goal::at_least(
             "1 producer, 256 B: of the floor's syncs",
             of(1, SMALL, &|pair| pair.log.syncs / pair.floor.rate),
             0.9,
         ),
-        at_least("64 producers: times the rate of one", rate(64) / alone, 20.0),
-        at_least("256 producers: times the rate of one", rate(256) / alone, 20.0),
-        at_least("256 producers: acknowledged events/s", rate(256), 300_000.0),
-        at_least(
+        Goal::at_least("64 producers: times the rate of one", rate(64) / alone, 20.0),
+        Goal::at_least("256 producers: times the rate of one", rate(256) / alone, 20.0),
+        Goal::at_least("256 producers: acknowledged events/s", rate(256), 300_000.0),
+        Goal::at_least(
             "64 KiB events: of the floor's MiB/s",
             of(1, LARGE, &|pair| pair.log.mib_per_second / pair.floor.mib_per_second),
             0.8,
         ),
-        at_least("reading, batches of 1: events/s", reads[0].rate, 2_000_000.0),
-        at_least("reading, batches of 4: events/s", reads[1].rate, 2_000_000.0),
-        at_most("opening: ms", median(opened.iter().map(|open| open.ms).collect()), 300.0),
+        Goal::at_least("reading, batches of 1: events/s", reads[0].rate, 2_000_000.0),
+        Goal::at_least("reading, batches of 4: events/s", reads[1].rate, 2_000_000.0),
+        Goal::at_most("opening: ms", median(opened.iter().map(|open| open.ms).collect()), 300.0),
     ]
 }
 
@@ -287,7 +276,5 @@ fn print(report: &Report) {
         );
     }
     println!();
-    for Goal { what, value, goal, met } in &report.goals {
-        println!("{} {what}: {value:.2} (goal {goal})", if *met { "met   " } else { "MISSED" });
-    }
+    print_goals(&report.goals);
 }

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::http;
 use crate::Failure;
 
 /// How long an orderly stop may take.
-const STOP_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(120);
+/// How long a start may take.
+const START_MAX: Duration = Duration::from_secs(600);
 /// USER_HZ: the unit of CPU times in /proc, the same on every Linux that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -87,6 +90,36 @@ impl Server {
             peak_rss_bytes: kilobytes(&status, "VmHWM:") * 1024,
             cpu_seconds: (ticks(11) + ticks(12)) / TICKS_PER_SECOND,
         })
+    }
+
+    /// Voluntary context switches of all threads so far: each is a thread that went to sleep and woke up.
+    pub(crate) fn voluntary_switches(&self) -> Result<u64, Failure> {
+        let mut sum = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // Threads come and go.
+            let Ok(status) = std::fs::read_to_string(task?.path().join("status")) else { continue };
+            sum += kilobytes(&status, "voluntary_ctxt_switches:");
+        }
+        Ok(sum)
+    }
+
+    /// Asks the data plane until it answers with something else than 503.
+    pub(crate) fn first_answer(&self, path: &str) -> Result<u16, Failure> {
+        let begin = Instant::now();
+        while begin.elapsed() < START_MAX {
+            match http::get(&self.data_plane, path, None)?.status {
+                503 => std::thread::sleep(Duration::from_millis(1)),
+                status => return Ok(status),
+            }
+        }
+        Err("the server does not answer".into())
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(mut self) -> Result<(), Failure> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks it to end and checks that it ends well.

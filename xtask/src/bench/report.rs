@@ -38,6 +38,20 @@ pub(crate) struct Load {
     pub(crate) next: u64,
 }
 
+impl Load {
+    /// Answers of 400 and above, and requests without an answer.
+    pub(crate) fn problems(&self) -> u64 {
+        let refused: u64 =
+            self.statuses.iter().filter(|(status, _)| **status >= 400).map(|(_, count)| count).sum();
+        refused + self.errors
+    }
+}
+
+/// The names of the workloads.
+pub(crate) const WRITE: &str = "write a fresh key, 64 connections";
+pub(crate) const ALONE: &str = "write a fresh key, 1 connection";
+pub(crate) const READ: &str = "read a key, 64 connections";
+
 /// One side of a pair.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Usage {
@@ -70,11 +84,71 @@ pub(crate) struct Report {
     pub(crate) read_last: Usage,
 }
 
+/// One figure beside what it should be.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Goal {
+    what: &'static str,
+    value: f64,
+    goal: f64,
+    met: bool,
+}
+
+impl Goal {
+    pub(crate) fn at_least(what: &'static str, value: f64, goal: f64) -> Self {
+        Self { what, value, goal, met: value >= goal }
+    }
+
+    pub(crate) fn at_most(what: &'static str, value: f64, goal: f64) -> Self {
+        Self { what, value, goal, met: value <= goal }
+    }
+
+    pub(crate) fn below(what: &'static str, value: f64, goal: f64) -> Self {
+        Self { what, value, goal, met: value < goal }
+    }
+}
+
+pub(crate) fn print_goals(goals: &[Goal]) {
+    for Goal { what, value, goal, met } in goals {
+        println!("{} {what}: {value:.2} (goal {goal})", if *met { "met   " } else { "MISSED" });
+    }
+}
+
+/// A resident set that grows by no more than this under load is flat, MiB.
+const FLAT_MIB: f64 = 256.0;
+/// Reads at the end beside reads at the start: what two equal measurements may differ by.
+const NO_SLOWER: f64 = 0.9;
+
 impl Report {
+    /// What calls promise: ratios within each pair, and how the process stood at the end.
+    pub(crate) fn goals(&self) -> Vec<Goal> {
+        let of = |workload: &str, value: &dyn Fn(&Pair) -> f64| {
+            let pairs = self.pairs.iter().filter(|pair| pair.workload == workload);
+            median(pairs.map(value).collect())
+        };
+        let rate = |pair: &Pair| pair.ours.load.rate / pair.floor.load.rate;
+        let sync_ms = self.disk.first().map_or(f64::NAN, |disk| disk.ms.p50);
+        let most = (self.peak_rss_bytes.saturating_sub(self.idle_rss_bytes)) as f64 / (1024.0 * 1024.0);
+        vec![
+            Goal::at_least("writes, 64 connections: of the floor", of(WRITE, &rate), 0.6),
+            Goal::at_most(
+                "a write, 1 connection: p50 ms",
+                of(ALONE, &|pair| pair.ours.load.ms.p50),
+                1.5 * sync_ms + 0.15,
+            ),
+            Goal::at_least("reads, 64 connections: of the floor", of(READ, &rate), 0.7),
+            Goal::at_least(
+                "reads at the end: of those at the start",
+                self.read_last.load.rate / self.read_first.load.rate,
+                NO_SLOWER,
+            ),
+            Goal::below("memory under load: MiB more than idle", most, FLAT_MIB),
+        ]
+    }
+
     /// Whether every answer was a good one; a rate of refusals is no rate.
     pub(crate) fn is_clean(&self) -> bool {
         let sides = self.pairs.iter().flat_map(|pair| [&pair.ours, &pair.floor]);
-        sides.chain([&self.read_first, &self.read_last]).all(|side| problems(&side.load) == 0)
+        sides.chain([&self.read_first, &self.read_last]).all(|side| side.load.problems() == 0)
     }
 
     fn workloads(&self) -> Vec<&str> {
@@ -105,7 +179,7 @@ impl Report {
 
 fn side(f: &mut fmt::Formatter<'_>, name: &str, sides: &[&Usage]) -> fmt::Result {
     let of = |value: fn(&Usage) -> f64| median(sides.iter().map(|side| value(side)).collect());
-    let problems: u64 = sides.iter().map(|side| problems(&side.load)).sum();
+    let problems: u64 = sides.iter().map(|side| side.load.problems()).sum();
     let decline = of(|side| {
         let (first, last) = (side.load.windows.first(), side.load.windows.last());
         last.copied().unwrap_or(0.0) / first.copied().unwrap_or(1.0).max(1.0)
@@ -152,14 +226,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Answers of 400 and above, and requests without an answer.
-fn problems(load: &Load) -> u64 {
-    let refused: u64 =
-        load.statuses.iter().filter(|(status, _)| **status >= 400).map(|(_, count)| count).sum();
-    refused + load.errors
-}
-
-fn mib(bytes: u64) -> String {
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 

@@ -1,4 +1,5 @@
-//! The load generator: N keep-alive connections that ask as fast as they are answered (closed loop), in one process.
+//! The load generator: N keep-alive connections, in one process, that ask as fast as they are answered (closed loop), or
+//! at a rate (`--rate`: each request is due at its own time; what is late is asked at once and its wait counts).
 //!
 //! `{n}` in the path or the body becomes a number that no other request of this process has. Prints one JSON object.
 //! A closed loop understates the tail of an overloaded server; all sides of a comparison are measured the same way.
@@ -41,6 +42,12 @@ struct Options {
     /// Where the fresh numbers begin
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Requests per second in all; as fast as they are answered if absent
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Ends after so many requests, if the time is not over before
+    #[arg(long)]
+    requests: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -73,19 +80,34 @@ struct Report {
 struct Plan {
     options: Options,
     next: AtomicU64,
+    start: Instant,
     begin: Instant,
     end: Instant,
     window: Duration,
+}
+
+impl Plan {
+    /// The number of the next request and when it is due; `None` when there are enough.
+    fn take(&self) -> Option<(u64, Option<Instant>)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let nth = number - self.options.first;
+        if self.options.requests.is_some_and(|requests| nth >= requests) {
+            return None;
+        }
+        let due = self.options.rate.map(|rate| self.start + Duration::from_secs_f64(nth as f64 / rate));
+        Some((number, due))
+    }
 }
 
 // One thread, as wrk would be given: two would take a core each from what is measured.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    let begin = Instant::now() + Duration::from_secs_f64(options.warmup);
+    let start = Instant::now();
+    let begin = start + Duration::from_secs_f64(options.warmup);
     let end = begin + Duration::from_secs_f64(options.seconds);
     let window = Duration::from_secs_f64(options.seconds / WINDOWS as f64);
-    let plan = Arc::new(Plan { next: AtomicU64::new(options.first), options, begin, end, window });
+    let plan = Arc::new(Plan { next: AtomicU64::new(options.first), options, start, begin, end, window });
     let tasks: Vec<_> =
         (0..plan.options.connections).map(|_| tokio::spawn(drive(Arc::clone(&plan)))).collect();
     let mut total = Tally::default();
@@ -101,13 +123,21 @@ async fn drive(plan: Arc<Plan>) -> Tally {
     let mut tally = Tally::default();
     let mut open: Option<Connection> = None;
     loop {
-        let sent = Instant::now();
+        let mut sent = Instant::now();
         if sent >= plan.end {
             return tally;
         }
         let answer = match open.take() {
             Some(mut connection) => {
-                let answer = connection.call(&request(&plan)).await;
+                let Some((number, due)) = plan.take() else { return tally };
+                if let Some(due) = due {
+                    if due >= plan.end {
+                        return tally;
+                    }
+                    tokio::time::sleep_until(due.into()).await;
+                    sent = due;
+                }
+                let answer = connection.call(&request(&plan.options, number)).await;
                 open = answer.is_ok().then_some(connection);
                 answer.map(Some)
             }
@@ -138,9 +168,8 @@ async fn drive(plan: Arc<Plan>) -> Tally {
     }
 }
 
-fn request(plan: &Plan) -> Vec<u8> {
-    let number = plan.next.fetch_add(1, Ordering::Relaxed).to_string();
-    let options = &plan.options;
+fn request(options: &Options, number: u64) -> Vec<u8> {
+    let number = number.to_string();
     let path = options.path.replace("{n}", &number);
     let body = options.body.replace("{n}", &number);
     format!(
