@@ -15,6 +15,7 @@ mod bulk;
 mod calls;
 mod cli;
 mod crashes;
+mod dap;
 mod dead_letters;
 mod dev;
 mod faults;

@@ -8,6 +8,7 @@ mod bench;
 mod budget;
 mod cargo;
 mod counts;
+mod dap;
 mod fuzz;
 mod mutants;
 mod record;
@@ -29,6 +30,7 @@ cargo xtask bench timetravel [--quick] [--seconds N] [--pairs N]   reads of the 
 cargo xtask bench calls [--quick] [--seconds N] [--pairs N]   sync routes beside their floors
 cargo xtask bench engine [--quick] [--only LINE] [--backlog N] [--keys N] [--pairs N] [--build]   calls, background work,
                                            a backlog, the fold, idleness, starts after kills; --build: a clean build too
+cargo xtask dap                            the debugger driven by the client that tests VS Code's adapters; needs node
 cargo xtask tidy                           the style checks alone, with their report
 cargo xtask events                         writes the table in docs/events.md from the registry
 ";
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     let done = Places::find().and_then(|places| match command {
         "test" => test::run(&places, &rest),
         "bench" => bench::run(&places, &rest),
+        "dap" => dap::run(&places),
         "fuzz" => fuzz::run(&places, &rest),
         "mutants" => mutants::run(&places, &rest),
         "soak" => soak::run(&places, &rest),
