@@ -10,11 +10,7 @@ mod decide;
 mod dispatch;
 pub mod names;
 pub mod node;
-#[cfg(feature = "planted-bugs")]
 pub mod planted;
-#[cfg(not(feature = "planted-bugs"))]
-#[expect(unreachable_pub, reason = "public where they can be planted")]
-mod planted;
 pub mod refusal;
 pub mod replay;
 pub mod script;

@@ -149,30 +149,31 @@ impl Inputs<'_> {
     }
 
     /// The input of an `enqueued` that was read already.
-    pub(super) fn of_read(&self, enqueued: Enqueued, at: At) -> Result<ContextInput, NoInput> {
+    pub(crate) fn of_read(&self, enqueued: Enqueued, at: At) -> Result<ContextInput, NoInput> {
         self.of_enqueued(enqueued, at.time, (Some(at.pos), 0))
     }
 
-    /// What the input of the `enqueued` event at `lsn` lacks in clear.
-    pub(crate) fn withheld(&self, pos: FramePos, lsn: Lsn) -> Result<Withheld, NoInput> {
-        let (event, _) = self.reader.read_event(pos, lsn).map_err(unread)?;
-        let mut enqueue = enqueued(event, lsn)?;
+    /// What the input of an `enqueued` lacks in clear.
+    pub(crate) fn withheld_of_enqueued(&self, first: &Enqueued) -> Result<Withheld, NoInput> {
+        let mut read;
+        let mut enqueue = first;
         for _ in 0..REFERENCES_MAX {
-            let lsn = match enqueue.input {
-                Input::SameAs(lsn) => lsn,
+            let lsn = match &enqueue.input {
+                Input::SameAs(lsn) => *lsn,
                 Input::Letter(lsn) => {
-                    let letter = self.event(lsn)?;
+                    let letter = self.event(*lsn)?;
                     let Event::DeadLetter(DeadLetterEvent::DeadLettered(letter)) = letter else { break };
                     letter.enqueued
                 }
-                Input::Request(request) => return Ok(self.withheld_of(&request)),
+                Input::Request(request) => return Ok(self.withheld_of(request)),
                 Input::Mutation(_)
                 | Input::Payload(_)
                 | Input::NotRecorded
                 | Input::Tick { .. }
                 | Input::Message { .. } => break,
             };
-            enqueue = enqueued(self.event(lsn)?, lsn)?;
+            read = enqueued(self.event(lsn)?, lsn)?;
+            enqueue = &read;
         }
         Ok(Withheld::default())
     }

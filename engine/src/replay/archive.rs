@@ -14,7 +14,7 @@ use relive_log::events::{
     KvEvent, ReadRecord, ScriptEvent, Source, Writer, decode_record,
 };
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader, UnixMicros};
-use relive_projections::{App, AsOf, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
+use relive_projections::{App, AsOf, At, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
 
 use super::answers::{SecretAnswer, Secrets};
 use super::recording::{Candidate, Recorded, Recording, Sealed};
@@ -160,6 +160,19 @@ impl Archive {
         candidate: &Candidate,
         sealed: Sealed,
     ) -> Result<Recording, NotReplayable> {
+        self.recording_with(app, row, attempt, candidate, None, sealed)
+    }
+
+    /// As [`Archive::recording`]; `found` is the candidate's script if it was looked for already.
+    pub(super) fn recording_with(
+        &self,
+        app: &App,
+        row: &ExecutionRow,
+        attempt: Option<u32>,
+        candidate: &Candidate,
+        found: Option<&Chosen>,
+        sealed: Sealed,
+    ) -> Result<Recording, NotReplayable> {
         let first = self.reader.first_lsn();
         if row.enqueued.lsn < first {
             return Err(NotReplayable::BelowHorizon(first));
@@ -168,7 +181,7 @@ impl Archive {
             return Err(not_recorded("its route has record = \"off\": neither input nor journal were kept"));
         }
         let one = chosen(row, attempt)?;
-        let claimed = self.claimed(one)?;
+        let (enqueued, claimed) = self.begun(row, one)?;
         let recorded = self.ended(row, one)?;
         let record = recorded.as_ref().and_then(|recorded| recorded.record.as_ref());
         let snapshot = record.map_or(claimed.snapshot, |record| record.snapshot);
@@ -177,8 +190,11 @@ impl Archive {
             return Err(NotReplayable::BelowHorizon(first));
         }
         let who = if sealed == Sealed::Opened { For::Attempt } else { For::Eyes };
-        let (input, withheld) = self.input(app, row, who)?;
-        let script = self.script(app, &row.script, one.version, candidate)?;
+        let (input, withheld) = self.input(app, &enqueued, row.enqueued, who)?;
+        let script = match found {
+            Some(found) => found.clone(),
+            None => self.script(app, &row.script, one.version, candidate)?,
+        };
         let context = Context {
             app: app.slug.clone(),
             script: row.script.clone(),
@@ -223,29 +239,29 @@ impl Archive {
         })
     }
 
-    /// Refuses a candidate that is not there or does not compile.
-    pub(super) fn check_candidate(
+    /// The script of a candidate, the same for every execution; `None`: each has its own.
+    pub(super) fn script_of(
         &self,
         app: &App,
         script: &str,
         candidate: &Candidate,
-    ) -> Result<(), NotReplayable> {
+    ) -> Result<Option<Chosen>, NotReplayable> {
         match candidate {
-            Candidate::Recorded => Ok(()),
-            Candidate::Version(_) | Candidate::Source(_) => self.script(app, script, 0, candidate).map(drop),
+            Candidate::Recorded => Ok(None),
+            Candidate::Version(_) | Candidate::Source(_) => self.script(app, script, 0, candidate).map(Some),
         }
     }
 
     fn input(
         &self,
         app: &App,
-        row: &ExecutionRow,
+        enqueued: &Enqueued,
+        at: At,
         who: For,
     ) -> Result<(crate::script::ContextInput, Withheld), NotReplayable> {
-        let at = row.enqueued;
         let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app, who };
-        let mut withheld = inputs.withheld(at.pos, at.lsn).map_err(no_input)?;
-        match inputs.of(at.pos, at.lsn) {
+        let mut withheld = inputs.withheld_of_enqueued(enqueued).map_err(no_input)?;
+        match inputs.of_read(enqueued.clone(), at) {
             Ok(input) => {
                 if who == For::Eyes {
                     let sealed = std::mem::take(&mut withheld.sealed);
@@ -254,16 +270,38 @@ impl Archive {
                 Ok((input, withheld))
             }
             // Sealed with another key: placeholders stand for the values, and the replay says so.
-            Err(NoInput::KeyMissing) if who == For::Attempt => self.input(app, row, For::Eyes),
+            Err(NoInput::KeyMissing) if who == For::Attempt => self.input(app, enqueued, at, For::Eyes),
             Err(why) => Err(no_input(why)),
         }
     }
 
-    fn claimed(&self, one: &AttemptRef) -> Result<Claimed, NotReplayable> {
-        let read = self.reader.read_event(one.claimed.pos, one.claimed.lsn);
-        match read.map_err(|error| log_failed(&error))? {
-            (Event::Execution(ExecutionEvent::Claimed(claimed)), _) => Ok(claimed),
-            _ => Err(view_failed(format!("event {} is no claim", one.claimed.lsn))),
+    /// What began an attempt: the enqueue and the claim. Of a sync call both are one batch, which is read once.
+    fn begun(
+        &self,
+        row: &ExecutionRow,
+        one: &AttemptRef,
+    ) -> Result<(Enqueued, Claimed), NotReplayable> {
+        let (enqueued, claimed) = (row.enqueued, one.claimed);
+        let read = |pos, lsn| self.reader.read_event(pos, lsn).map_err(|error| log_failed(&error));
+        let events = if enqueued.pos == claimed.pos
+            && let Ok(frame) = self.reader.read_frame(enqueued.pos)
+        {
+            let event = |lsn| {
+                let raw = frame.records().find(|raw| raw.lsn == lsn);
+                let raw = raw.ok_or_else(|| view_failed(format!("event {lsn} is not in its batch")))?;
+                decode_record(raw.type_, raw.type_version, raw.body)
+                    .map_err(|error| view_failed(format!("event {lsn}: {error}")))
+            };
+            (event(enqueued.lsn)?, event(claimed.lsn)?)
+        } else {
+            (read(enqueued.pos, enqueued.lsn)?.0, read(claimed.pos, claimed.lsn)?.0)
+        };
+        match events {
+            (
+                Event::Execution(ExecutionEvent::Enqueued(event)),
+                Event::Execution(ExecutionEvent::Claimed(claim)),
+            ) => Ok((*event, claim)),
+            _ => Err(view_failed(format!("events {} and {} begin no attempt", enqueued.lsn, claimed.lsn))),
         }
     }
 
@@ -438,7 +476,9 @@ pub fn expired(reader: &Reader, execution: ExecutionId) -> Option<Lsn> {
 /// What a script can import, and the texts of it by name.
 type Imported = (Imports, BTreeMap<String, Arc<str>>);
 
-struct Chosen {
+/// What a replay runs.
+#[derive(Clone)]
+pub(super) struct Chosen {
     compiled: Result<Compiled, ErrorRecord>,
     text: Option<Arc<str>>,
     version: Option<u32>,

@@ -11,7 +11,7 @@ use relive_log::events::{ErrorRecord, OutputRecord, RedriveProof, Verdict};
 use relive_log::{BacktestId, ExecutionId, LetterId, Lsn, UnixMicros};
 use relive_projections::{App, ExecutionFilter, ExecutionRow, LetterFilter, ScriptVersion, Status};
 
-use super::archive::{Archive, NotReplayable, view_failed};
+use super::archive::{Archive, Chosen, NotReplayable, view_failed};
 use super::compare::Difference;
 use super::recording::{Candidate, Sealed};
 use super::run::{Replayed, WhyNotFaithful, replay};
@@ -104,6 +104,7 @@ pub struct Backtest {
     archive: Archive,
     app: Arc<App>,
     candidate: Candidate,
+    script: Option<Chosen>,
     sealed: Sealed,
     rows: Vec<ExecutionRow>,
     cursor: Option<ExecutionId>,
@@ -134,7 +135,7 @@ impl Backtest {
             return Err(NotReplayable::NotFound { what: "script", name: asked.script.clone() });
         }
         // A candidate that is not there or does not compile is refused once, before anything runs.
-        archive.check_candidate(&app, &asked.script, &asked.candidate)?;
+        let script = archive.script_of(&app, &asked.script, &asked.candidate)?;
         let limit = asked.limit.clamp(1, BACKTEST_MAX);
         let lsn = archive.reader.durable();
         let mut rows = archive.chosen(&app, asked, limit + 1)?;
@@ -145,6 +146,7 @@ impl Backtest {
             archive,
             app,
             candidate: asked.candidate.clone(),
+            script,
             sealed,
             rows,
             cursor,
@@ -190,7 +192,9 @@ impl Backtest {
     }
 
     fn test(&self, row: &ExecutionRow) -> Found {
-        let recording = self.archive.recording(&self.app, row, None, &self.candidate, self.sealed);
+        let script = self.script.as_ref();
+        let recording =
+            self.archive.recording_with(&self.app, row, None, &self.candidate, script, self.sealed);
         let recording = match recording {
             Ok(recording) => recording,
             Err(why @ (NotReplayable::NotRecorded(_) | NotReplayable::StillRunning(_))) => {
