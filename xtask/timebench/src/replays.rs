@@ -81,6 +81,10 @@ fn on_this_thread(dir: &Path, script: Heavy, runs: usize) -> Result<Report, Fail
         if !done.recv()? {
             return Err("the script failed".into());
         }
+        // One that only read is answered before its own record is durable.
+        while live.node.durable() < live.node.applied() {
+            std::thread::yield_now();
+        }
         let filter = ExecutionFilter { limit: 1, ..ExecutionFilter::default() };
         let bench = app(&live.views)?;
         let row = live.views.executions().list(bench.id, &filter)?.pop().ok_or("no execution")?;

@@ -13,8 +13,6 @@ use crate::{Failure, When};
 use relive_engine::seams::Clock as _;
 
 const COLLECTION: &str = "orders";
-/// Keys that are written in one batch.
-const BATCH: u64 = 1000;
 /// Keys of one page of a listing.
 const PAGE: usize = 1000;
 /// Reads between two looks at the clock.
@@ -43,56 +41,49 @@ fn name(key: u64) -> String {
     format!("order-{key:08}")
 }
 
+/// Every version in a batch of its own, as calls commit them; all keys once, then all of them again. Where each key has
+/// one version only, as many events of other keys follow: there is a past in which all keys are there.
 pub(crate) fn fill(dir: &Path, keys: u64, versions: u64) -> Result<Filled, Failure> {
     let mut rig = Rig::open(dir)?;
     let mut previous: Vec<Option<Lsn>> = vec![None; usize::try_from(keys)?];
     let mut last = Lsn::ZERO;
     let Principal { id, name: by, .. } = Principal::instance();
     let writer = Writer::Principal { id, name: by };
-    for version in 0..versions {
-        let mut key = 0;
-        while key < keys {
-            let mut batch = Batch::new();
-            let many = BATCH.min(keys - key);
-            for key in key..key + many {
-                let value = format!("{{\"total\":{},\"paid\":false,\"version\":{version}}}", key * 7);
-                let before = previous.get(usize::try_from(key)?).copied().flatten();
-                batch.push(&Event::Kv(KvEvent::Put(KvPut {
-                    app: app(),
-                    collection: COLLECTION.into(),
-                    key: name(key),
-                    value: value.into_bytes().into(),
-                    previous: before,
-                    expires_at: None,
-                    writer: writer.clone(),
-                })));
-            }
+    let passes = if versions == 1 { 2 } else { versions };
+    let mut batch = Batch::new();
+    for pass in 0..passes {
+        for (key, before) in (0..).zip(&mut previous) {
+            let of = if pass < versions { COLLECTION } else { "others" };
+            let value = format!("{{\"total\":{},\"paid\":false,\"version\":{pass}}}", key * 7);
+            batch.clear();
+            batch.push(&Event::Kv(KvEvent::Put(KvPut {
+                app: app(),
+                collection: of.into(),
+                key: name(key),
+                value: value.into_bytes().into(),
+                previous: before.filter(|_| pass < versions),
+                expires_at: None,
+                writer: writer.clone(),
+            })));
             let appended = loop {
                 match rig.appender.append(&batch, SystemClock.now()) {
                     Err(AppendError::Busy) => rig.appender.wait_for_room(),
                     done => break done?,
                 }
             };
-            for (at, slot) in
-                previous.iter_mut().skip(usize::try_from(key)?).take(usize::try_from(many)?).enumerate()
-            {
-                *slot = Some(appended.first.plus(at as u64));
-            }
             last = appended.last;
-            key += many;
+            *before = Some(last);
         }
     }
     rig.durability.wait(last)?;
-    let (reader, views) = (rig.reader.clone(), std::sync::Arc::clone(&rig.views));
-    views.catch_up(&reader, &mut |_| {})?;
-    drop(views);
+    let reader = rig.reader.clone();
+    rig.views.catch_up(&reader, &mut |_| {})?;
     let log_bytes = reader.bytes();
     rig.close()?;
     Ok(Filled { versions: keys * versions, log_bytes })
 }
 
-/// The instant of a read: the end of the log, or a random one in its second half, where every key has a version if it
-/// has more than one.
+/// The instant of a read: the end of the log, or a random one in its second half, where every key has a version.
 fn instant(rig: &Rig, when: When, dice: &mut Dice) -> AsOf {
     let (last, time) = (rig.reader.durable(), SystemClock.now());
     match when {
