@@ -276,11 +276,7 @@ impl Archive {
     }
 
     /// What began an attempt: the enqueue and the claim. Of a sync call both are one batch, which is read once.
-    fn begun(
-        &self,
-        row: &ExecutionRow,
-        one: &AttemptRef,
-    ) -> Result<(Enqueued, Claimed), NotReplayable> {
+    fn begun(&self, row: &ExecutionRow, one: &AttemptRef) -> Result<(Enqueued, Claimed), NotReplayable> {
         let (enqueued, claimed) = (row.enqueued, one.claimed);
         let read = |pos, lsn| self.reader.read_event(pos, lsn).map_err(|error| log_failed(&error));
         let events = if enqueued.pos == claimed.pos
