@@ -226,6 +226,20 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
+    /// Keep history from an LSN on, whatever retention asks for.
+    SetHold {
+        /// Its name.
+        name: String,
+        /// The first LSN that stays.
+        from: Lsn,
+        /// Why, for people.
+        reason: Option<String>,
+    },
+    /// Let retention cut again what a hold kept.
+    ReleaseHold {
+        /// The hold.
+        name: String,
+    },
 }
 
 impl Command {
@@ -243,6 +257,9 @@ impl Command {
                 | Command::DeleteToken { .. }
                 | Command::SwitchApp { .. }
                 | Command::SwitchTrigger { .. }
+                | Command::ResolveLetter { .. }
+                | Command::CancelJob { .. }
+                | Command::ReleaseHold { .. }
         )
     }
 }
@@ -296,7 +313,9 @@ impl Command {
             | Command::Redrive { .. }
             | Command::ResolveLetter { .. }
             | Command::StartJob { .. }
-            | Command::CancelJob { .. } => None,
+            | Command::CancelJob { .. }
+            | Command::SetHold { .. }
+            | Command::ReleaseHold { .. } => None,
         }
     }
 }

@@ -27,6 +27,7 @@ mod writer;
 
 pub use batch::Batch;
 pub use error::{AppendError, OpenError, Poisoned, ReadError, SnapshotError, TailError, WaitError};
+pub use format::SEGMENT_ALIGNMENTS_MIN;
 pub use ids::{AppId, BacktestId, ExecutionId, JobId, LetterId, PrincipalId, RouteId, TriggerId};
 pub use options::{FreshIdentity, LogOptions, NetworkFilesystem, Recycle, SnapshotSyncErrors};
 pub use reader::frame::{Frame, FrameInfo, RawRecord};

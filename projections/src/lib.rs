@@ -36,6 +36,7 @@ mod digest;
 mod disk;
 mod error;
 mod executions;
+mod holds;
 mod horizon;
 mod idempotency;
 mod index;
@@ -61,6 +62,7 @@ pub use error::{ReadError, RunError, StoreError, ViewsError};
 pub use executions::{
     AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Executions, OpenWork, Status, Woken,
 };
+pub use holds::{Hold, Holds};
 pub use idempotency::{Idempotency, KeyedCall};
 pub use index::{Due, Index, KeyReader};
 pub use jobs::{JobRow, Jobs};

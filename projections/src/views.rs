@@ -24,6 +24,7 @@ use crate::digest::Digest;
 use crate::disk::{self, DiskLayer, Runs, Sealed, SealedQueue, State};
 use crate::error::{ReadError, StoreError, ViewsError};
 use crate::executions::Executions;
+use crate::holds::Holds;
 use crate::horizon::{Horizon, Lowest};
 use crate::idempotency::Idempotency;
 use crate::index::Index;
@@ -51,6 +52,7 @@ pub struct Views {
     dead_letters: DeadLetters,
     jobs: Jobs,
     abandoned: Abandoned,
+    holds: Holds,
     registry: RegistryView,
     cron: CronView,
     horizon: Horizon,
@@ -120,6 +122,7 @@ impl Views {
             dead_letters: DeadLetters::default(),
             jobs: Jobs::default(),
             abandoned: Abandoned::default(),
+            holds: Holds::default(),
             registry: RegistryView::default(),
             cron: CronView::default(),
             cuts: Mutex::new(()),
@@ -138,6 +141,7 @@ impl Views {
             Some(&tag::LETTER) => self.dead_letters.load(value),
             Some(&(tag::JOB | tag::JOB_EXECUTION)) => self.jobs.load(key, value),
             Some(&tag::ABANDONED) => self.abandoned.load(value),
+            Some(&tag::HOLD) => self.holds.load(value),
             Some(&tag::CRON) => self.cron.load(value),
             _ => self.registry.load(key, value, source)?,
         };
@@ -272,7 +276,10 @@ impl Views {
                 self.jobs.fold_dead_letter(e);
             }
             Event::Job(e) => self.jobs.fold(e, at),
-            Event::Retention(e) => self.abandoned.fold_retention(e),
+            Event::Retention(e) => {
+                self.abandoned.fold_retention(e);
+                self.holds.fold(e, at);
+            }
             Event::Cron(e) => self.cron.fold(e),
         }
     }
@@ -455,6 +462,7 @@ impl Views {
             + self.dead_letters.dirty()
             + self.jobs.dirty()
             + self.abandoned.dirty()
+            + self.holds.dirty()
             + self.registry.dirty()
             + self.cron.dirty();
         dirty >= limits.round_rows
@@ -477,6 +485,7 @@ impl Views {
         self.dead_letters.cut(&mut rows);
         self.jobs.cut(&mut rows);
         self.abandoned.cut(&mut rows);
+        self.holds.cut(&mut rows);
         self.cron.cut(&mut rows);
         let sealed = Sealed {
             last,
@@ -582,6 +591,7 @@ impl Views {
         self.dead_letters.digest(&mut digest);
         self.jobs.digest(&mut digest);
         self.abandoned.digest(&mut digest);
+        self.holds.digest(&mut digest);
         self.cron.digest(&mut digest);
         self.index.digest(&mut digest)?;
         self.kv.for_each_version(|key, version| {
@@ -643,6 +653,12 @@ impl Views {
     #[must_use]
     pub fn abandoned(&self) -> &Abandoned {
         &self.abandoned
+    }
+
+    /// Which history has to stay.
+    #[must_use]
+    pub fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// Calls with an `Idempotency-Key`.

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 /// How long the server may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// A stream that says nothing for so long is gone; a server says every 15 s that it lives.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// The largest page of a list.
 const PAGE_MAX: usize = 1000;
 /// Everything but what RFC 3986 calls unreserved.
@@ -41,6 +43,14 @@ impl Failed {
     /// Bad usage (2).
     pub(crate) fn usage(message: impl Into<String>) -> Failed {
         Failed { code: 2, message: message.into(), problem: None }
+    }
+
+    /// What a problem document says.
+    pub(crate) fn of_problem(document: &str) -> Failed {
+        let status = serde_json::from_str::<Value>(document).ok();
+        let status = status.and_then(|problem| problem.get("status")?.as_u64()?.try_into().ok());
+        let status = status.and_then(|status: u16| StatusCode::from_u16(status).ok());
+        Failed::of(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), document.as_bytes())
     }
 
     fn of(status: StatusCode, body: &[u8]) -> Failed {
@@ -90,6 +100,44 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Vec<u8>,
     /// Further headers.
     pub(crate) headers: &'a [(&'a str, String)],
+}
+
+/// One server-sent event.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamEvent {
+    /// Its `event:`; empty for plain ones.
+    pub(crate) name: String,
+    /// Its `id:`.
+    pub(crate) id: String,
+    /// Its `data:`.
+    pub(crate) data: String,
+}
+
+impl StreamEvent {
+    /// Of one block of lines; `None` without data (a sign of life).
+    fn parse(block: &str) -> Option<StreamEvent> {
+        let mut event = StreamEvent::default();
+        for line in block.lines() {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match name {
+                "event" => value.clone_into(&mut event.name),
+                "id" => value.clone_into(&mut event.id),
+                "data" => event.data.push_str(value),
+                _ => {}
+            }
+        }
+        (!event.data.is_empty()).then_some(event)
+    }
+}
+
+/// Why a stream cannot be followed.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// Nobody answers, or not now.
+    Unreachable(Failed),
+    /// It is refused.
+    Refused(Failed),
 }
 
 /// One percent-encoded segment of a path, or a value of a query.
@@ -163,13 +211,7 @@ impl Client {
 
     /// GET of something large: each piece is handed on as it comes.
     pub(crate) fn download(&self, path: &str, mut take: impl FnMut(&[u8])) -> Result<(), Failed> {
-        let mut request = Request::builder().method(Method::GET).uri(format!("{}/api/v1{path}", self.url));
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let request = request
-            .body(Full::default())
-            .map_err(|e| Failed::usage(format!("this request cannot be sent: {e}")))?;
+        let request = self.get_request(path)?;
         let broken = |e: &dyn std::fmt::Display| Failed::new(format!("no answer from {}: {e}", self.url));
         let slow = |_| broken(&"it took too long");
         self.runtime.block_on(async {
@@ -187,6 +229,57 @@ impl Client {
             }
             Ok(())
         })
+    }
+
+    /// GET of server-sent events: each is handed on as it comes. Returns why the stream ended.
+    ///
+    /// # Errors
+    /// Nobody answers, or the answer, or `take`, is a refusal.
+    pub(crate) fn follow(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(StreamEvent) -> Result<(), Failed>,
+    ) -> Result<String, Followed> {
+        let request = self.get_request(path).map_err(Followed::Refused)?;
+        let broken = |e: &dyn std::fmt::Display| Failed::new(format!("no answer from {}: {e}", self.url));
+        let unreachable = |failed| Followed::Unreachable(failed);
+        self.runtime.block_on(async {
+            let response = tokio::time::timeout(ANSWER_TIMEOUT, self.hyper.request(request)).await;
+            let response = response.map_err(|_| unreachable(broken(&"it took too long")))?;
+            let (parts, mut body) = response.map_err(|e| unreachable(broken(&chain(&e))))?.into_parts();
+            if !parts.status.is_success() {
+                let body = body.collect().await.map_err(|e| unreachable(broken(&e)))?.to_bytes();
+                let failed = Failed::of(parts.status, &body);
+                // It is starting or stopping: it comes back.
+                let passing = parts.status == StatusCode::SERVICE_UNAVAILABLE;
+                return Err(if passing { unreachable(failed) } else { Followed::Refused(failed) });
+            }
+            let mut text = Vec::new();
+            loop {
+                // Signs of life come every few seconds: silence means that nobody is there any more.
+                let frame = match tokio::time::timeout(SILENCE_MAX, body.frame()).await {
+                    Err(_) => return Ok("the stream fell silent".to_owned()),
+                    Ok(None) => return Ok("the stream ended".to_owned()),
+                    Ok(Some(Err(error))) => return Ok(format!("the stream broke off: {}", chain(&error))),
+                    Ok(Some(Ok(frame))) => frame,
+                };
+                text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
+                    let block: Vec<u8> = text.drain(..end + 2).collect();
+                    if let Some(event) = StreamEvent::parse(&String::from_utf8_lossy(&block)) {
+                        take(event).map_err(Followed::Refused)?;
+                    }
+                }
+            }
+        })
+    }
+
+    fn get_request(&self, path: &str) -> Result<Request<Full<Bytes>>, Failed> {
+        let mut request = Request::builder().method(Method::GET).uri(format!("{}/api/v1{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        request.body(Full::default()).map_err(|e| Failed::usage(format!("this request cannot be sent: {e}")))
     }
 
     /// POST of a body as it is.
@@ -269,6 +362,22 @@ mod tests {
         assert_eq!(segment("a/b c%?ä"), "a%2Fb%20c%25%3F%C3%A4");
         let path = with_query("/x", &[("a", Some("1&2".into())), ("b", None), ("c", Some("d".into()))]);
         assert_eq!(path, "/x?a=1%262&c=d");
+    }
+
+    #[test]
+    fn events_of_a_stream_are_blocks_with_data() {
+        let event = |name: &str, id: &str, data: &str| {
+            Some(StreamEvent { name: name.into(), id: id.into(), data: data.into() })
+        };
+        for (block, want) in [
+            ("id: 7\ndata: {\"a\": 1}\n\n", event("", "7", "{\"a\": 1}")),
+            ("event: error\ndata:x\n\n", event("error", "", "x")),
+            (": nothing yet\n\n", None),
+            ("retry: 1000\n\n", None),
+        ] {
+            assert_eq!(StreamEvent::parse(block), want, "{block}");
+        }
+        assert_eq!(Failed::of_problem(r#"{"status": 404, "detail": "gone"}"#).code, 3);
     }
 
     #[test]

@@ -2,17 +2,18 @@
 //!
 //! Owns: when each is due. Never does: hold up the commit path or the views behind it; wake up while nothing is due.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use relive_log::snapshot::{ScrubStatus, ScrubStep, Scrubber, Snapshots};
-use relive_log::{Durability, Lsn, Reader, SnapshotError, UnixMicros};
+use relive_log::{Durability, Lsn, Reader, Recycle, SnapshotError, UnixMicros};
 use relive_projections::{Views, ViewsError};
 
 use crate::clock;
+use crate::log_counts::LogCounts;
 use crate::retention::History;
 use crate::settings::Settings;
 use crate::start_error::StartError;
@@ -67,11 +68,39 @@ pub(crate) struct House {
     pub(crate) trouble: Mutex<Option<String>>,
     /// A snapshot is due after so many bytes of log.
     pub(crate) snapshot_bytes: u64,
+    /// What becomes of segments that a cut retires.
+    pub(crate) recycle: Recycle,
+    /// What the log consists of.
+    pub(crate) counts: LogCounts,
     left: Left,
     views: Arc<Views>,
     reader: Reader,
     /// Wake up when the log is so long: segments counted whole.
     wake_at: AtomicU64,
+    /// Where the log begins once the cut is over that is under way; what is kept by then is looked at afterwards.
+    cut_begins: AtomicU64,
+    /// Something changed that retention depends on.
+    again: AtomicBool,
+    waker: OnceLock<Thread>,
+}
+
+/// The first LSN that has to stay, by each reason; `MAX` where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Floors {
+    /// `RELIVE_HISTORY_RETENTION`.
+    pub(crate) asked: Lsn,
+    /// Open work and open dead letters.
+    pub(crate) work: Lsn,
+    /// Calls with an `Idempotency-Key` of the last day (D14).
+    pub(crate) idempotency: Lsn,
+    /// Holds.
+    pub(crate) holds: Lsn,
+}
+
+impl Floors {
+    fn lowest(&self) -> Lsn {
+        self.asked.min(self.work).min(self.idempotency).min(self.holds)
+    }
 }
 
 impl House {
@@ -90,11 +119,29 @@ impl House {
             history: settings.history,
             trouble: Mutex::new(None),
             snapshot_bytes: settings.snapshot_bytes,
+            recycle: settings.recycle,
+            counts: LogCounts::default(),
             left,
             views,
             reader,
             wake_at: AtomicU64::new(0),
+            cut_begins: AtomicU64::new(0),
+            again: AtomicBool::new(false),
+            waker: OnceLock::new(),
         })
+    }
+
+    /// Where the log begins, or will once the cut is over that is under way.
+    pub(crate) fn cut_begins(&self) -> Lsn {
+        Lsn(self.cut_begins.load(Ordering::SeqCst)).max(self.reader.first_lsn())
+    }
+
+    /// Has it look at once whether there is something to cut.
+    pub(crate) fn look_again(&self) {
+        self.again.store(true, Ordering::Release);
+        if let Some(thread) = self.waker.get() {
+            thread.unpark();
+        }
     }
 
     /// The log's length, cut segments included.
@@ -138,12 +185,20 @@ impl House {
 
     /// The first LSN that has to stay: by the setting, and by what is still needed. `None`: all of it.
     fn keep_from(&self) -> Result<Option<Lsn>, ViewsError> {
+        Ok(self.floors()?.map(|floors| floors.lowest()))
+    }
+
+    /// The same, reason by reason.
+    pub(crate) fn floors(&self) -> Result<Option<Floors>, ViewsError> {
         if self.history.is_forever() {
             return Ok(None);
         }
-        let asked = self.history.keep_from(&self.reader, clock::now())?;
-        let needed = self.views.oldest_needed()?.unwrap_or(Lsn::MAX);
-        Ok(Some(asked.min(needed).min(self.replayable_from()?)))
+        Ok(Some(Floors {
+            asked: self.history.keep_from(&self.reader, clock::now())?,
+            work: self.views.oldest_needed()?.unwrap_or(Lsn::MAX),
+            idempotency: self.replayable_from()?,
+            holds: self.views.holds().oldest().unwrap_or(Lsn::MAX),
+        }))
     }
 
     /// Calls with an `Idempotency-Key` are answered again for a day, from what the log has of them (D14).
@@ -175,6 +230,13 @@ impl House {
             }
         }
         let kept = base.finish()?;
+        // Said before the holds are looked at for the last time; whoever sets one looks here after it.
+        self.cut_begins.store(cut.start.0, Ordering::SeqCst);
+        if self.views.holds().oldest().is_some_and(|from| from < cut.start) {
+            tracing::info!(start = cut.start.0, "a hold came in between: the log is not cut");
+            self.cut_begins.store(0, Ordering::SeqCst);
+            return Ok(());
+        }
         let done = self.snapshots.cut(&cut)?;
         self.views.set_horizon(done.start);
         let (start, segments) = (done.start.0, done.segments);
@@ -214,7 +276,8 @@ impl House {
         }
         let mut looked: Option<Instant> = None;
         while !stop.load(Ordering::Acquire) {
-            let due = looked.is_none_or(|at| at.elapsed() >= RETENTION_EVERY)
+            let due = self.again.swap(false, Ordering::AcqRel)
+                || looked.is_none_or(|at| at.elapsed() >= RETENTION_EVERY)
                 || self.end_bytes() >= self.wake_at.load(Ordering::Acquire);
             let mut pause = if self.history.is_forever() { None } else { Some(RETENTION_EVERY) };
             if due {
@@ -283,6 +346,7 @@ pub(crate) fn start(
     let (stopped, works) = (Arc::clone(&stop), Arc::clone(&house));
     let thread = threads::spawn("house", move || works.work(scrubber, &stopped))?;
     let (wake, watched) = (thread.thread().clone(), Arc::clone(&house));
+    house.waker.get_or_init(|| wake.clone());
     durability.on_change(Box::new(move |_| {
         if watched.end_bytes() >= watched.wake_at.load(Ordering::Acquire) {
             wake.unpark();

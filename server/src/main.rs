@@ -9,6 +9,7 @@ mod dev;
 mod housekeeping;
 mod http;
 mod keys;
+mod log_counts;
 mod maintenance;
 mod manifest;
 mod out;

@@ -99,6 +99,8 @@ pub(crate) fn run(settings: Settings, begin: Switch) -> u8 {
 fn log_options(settings: &Settings) -> LogOptions {
     LogOptions {
         segment_bytes: settings.segment_bytes,
+        align_log2: settings.align_log2,
+        recycle: settings.recycle,
         batch_bytes_max: settings.batch_bytes_max,
         network_filesystem: settings.network_filesystem,
         software: concat!("relive ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -131,8 +133,10 @@ impl Instance {
         let directory = if last == Lsn::ZERO { Directory::New } else { Directory::WithData };
         let (token, token_text) = keys::token(&settings, directory)?;
         let key = keys::key(&settings, directory)?;
+        let stop = Stop::new();
         let shared = Shared::new(SharedParts {
             token,
+            stop: stop.clone(),
             cursor_secret: log.log_id,
             internals,
             data: settings.data.clone(),
@@ -155,12 +159,13 @@ impl Instance {
             if log.report.clean || log.report.created { Left::InOrder } else { Left::ByDeath },
         );
         shared.set_house(Arc::clone(&house));
-        let stop = Stop::new();
         let data_url = format!("http://{}", data.address);
         let admin_url = format!("http://{}", admin.address);
         serve_both(&runtime, &shared, &stop, data, admin);
         let durability = log.durability.clone();
         exit_on_poison(&durability);
+        let grown = Arc::clone(&shared);
+        durability.on_change(Box::new(move |_| grown.grown.notify_waiters()));
         let (log_threads, rest) = threads::lend_to_log(log)?;
         let outgoing = HttpOutgoing::new(
             runtime.handle().clone(),

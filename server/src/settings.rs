@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use relive_engine::secrets::InstanceKey;
 use relive_engine::settings::EngineSettings;
-use relive_log::NetworkFilesystem;
 use relive_log::events::Backoff;
+use relive_log::{NetworkFilesystem, Recycle, SEGMENT_ALIGNMENTS_MIN};
 
 use crate::outgoing::Allow;
 use crate::retention::History;
@@ -83,6 +83,17 @@ pub(crate) const DEFS: &[Def] = &[
         "true: start on a network filesystem too, whose locks and syncs do not keep what Relive promises",
     ),
     def("segment_bytes", "64MiB", "size of a log segment; shapes a new log only"),
+    def(
+        "log_align",
+        "",
+        "groups of a new log start at multiples of it, 512B to 64KiB; unset: the larger of 512B and the device's block",
+    ),
+    def(
+        "log_recycle",
+        "zero",
+        "segments that a cut retires: `zero` (used again, zeroed first), `reuse` (as they are: deleted events stay \
+         readable on the raw disk for a while) or `off` (removed)",
+    ),
     def(
         "history_retention",
         "forever",
@@ -281,6 +292,10 @@ pub(crate) struct Settings {
     pub(crate) network_filesystem: NetworkFilesystem,
     /// Size of segments.
     pub(crate) segment_bytes: u64,
+    /// Alignment of groups in a new log, as a power of two; `None`: what the device wants.
+    pub(crate) align_log2: Option<u8>,
+    /// What becomes of segments that a cut retires.
+    pub(crate) recycle: Recycle,
     /// How much history is kept.
     pub(crate) history: History,
     /// A snapshot is taken after so many bytes of log.
@@ -341,6 +356,13 @@ impl Settings {
                 NetworkFilesystem::Refuse
             },
             segment_bytes,
+            align_log2: align_log2(from, segment_bytes)?,
+            recycle: match from.text("log_recycle") {
+                "zero" => Recycle::Zero,
+                "reuse" => Recycle::Reuse,
+                "off" => Recycle::Off,
+                _ => return Err(from.bad("log_recycle", "`zero`, `reuse` or `off`")),
+            },
             history: History::parse(from.text("history_retention")).ok_or_else(|| {
                 from.bad("history_retention", "`forever`, an age, a size, or both (like `90d,50GiB`)")
             })?,
@@ -352,6 +374,21 @@ impl Settings {
             engine: engine_settings(from, cores)?,
         })
     }
+}
+
+fn align_log2(from: &Resolved, segment_bytes: u64) -> Result<Option<u8>, BadSetting> {
+    if from.text("log_align").is_empty() {
+        return Ok(None);
+    }
+    let align = from.bytes("log_align", 512..=64 << 10)?;
+    if !align.is_power_of_two() {
+        return Err(from.bad("log_align", "a power of two"));
+    }
+    if segment_bytes % align != 0 || segment_bytes < SEGMENT_ALIGNMENTS_MIN * align {
+        let want = format!("a part of segment_bytes ({segment_bytes}), a quarter of it at most");
+        return Err(from.bad("log_align", &want));
+    }
+    Ok(u8::try_from(align.trailing_zeros()).ok())
 }
 
 fn http_allow(from: &Resolved) -> Result<Allow, BadSetting> {
@@ -524,6 +561,18 @@ mod tests {
             (("RELIVE_RETRY_BACKOFF", "cubic"), None, "RELIVE_RETRY_BACKOFF"),
             (("RELIVE_SEGMENT_BYTES", "5000000"), None, "a multiple of 4096"),
             (("RELIVE_DURABILITY", "interval:10"), None, "not supported yet"),
+            (
+                ("RELIVE_LOG_RECYCLE", "shred"),
+                None,
+                "RELIVE_LOG_RECYCLE (environment): `shred` is not `zero`",
+            ),
+            (
+                ("RELIVE_LOG_ALIGN", "256"),
+                None,
+                "RELIVE_LOG_ALIGN (environment): `256` is not a size from 512",
+            ),
+            (("RELIVE_LOG_ALIGN", "3KiB"), None, "a power of two"),
+            (("RELIVE_LOG_ALIGN", "64KiB"), Some("segment_bytes = \"128KiB\""), "a quarter of it at most"),
             (("RELIVE_HTTP_ALLOW", "10.0.0.0/8, *"), None, "RELIVE_HTTP_ALLOW (environment)"),
             (("RELIVE_HTTP_ALLOW", "10.0.0.0/8, *"), None, "`*` is none of them"),
             (("RELIVE_HISTORY_RETENTION", "soon"), None, "`soon` is not `forever`, an age, a size, or both"),
@@ -561,6 +610,23 @@ mod tests {
         ] {
             let resolved = resolve(&[], env.as_slice(), file).unwrap();
             assert_eq!(Settings::check(&resolved, 2).unwrap().network_filesystem, want, "{env:?} {file:?}");
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_log_is_set() {
+        let shape = |env: &[(&str, &str)]| {
+            let settings = Settings::check(&resolve(&[], env, None).unwrap(), 2).unwrap();
+            (settings.align_log2, settings.recycle)
+        };
+        assert_eq!(shape(&[]), (None, Recycle::Zero));
+        for (align, recycle, want) in [
+            ("512", "reuse", (Some(9), Recycle::Reuse)),
+            ("4KiB", "off", (Some(12), Recycle::Off)),
+            ("64KiB", "zero", (Some(16), Recycle::Zero)),
+        ] {
+            let env = [("RELIVE_LOG_ALIGN", align), ("RELIVE_LOG_RECYCLE", recycle)];
+            assert_eq!(shape(&env), want, "{align} {recycle}");
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod fire;
 pub(crate) mod fork;
+pub(crate) mod holds;
 pub(crate) mod imports;
 pub(crate) mod kv;
 pub(crate) mod letters;
@@ -191,6 +192,8 @@ pub(crate) fn decide(
         }
         Command::StartJob { app, plan } => Ok(bulk::start(scene, &app, plan, by, out)?),
         Command::CancelJob { app, job } => Ok(bulk::cancel(scene, &app, job, by, out)?),
+        Command::SetHold { name, from, reason } => Ok(holds::set(scene, (name, from), reason, by, out)?),
+        Command::ReleaseHold { name } => Ok(holds::release(scene, name, by, out)?),
     }
 }
 

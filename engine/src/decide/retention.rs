@@ -1,7 +1,10 @@
-//! Decisions on what is no longer kept: dead letters and abandoned records that are old enough (D11).
+//! Decisions on what is no longer kept: dead letters, ended jobs and abandoned records that are old enough (D11). A job
+//! is kept as long after its end as the letters that it was about.
 
 use relive_log::UnixMicros;
-use relive_log::events::{AbandonedExpired, DeadLetterEvent, DeadLetterExpired, Event, RetentionEvent};
+use relive_log::events::{
+    AbandonedExpired, DeadLetterEvent, DeadLetterExpired, Event, JobEvent, JobExpired, RetentionEvent,
+};
 
 use super::{Decision, Scene};
 
@@ -19,6 +22,10 @@ pub(crate) fn expire(scene: &Scene<'_>, out: &mut Decision) {
     for (app, letter) in letters.before(before(scene.now, settings.dead_letter_retention_ms), EXPIRE_MAX) {
         out.push(Event::DeadLetter(DeadLetterEvent::Expired(DeadLetterExpired { app, letter })));
     }
+    let jobs = scene.views.jobs();
+    for (app, job) in jobs.ended_before(before(scene.now, settings.dead_letter_retention_ms), EXPIRE_MAX) {
+        out.push(Event::Job(JobEvent::Expired(JobExpired { app, job })));
+    }
     let abandoned = scene.views.abandoned();
     for (app, execution) in abandoned.before(before(scene.now, settings.abandoned_retention_ms), EXPIRE_MAX) {
         let expired = AbandonedExpired { app, execution };
@@ -33,5 +40,6 @@ pub(crate) fn next(scene: &Scene<'_>) -> Option<UnixMicros> {
     let due = |at: UnixMicros, retention_ms| UnixMicros(at.plus_millis(retention_ms).0.saturating_add(1));
     let letter = scene.views.dead_letters().oldest().map(|at| due(at, settings.dead_letter_retention_ms));
     let record = scene.views.abandoned().oldest().map(|at| due(at, settings.abandoned_retention_ms));
-    [letter, record].into_iter().flatten().min()
+    let job = scene.views.jobs().oldest_end().map(|at| due(at, settings.dead_letter_retention_ms));
+    [letter, record, job].into_iter().flatten().min()
 }

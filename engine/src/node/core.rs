@@ -316,7 +316,10 @@ impl Core {
                 }
                 Event::DeadLetter(DeadLetterEvent::DeadLettered(_)) => self.records_until = None,
                 Event::Job(JobEvent::Created(e)) => drop(self.jobs.insert((e.app, e.job), Some(now))),
-                Event::Job(JobEvent::Ended(e)) => drop(self.jobs.remove(&(e.app, e.job))),
+                Event::Job(JobEvent::Ended(e)) => {
+                    self.jobs.remove(&(e.app, e.job));
+                    self.records_until = None;
+                }
                 Event::App(AppEvent::Paused(e)) => self.dispatch.pause_app(e.app),
                 Event::App(AppEvent::Forked(e)) => self.dispatch.pause_app(e.app),
                 Event::App(AppEvent::Resumed(e)) => self.dispatch.resume_app(e.app),
@@ -339,7 +342,7 @@ impl Core {
                     | DeadLetterEvent::Resolved(_)
                     | DeadLetterEvent::Expired(_),
                 )
-                | Event::Job(JobEvent::Progressed(_))
+                | Event::Job(JobEvent::Progressed(_) | JobEvent::Expired(_))
                 | Event::Retention(_)
                 | Event::Cron(_) => {}
             }

@@ -279,6 +279,8 @@ impl Node {
             | Command::ResolveLetter { .. }
             | Command::StartJob { .. }
             | Command::CancelJob { .. }
+            | Command::SetHold { .. }
+            | Command::ReleaseHold { .. }
             | Command::Redrive { .. } => {}
         }
     }

@@ -163,5 +163,8 @@ kinds! {
     0x0b01 "job_created" Job JobEvent::Created;
     0x0b02 "job_progressed" Job JobEvent::Progressed;
     0x0b03 "job_ended" Job JobEvent::Ended;
+    0x0b04 "job_expired" Job JobEvent::Expired;
     0x0c01 "abandoned_expired" Retention RetentionEvent::AbandonedExpired;
+    0x0c02 "hold_set" Retention RetentionEvent::HoldSet;
+    0x0c03 "hold_released" Retention RetentionEvent::HoldReleased;
 }

@@ -118,6 +118,15 @@ pub struct JobEnded {
     pub by: Option<Principal>,
 }
 
+/// `job_expired`: an ended job is no longer listed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct JobExpired {
+    /// The app.
+    pub app: AppId,
+    /// The job.
+    pub job: JobId,
+}
+
 /// Events of the family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEvent {
@@ -127,4 +136,6 @@ pub enum JobEvent {
     Progressed(JobProgressed),
     /// `job_ended`
     Ended(JobEnded),
+    /// `job_expired`
+    Expired(JobExpired),
 }

@@ -42,10 +42,12 @@ pub use execution::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
     Dropped, Enqueued, ExecutionEvent, Released,
 };
-pub use job::{JobCreated, JobEnded, JobEvent, JobFilter, JobKind, JobOutcome, JobProgressed, VersionChoice};
+pub use job::{
+    JobCreated, JobEnded, JobEvent, JobExpired, JobFilter, JobKind, JobOutcome, JobProgressed, VersionChoice,
+};
 pub use journal::{CallAnswer, CallOutcome, CallRecord};
 pub use kv::{KvDeleted, KvEvent, KvExpired, KvPut};
-pub use retention::{AbandonedExpired, RetentionEvent};
+pub use retention::{AbandonedExpired, HoldReleased, HoldSet, RetentionEvent};
 pub use route::{DispatchMode, Record, RouteCreated, RouteDeleted, RouteEvent, RouteSpec};
 pub use script::{ImportedVersion, ScriptDeleted, ScriptDeployed, ScriptEvent};
 pub use secret::{SecretDeleted, SecretEvent, SecretSet};
@@ -80,7 +82,7 @@ pub enum Event {
     DeadLetter(DeadLetterEvent),
     /// Jobs on dead letters.
     Job(JobEvent),
-    /// What is no longer kept.
+    /// What is no longer kept, and what has to be.
     Retention(RetentionEvent),
     /// Schedules.
     Cron(CronEvent),
@@ -136,7 +138,9 @@ impl Event {
             Event::Job(JobEvent::Created(e)) => e.app,
             Event::Job(JobEvent::Progressed(e)) => e.app,
             Event::Job(JobEvent::Ended(e)) => e.app,
+            Event::Job(JobEvent::Expired(e)) => e.app,
             Event::Retention(RetentionEvent::AbandonedExpired(e)) => e.app,
+            Event::Retention(RetentionEvent::HoldSet(_) | RetentionEvent::HoldReleased(_)) => AppId::INSTANCE,
             Event::Cron(CronEvent::Ticked(e)) => e.app,
         }
     }
@@ -173,6 +177,7 @@ impl Event {
             Event::DeadLetter(DeadLetterEvent::Resolved(e)) => e.execution,
             Event::DeadLetter(DeadLetterEvent::Expired(_)) | Event::Job(_) => None,
             Event::Retention(RetentionEvent::AbandonedExpired(e)) => Some(e.execution),
+            Event::Retention(RetentionEvent::HoldSet(_) | RetentionEvent::HoldReleased(_)) => None,
             Event::Cron(CronEvent::Ticked(e)) => e.execution,
         }
     }

@@ -30,10 +30,6 @@ const fn written(
     Kind { number, name, written: true, writer, folds }
 }
 
-const fn reserved(number: u16, name: &'static str) -> Kind {
-    Kind { number, name, written: false, writer: "", folds: &[] }
-}
-
 /// All kinds, by number.
 pub const KINDS: &[Kind] = &[
     written(0x0101, "app_created", "decide/registry", &["registry"]),
@@ -81,9 +77,10 @@ pub const KINDS: &[Kind] = &[
     written(0x0b01, "job_created", "decide/bulk", &["jobs"]),
     written(0x0b02, "job_progressed", "decide/bulk", &["jobs"]),
     written(0x0b03, "job_ended", "decide/bulk", &["jobs"]),
+    written(0x0b04, "job_expired", "decide/retention", &["jobs"]),
     written(0x0c01, "abandoned_expired", "decide/retention", &["abandoned"]),
-    reserved(0x0c02, "hold_set"),
-    reserved(0x0c03, "hold_released"),
+    written(0x0c02, "hold_set", "decide/holds", &["holds"]),
+    written(0x0c03, "hold_released", "decide/holds", &["holds"]),
 ];
 
 /// The kind with this number.

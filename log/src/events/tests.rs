@@ -164,6 +164,7 @@ fn l22_a_hostile_length_is_refused_before_anything_is_allocated() {
         "cron_ticked",
         "dead_letter_expired",
         "dead_letter_handler_failed",
+        "job_expired",
         "job_progressed",
         "released",
     ];
@@ -198,7 +199,7 @@ golden_files! {
     "trigger_created" "trigger_changed" "trigger_paused" "trigger_resumed" "trigger_deleted" "token_created" "token_deleted" "secret_set" "secret_deleted" "kv_put" "kv_deleted" "kv_expired"
     "enqueued" "claimed" "released" "completed" "attempt_failed" "abandoned" "dropped" "depth_exceeded" "alone_ended"
     "dead_lettered" "dead_letter_handler_failed" "dead_letter_redriven" "dead_letter_resolved" "dead_letter_expired" "cron_ticked"
-    "job_created" "job_progressed" "job_ended" "abandoned_expired"
+    "job_created" "job_progressed" "job_ended" "job_expired" "abandoned_expired" "hold_set" "hold_released"
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) const SEGMENT_SLACK_BYTES: u64 = 4 << 10;
 /// Smallest and largest power of two that groups are aligned to.
 pub(crate) const ALIGN_LOG2: std::ops::RangeInclusive<u32> = 9..=16;
 /// A segment is at least this many alignments long.
-pub(crate) const SEGMENT_ALIGNMENTS_MIN: u64 = 4;
+pub const SEGMENT_ALIGNMENTS_MIN: u64 = 4;
 
 // The first group of a segment holds a SegmentStart, an Open frame and the largest batch; its padding fits because a
 // segment's size is a multiple of the alignment.

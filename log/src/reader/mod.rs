@@ -378,6 +378,12 @@ impl Reader {
         self.view.segments().iter().map(|(_, state)| u64::from(state.end)).sum()
     }
 
+    /// Groups start at multiples of it, bytes.
+    #[must_use]
+    pub fn align_bytes(&self) -> u32 {
+        1 << self.view.geometry.align_log2
+    }
+
     /// The segments that hold durable frames, in order.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {

@@ -70,8 +70,10 @@ impl Abandoned {
 
     /// Folds one event of retention.
     pub(crate) fn fold_retention(&self, event: &RetentionEvent) {
-        let RetentionEvent::AbandonedExpired(e) = event;
-        self.state.write().remove((e.app, e.execution));
+        match event {
+            RetentionEvent::AbandonedExpired(e) => self.state.write().remove((e.app, e.execution)),
+            RetentionEvent::HoldSet(_) | RetentionEvent::HoldReleased(_) => {}
+        }
     }
 
     /// Folds one event of an app: records of an app that is gone are gone.

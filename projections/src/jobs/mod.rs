@@ -16,7 +16,7 @@ use relive_log::events::{
     AfterFailure, AppEvent, DeadLetterEvent, DeadLetterRedriven, ExecutionEvent, JobEvent, JobFilter,
     JobKind, JobOutcome, Principal,
 };
-use relive_log::{AppId, ExecutionId, JobId, LetterId};
+use relive_log::{AppId, ExecutionId, JobId, LetterId, UnixMicros};
 
 use crate::digest::Digest;
 use crate::rows::{self, tag};
@@ -82,6 +82,8 @@ enum RowKey {
 struct State {
     rows: BTreeMap<Key, Box<JobRow>>,
     in_flight: BTreeMap<ExecutionId, Key>,
+    /// Those that ended, by when.
+    by_end: BTreeSet<(UnixMicros, AppId, JobId)>,
     dirty: BTreeSet<RowKey>,
 }
 
@@ -126,7 +128,9 @@ impl Jobs {
             }),
             JobEvent::Ended(e) => {
                 state.change((e.app, e.job), |row| row.ended = row.ended.or(Some((e.outcome, at))));
+                state.note_end((e.app, e.job));
             }
+            JobEvent::Expired(e) => self.drop_rows(&mut state, &[(e.app, e.job)]),
         }
     }
 
@@ -187,12 +191,20 @@ impl Jobs {
         let mut state = self.state.write();
         let of_app = (e.app, JobId::default())..=(e.app, JobId::from_bytes([0xff; 16]));
         let gone: Vec<Key> = state.rows.range(of_app).map(|(key, _)| *key).collect();
-        for key in &gone {
-            state.rows.remove(key);
+        self.drop_rows(&mut state, &gone);
+    }
+
+    /// Forgets jobs, and whatever is still under way on their behalf.
+    fn drop_rows(&self, state: &mut State, gone: &[Key]) {
+        for key in gone {
+            let Some(row) = state.rows.remove(key) else { continue };
+            if let Some((_, at)) = row.ended {
+                state.by_end.remove(&(at.time, key.0, key.1));
+            }
             state.dirty.insert(RowKey::Job(*key));
         }
-        let watched: Vec<(ExecutionId, Key)> =
-            state.in_flight.iter().filter(|(_, key)| key.0 == e.app).map(|(id, key)| (*id, *key)).collect();
+        let of_gone = state.in_flight.iter().filter(|(_, key)| gone.contains(key));
+        let watched: Vec<(ExecutionId, Key)> = of_gone.map(|(id, key)| (*id, *key)).collect();
         for (execution, key) in watched {
             state.in_flight.remove(&execution);
             state.dirty.insert(RowKey::InFlight(key, execution));
@@ -206,7 +218,9 @@ impl Jobs {
         let (&kind, mut rest) = key.split_first()?;
         if kind == tag::JOB {
             let row: JobRow = rows::decode(value)?;
-            state.rows.insert((row.app, row.job), Box::new(row));
+            let key = (row.app, row.job);
+            state.rows.insert(key, Box::new(row));
+            state.note_end(key);
             return Some(());
         }
         let mut id = || {
@@ -258,6 +272,20 @@ impl Jobs {
         range.rev().take(limit).map(|(_, row)| JobRow::clone(row)).collect()
     }
 
+    /// When the job ended that ended first, of all apps.
+    #[must_use]
+    pub fn oldest_end(&self) -> Option<UnixMicros> {
+        self.state.read().by_end.first().map(|(at, ..)| *at)
+    }
+
+    /// Jobs that ended before a time, the first first.
+    #[must_use]
+    pub fn ended_before(&self, time: UnixMicros, limit: usize) -> Vec<(AppId, JobId)> {
+        let state = self.state.read();
+        let old = state.by_end.iter().take_while(|(at, ..)| *at < time);
+        old.take(limit).map(|(_, app, job)| (*app, *job)).collect()
+    }
+
     /// Jobs that have not ended, of all apps.
     #[must_use]
     pub fn running(&self) -> Vec<(AppId, JobId)> {
@@ -277,6 +305,13 @@ impl State {
         let Some(row) = self.rows.get_mut(&key) else { return };
         change(row);
         self.dirty.insert(RowKey::Job(key));
+    }
+
+    /// Remembers when a job ended, if it did.
+    fn note_end(&mut self, key: Key) {
+        if let Some((_, at)) = self.rows.get(&key).and_then(|row| row.ended) {
+            self.by_end.insert((at.time, key.0, key.1));
+        }
     }
 
     fn row(&self, key: RowKey) -> Option<Vec<u8>> {

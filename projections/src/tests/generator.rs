@@ -18,7 +18,7 @@ pub(crate) struct Op {
     flag: bool,
 }
 
-const KINDS: u8 = 53;
+const KINDS: u8 = 55;
 
 /// Batches of one to five events.
 pub(crate) fn history(batches: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
@@ -254,6 +254,14 @@ pub(crate) fn trigger_spec(name: &str) -> TriggerSpec {
     }
 }
 
+pub(crate) fn hold_set(name: &str, from: Lsn) -> RetentionEvent {
+    RetentionEvent::HoldSet(Box::new(HoldSet { name: name.into(), from, reason: None, by: someone() }))
+}
+
+pub(crate) fn hold_released(name: &str) -> RetentionEvent {
+    RetentionEvent::HoldReleased(Box::new(HoldReleased { name: name.into(), by: someone() }))
+}
+
 impl Op {
     pub(crate) fn event(&self, lsn: Lsn) -> Event {
         let id = app(self.app);
@@ -268,18 +276,18 @@ impl Op {
             3..=9 => put(id, collection, &key, &format!("\"{}-{lsn}\"", self.what)),
             10..=11 => delete(id, collection, &key),
             12..=13 => expired(id, collection, &key, Lsn(u64::from(self.who))),
-            14..=37 => self.work(id),
-            38 => app_created(id, ["one", "two"][usize::from(self.flag)]),
-            39 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
-            39 => Event::App(AppEvent::Changed(AppChanged {
+            14..=39 => self.work(id),
+            40 => app_created(id, ["one", "two"][usize::from(self.flag)]),
+            41 if self.flag => Event::App(AppEvent::Deleted(AppDeleted { app: id, by: someone() })),
+            41 => Event::App(AppEvent::Changed(AppChanged {
                 app: id,
                 name: Some(key),
                 outgoing_calls: [OutgoingCalls::On, OutgoingCalls::Off][usize::from(self.who % 2)],
                 by: someone(),
             })),
-            40..=43 => self.configuration(id),
-            44 => self.pausing(id),
-            45 => self.fork(lsn),
+            42..=45 => self.configuration(id),
+            46 => self.pausing(id),
+            47 => self.fork(lsn),
             _ => self.schedule(id),
         }
     }
@@ -359,6 +367,11 @@ impl Op {
             34 => self.resolved(app, id),
             35 | 36 => self.job_event(app),
             37 => Event::Retention(RetentionEvent::AbandonedExpired(AbandonedExpired { app, execution: id })),
+            38 => Event::Job(JobEvent::Expired(JobExpired { app, job: self.job().unwrap_or_default() })),
+            39 if self.flag => {
+                Event::Retention(hold_set(&format!("h{}", self.what), Lsn(u64::from(self.who))))
+            }
+            39 => Event::Retention(hold_released(&format!("h{}", self.what))),
             32 => Event::Execution(ExecutionEvent::AloneEnded(AloneEnded { app, execution: id, attempt })),
             _ => Event::Execution(ExecutionEvent::DepthExceeded(Box::new(DepthExceeded {
                 app,
@@ -455,10 +468,10 @@ impl Op {
         let (schedule, timezone) = (format!("{} * * * *", self.what % 2), self.flag.then(|| "UTC".into()));
         let spec = TriggerSpec { pattern: Pattern::Cron { schedule, timezone }, ..trigger_spec("cron") };
         match self.kind {
-            46 if self.flag => {
+            48 if self.flag => {
                 Event::Trigger(TriggerEvent::Created(TriggerCreated { app, trigger, spec, by: someone() }))
             }
-            46 => Event::Trigger(TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by: someone() })),
+            48 => Event::Trigger(TriggerEvent::Changed(TriggerChanged { app, trigger, spec, by: someone() })),
             _ => Event::Cron(CronEvent::Ticked(CronTicked {
                 app,
                 trigger,

@@ -13,6 +13,7 @@ mod deploy;
 mod exec;
 mod fork;
 mod fork_directory;
+mod holds;
 mod instance;
 mod invoke;
 mod kv;
@@ -80,8 +81,10 @@ enum Command {
     Dl(dead_letters::DeadLetters),
     /// The instance that serves
     Instance(instance::Instance),
-    /// The app's events
+    /// The app's events, and the care of the log
     Log(log::Log),
+    /// History that has to stay, whatever retention asks for
+    Hold(holds::Holds),
     /// Settings
     Config(config::Config),
 }
@@ -116,6 +119,7 @@ pub(crate) fn run() -> u8 {
         Command::Dl(command) => (command.remote.json, dead_letters::run(&command)),
         Command::Instance(command) => (command.remote.json, instance::run(&command)),
         Command::Log(command) => (command.remote.json, log::run(&command)),
+        Command::Hold(command) => (command.remote.json, holds::run(&command)),
     };
     match done {
         Ok(()) => 0,

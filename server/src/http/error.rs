@@ -223,6 +223,18 @@ impl ApiError {
         self.status.as_u16()
     }
 
+    /// The problem document (RFC 9457).
+    pub(crate) fn document(&self) -> Value {
+        let mut document = Map::new();
+        document.insert("type".into(), "about:blank".into());
+        document.insert("title".into(), self.status.canonical_reason().unwrap_or("Error").into());
+        document.insert("status".into(), self.status.as_u16().into());
+        document.insert("code".into(), self.name.into());
+        document.insert("detail".into(), self.detail.as_str().into());
+        document.extend(self.extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Value::Object(document)
+    }
+
     /// With another member in the document.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> ApiError {
         self.extra.insert(name.to_owned(), value.into());
@@ -365,14 +377,7 @@ impl From<ManifestError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut document = Map::new();
-        document.insert("type".into(), "about:blank".into());
-        document.insert("title".into(), self.status.canonical_reason().unwrap_or("Error").into());
-        document.insert("status".into(), self.status.as_u16().into());
-        document.insert("code".into(), self.name.into());
-        document.insert("detail".into(), self.detail.into());
-        document.extend(self.extra);
-        let body = Value::Object(document).to_string();
+        let body = self.document().to_string();
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

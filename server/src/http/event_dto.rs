@@ -48,7 +48,7 @@ fn data(event: &Event) -> Value {
         Event::Execution(event) => execution(event),
         Event::DeadLetter(event) => dead_letter(event),
         Event::Job(event) => job(event),
-        Event::Retention(RetentionEvent::AbandonedExpired(_)) => json!({}),
+        Event::Retention(event) => retention(event),
         Event::Cron(CronEvent::Ticked(e)) => json!({
             "trigger_id": e.trigger,
             "scheduled_at": dto::rfc3339(e.scheduled_at),
@@ -439,6 +439,16 @@ fn dead_letter(event: &DeadLetterEvent) -> Value {
     }
 }
 
+fn retention(event: &RetentionEvent) -> Value {
+    match event {
+        RetentionEvent::AbandonedExpired(_) => json!({}),
+        RetentionEvent::HoldSet(e) => {
+            json!({"name": e.name, "from_lsn": e.from, "reason": e.reason, "by": by(&e.by)})
+        }
+        RetentionEvent::HoldReleased(e) => json!({"name": e.name, "by": by(&e.by)}),
+    }
+}
+
 fn job(event: &JobEvent) -> Value {
     match event {
         JobEvent::Created(e) => {
@@ -452,6 +462,7 @@ fn job(event: &JobEvent) -> Value {
         JobEvent::Ended(e) => {
             json!({"id": e.job, "outcome": e.outcome.name(), "by": dto::maybe_principal(e.by.as_ref())})
         }
+        JobEvent::Expired(e) => json!({"id": e.job}),
     }
 }
 

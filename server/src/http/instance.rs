@@ -1,4 +1,5 @@
-//! `/instance`: version, positions, sizes, durability, what is stored and how sound it is.
+//! `/instance`: version, positions, sizes, durability, what is stored and how sound it is; `/instance/log`: what the log
+//! consists of.
 //!
 //! Owns: its JSON.
 
@@ -8,15 +9,16 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::IntoResponse;
 use relive_engine::script::SDK_VERSION;
-use relive_log::{Lsn, ReadError, Reader, UnixMicros};
-use serde_json::{Value, json};
+use relive_log::{AppId, Lsn, ReadError, Reader, Recycle, UnixMicros};
+use serde_json::{Map, Value, json};
 
-use super::error::ApiResult;
+use super::error::{ApiError, ApiResult, ErrorCode};
 use super::health::{DURABILITY, space};
 use super::query::Query;
 use super::shared::{blocking, log_error};
 use super::{Ctx, dto};
 use crate::housekeeping::House;
+use crate::log_counts::Counts;
 
 /// `GET /instance`
 pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
@@ -43,6 +45,7 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
             "horizon": node.reader().first_lsn(),
         },
         "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
+        "holds": node.views().holds().count(),
         "views": {"lag_bytes": node.views().lag_bytes()},
         "apps": node.views().registry().apps.len(),
         "open_executions": node.views().executions().open_count(),
@@ -73,7 +76,11 @@ fn stored(house: &House, reader: &Reader) -> ApiResult<Value> {
             "bytes": reader.bytes(),
             "file_bytes": file_bytes,
             "segments": segments.len(),
+            "segment_bytes": house.snapshots.segment_bytes(),
+            "align_bytes": reader.align_bytes(),
+            "recycle": recycle(house.recycle),
             "retention": house.history.to_string(),
+            "kept_from": kept_from(house)?,
             "base_bytes": base.as_ref().map_or(0, |base| base.bytes),
             "base_events": base.as_ref().map_or(0, |base| base.items),
             "bytes_per_day": per_day,
@@ -100,6 +107,81 @@ fn stored(house: &House, reader: &Reader) -> ApiResult<Value> {
         },
         "trouble": house.trouble.lock().clone(),
     }))
+}
+
+const fn recycle(recycle: Recycle) -> &'static str {
+    match recycle {
+        Recycle::Zero => "zero",
+        Recycle::Reuse => "reuse",
+        Recycle::Off => "off",
+    }
+}
+
+/// What keeps history from being cut: the first LSN that each reason keeps; null where it keeps none.
+fn kept_from(house: &House) -> ApiResult<Value> {
+    let floors = house.floors().map_err(|error| {
+        tracing::error!(%error, "what has to stay is not known");
+        ApiError::new(ErrorCode::ReadFailed, error.to_string())
+    })?;
+    let lsn = |lsn: Lsn| (lsn != Lsn::MAX).then_some(lsn);
+    Ok(floors.map_or(Value::Null, |floors| {
+        json!({
+            "retention": floors.asked,
+            "work": lsn(floors.work),
+            "idempotency": lsn(floors.idempotency),
+            "holds": lsn(floors.holds),
+        })
+    }))
+}
+
+/// `GET /instance/log`: events and bytes of the log by kind and by app. The first time it reads the whole log, later
+/// what came since.
+pub(crate) async fn log(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
+    Query::parse(query.as_deref(), &[])?;
+    let node = Arc::clone(shared.node().await?);
+    let house = shared.house().map(Arc::clone);
+    let house = house.ok_or_else(|| ApiError::new(ErrorCode::Internal, "nobody looks after the log"))?;
+    let answer = blocking(move || {
+        let reader = node.reader();
+        let counts = house.counts.count(reader).map_err(|e| log_error(&e))?;
+        let mut answer = json!({
+            "lsn": {"first": reader.first_lsn(), "durable": reader.durable()},
+            "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
+            "holds": node.views().holds().count(),
+        });
+        if let (Value::Object(answer), Value::Object(stored)) = (&mut answer, stored(&house, reader)?) {
+            answer
+                .extend(stored.into_iter().filter(|(name, _)| matches!(name.as_str(), "log" | "snapshots")));
+        }
+        let registry = node.views().registry();
+        let slug = |app: AppId| registry.app(app).map(|app| app.slug.clone());
+        if let Value::Object(answer) = &mut answer {
+            answer.extend(counted(&counts, slug));
+        }
+        Ok(answer)
+    });
+    Ok(Json(answer.await?).into_response())
+}
+
+/// Counts as JSON; of apps that are gone only the id is known.
+pub(crate) fn counted(counts: &Counts, slug: impl Fn(AppId) -> Option<String>) -> Map<String, Value> {
+    let kinds = counts
+        .kinds
+        .iter()
+        .map(|(kind, tally)| json!({"kind": kind, "events": tally.events, "bytes": tally.bytes}));
+    let apps = counts.apps.iter().map(|(app, tally)| {
+        let id = (*app != AppId::INSTANCE).then_some(app);
+        json!({"app": slug(*app), "id": id, "events": tally.events, "bytes": tally.bytes})
+    });
+    let fields = [
+        ("events", json!(counts.total.events)),
+        ("event_bytes", json!(counts.total.bytes)),
+        ("first_at", dto::maybe_time(counts.first_at).into()),
+        ("last_at", dto::maybe_time(counts.last_at).into()),
+        ("kinds", kinds.collect()),
+        ("by_app", apps.collect()),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Bytes of log of the last day; of a younger log, as many as a day at its rate would bring. `None`: too young.

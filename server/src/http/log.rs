@@ -1,13 +1,13 @@
 //! `/apps/{app}/log`: the app's events, oldest first.
 //!
-//! Owns: filters and paging over the log. Never does: show another app's event (S6) or one that is not durable.
+//! Owns: which events are asked for, and paging over the log. Never does: show another app's event (S6) or one that is not durable.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Path, RawQuery, State};
 use relive_engine::node::Node;
-use relive_log::events::{decode_record, registry};
+use relive_log::events::{Event, decode_record, registry};
 use relive_log::{AppId, ExecutionId, Lsn, ReadError};
 use serde_json::Value;
 
@@ -20,13 +20,45 @@ use super::{Ctx, event_dto};
 /// A page ends early, with a cursor, when looking for its items took so long.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Which events are asked for.
+pub(super) struct Filter {
+    app: AppId,
+    kind: Option<&'static str>,
+    execution: Option<ExecutionId>,
+}
+
+impl Filter {
+    /// By `kind` and `execution` of a query.
+    pub(super) fn of(query: &Query, app: AppId) -> ApiResult<Filter> {
+        Ok(Filter { app, kind: kind(query)?, execution: query.parsed("execution", "an execution id")? })
+    }
+
+    /// Whether this one is.
+    pub(super) fn takes(&self, event: &Event) -> bool {
+        event.app() == self.app
+            && self.kind.is_none_or(|kind| event.kind().name == kind)
+            && self.execution.is_none_or(|execution| event.execution() == Some(execution))
+    }
+
+    /// Whether lost events are shown: whose they were is not known, so everyone is told who asks for everything.
+    pub(super) fn takes_gaps(&self) -> bool {
+        self.kind.is_none() && self.execution.is_none()
+    }
+}
+
+/// The first LSN that is asked for, if one is; below the horizon it is refused (410).
+pub(super) fn asked_from(asked: Option<Lsn>, first: Lsn) -> ApiResult<Option<Lsn>> {
+    match asked.filter(|asked| *asked < first && *asked > Lsn::FIRST) {
+        Some(asked) => Err(super::shared::below_horizon(first).with("from", asked.0)),
+        None => Ok(asked),
+    }
+}
+
 /// What a page looks for.
 struct Search {
-    app: AppId,
+    filter: Filter,
     from: Lsn,
     to: Lsn,
-    kind: Option<String>,
-    execution: Option<ExecutionId>,
     limit: usize,
 }
 
@@ -41,24 +73,19 @@ pub(crate) async fn list(
     let page = Page::of(&shared, &query, "log", Some(app.id))?;
     let node = Arc::clone(shared.node().await?);
     let pinned = page.pinned(now);
-    let asked = query.parsed::<u64>("from", "an LSN")?.map(Lsn);
     let first = node.reader().first_lsn();
-    if let Some(asked) = asked.filter(|asked| *asked < first && *asked > Lsn::FIRST) {
-        return Err(super::shared::below_horizon(first).with("from", asked.0));
-    }
+    let asked = asked_from(query.parsed::<u64>("from", "an LSN")?.map(Lsn), first)?;
     let from = page.position_as::<u64>().map(|after| Lsn(after).next()).or(asked).unwrap_or(first).max(first);
     let to = query.parsed::<u64>("to", "an LSN")?.map_or(Lsn::MAX, Lsn).min(pinned);
-    let kind = kind(&query)?;
-    let execution = query.parsed("execution", "an execution id")?;
-    let search = Search { app: app.id, from, to, kind, execution, limit: page.limit };
+    let search = Search { filter: Filter::of(&query, app.id)?, from, to, limit: page.limit };
     let (items, next) = blocking(move || find(&node, &search)).await?;
     Ok(page.answer(&shared, items, next.map(|lsn| lsn.to_string()), pinned))
 }
 
-fn kind(query: &Query) -> ApiResult<Option<String>> {
+fn kind(query: &Query) -> ApiResult<Option<&'static str>> {
     let Some(name) = query.get("kind") else { return Ok(None) };
     match registry::by_name(name) {
-        Some(kind) => Ok(Some(kind.name.to_owned())),
+        Some(kind) => Ok(Some(kind.name)),
         None => Err(ApiError::invalid("kind", format!("there is no kind of event `{name}`"))),
     }
 }
@@ -82,8 +109,7 @@ fn find(node: &Node, search: &Search) -> ApiResult<(Vec<Value>, Option<Lsn>)> {
             }
             scan.pass_gap(gap);
             last = gap.to;
-            // Whose events they were is not known: everyone is told.
-            if search.kind.is_none() && search.execution.is_none() {
+            if search.filter.takes_gaps() {
                 items.push(event_dto::gap(gap));
             }
             continue;
@@ -99,10 +125,7 @@ fn find(node: &Node, search: &Search) -> ApiResult<(Vec<Value>, Option<Lsn>)> {
             let event = decode_record(raw.type_, raw.type_version, raw.body)
                 .map_err(|e| ApiError::new(ErrorCode::ReadFailed, format!("event {}: {e}", raw.lsn)))?;
             last = raw.lsn;
-            let wanted = event.app() == search.app
-                && search.kind.as_ref().is_none_or(|kind| event.kind().name == kind)
-                && search.execution.is_none_or(|execution| event.execution() == Some(execution));
-            if wanted {
+            if search.filter.takes(&event) {
                 items.push(event_dto::event(raw.lsn, frame.commit_time, &event));
             }
         }

@@ -20,6 +20,7 @@ mod execute;
 mod executions;
 mod fork;
 mod health;
+mod holds;
 mod instance;
 mod kv;
 mod kv_diff;
@@ -28,6 +29,7 @@ mod kv_reads;
 mod kv_transfer;
 mod kv_writes;
 mod log;
+mod log_stream;
 mod outbox;
 mod pace;
 mod page;
@@ -59,6 +61,7 @@ pub(crate) use auth::Token;
 pub(crate) use data::DataPlane;
 pub(crate) use dto::rfc3339;
 pub(crate) use error::{ApiError, Internals};
+pub(crate) use instance::counted;
 pub(crate) use query::{Instant, parse_instant};
 pub(crate) use serve::{Listener, Stop, serve};
 pub(crate) use shared::{Shared, SharedParts};
@@ -80,6 +83,9 @@ pub(crate) fn control_plane(shared: Arc<Shared>) -> Router {
         .merge(kv_routes())
         .merge(work_routes())
         .route("/instance", get(instance::show))
+        .route("/instance/log", get(instance::log))
+        .route("/holds", get(holds::list).post(holds::set))
+        .route("/holds/{name}", delete(holds::release))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::delete))
         .fallback(not_found)
@@ -154,6 +160,7 @@ fn work_routes() -> Router<Arc<Shared>> {
         .route("/apps/{app}/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .route("/apps/{app}/queues/{queue}", post(queues::send))
         .route("/apps/{app}/log", get(log::list))
+        .route("/apps/{app}/log/stream", get(log_stream::stream))
 }
 
 async fn not_found(OriginalUri(uri): OriginalUri) -> ApiError {

@@ -127,6 +127,7 @@ mod tests {
 
     fn shared() -> std::sync::Arc<Shared> {
         Shared::new(SharedParts {
+            stop: crate::http::Stop::new(),
             token: crate::http::Token::new("0123456789"),
             cursor_secret: [7; 16],
             internals: Internals::Hidden,

@@ -111,6 +111,10 @@ const RULES: &[(&str, &str, Need)] = &[
     ("PUT", "/apps/{app}/secrets/{name}", ADMIN),
     ("DELETE", "/apps/{app}/secrets/{name}", ADMIN),
     ("GET", "/instance", Any),
+    ("GET", "/instance/log", INSTANCE),
+    ("GET", "/holds", INSTANCE),
+    ("POST", "/holds", INSTANCE),
+    ("DELETE", "/holds/{name}", INSTANCE),
 ];
 
 fn need(method: &Method, path: &str) -> Option<Need> {

@@ -48,7 +48,8 @@ impl Stop {
         self.open.load(Ordering::Acquire)
     }
 
-    async fn stopped(&self) {
+    /// Returns once it is told to stop.
+    pub(crate) async fn stopped(&self) {
         let mut signal = self.signal.subscribe();
         // An error says that the sender is gone, which is a stop too.
         let _stopped = signal.wait_for(|stop| *stop).await;

@@ -11,11 +11,13 @@ use relive_engine::command::{Command, Committed};
 use relive_engine::node::Node;
 use relive_log::{Lsn, UnixMicros};
 use relive_projections::{App, Registry};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::auth::{Caller, Token};
 use super::cursor::CursorKey;
 use super::error::{ApiError, ApiResult, ErrorCode, Internals, Plane};
+use super::log_stream::STREAMS_MAX;
+use super::serve::Stop;
 use crate::housekeeping::House;
 
 /// How long a call waits for views that are being rebuilt before it is 503 `rebuilding`.
@@ -25,6 +27,8 @@ const REBUILD_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct SharedParts {
     /// The instance token.
     pub(crate) token: Token,
+    /// Tells when answers without an end have to end.
+    pub(crate) stop: Stop,
     /// A secret of the instance, for cursors.
     pub(crate) cursor_secret: [u8; 16],
     /// What anonymous callers see of a script's error.
@@ -44,6 +48,10 @@ pub(crate) struct Shared {
     ready: watch::Sender<bool>,
     folded: AtomicU64,
     target: AtomicU64,
+    /// Notified when more of the log is durable.
+    pub(crate) grown: Notify,
+    /// Places for streams of the log.
+    pub(crate) streams: Arc<Semaphore>,
     /// What it was made of.
     pub(crate) parts: SharedParts,
     /// Makes and checks cursors.
@@ -62,6 +70,8 @@ impl Shared {
             ready,
             folded: zero(),
             target: zero(),
+            grown: Notify::new(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             parts,
             cursors,
         })

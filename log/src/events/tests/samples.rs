@@ -28,6 +28,7 @@ pub(super) fn samples() -> Vec<(&'static str, &'static str, Event)> {
     all.extend(dead_letter_samples());
     all.extend(job_samples());
     all.extend(cron_samples());
+    all.extend(hold_samples());
     all
 }
 
@@ -624,6 +625,18 @@ fn job_samples() -> Vec<(&'static str, &'static str, Event)> {
         ("job_ended", "completed", ended(JobOutcome::Completed, None)),
         ("job_ended", "stopped", ended(JobOutcome::Stopped, None)),
         ("job_ended", "cancelled", ended(JobOutcome::Cancelled, Some(person()))),
+        ("job_expired", "plain", Event::Job(JobEvent::Expired(JobExpired { app: APP, job: JOB }))),
         ("abandoned_expired", "plain", Event::Retention(RetentionEvent::AbandonedExpired(expired))),
+    ]
+}
+
+fn hold_samples() -> Vec<(&'static str, &'static str, Event)> {
+    let set = |reason| HoldSet { name: "audit-2026".into(), from: Lsn(70_000), reason, by: person() };
+    let set = |reason| Event::Retention(RetentionEvent::HoldSet(Box::new(set(reason))));
+    let released = HoldReleased { name: "audit-2026".into(), by: person() };
+    vec![
+        ("hold_set", "with_a_reason", set(Some("case 4711".into()))),
+        ("hold_set", "without", set(None)),
+        ("hold_released", "plain", Event::Retention(RetentionEvent::HoldReleased(Box::new(released)))),
     ]
 }

@@ -58,7 +58,7 @@ enum What {
         #[command(flatten)]
         filter: Filter,
     },
-    /// How much there is; of a data directory: by segment and by kind of event
+    /// How much there is by kind of event and by app; how fast it grows and when the disk is full
     Stats {
         #[command(flatten)]
         data: OfflineDir,
@@ -178,7 +178,7 @@ pub(crate) fn run(command: &Log) -> Result<(), Failed> {
         What::Tail { from, filter } => online::tail(remote, *from, filter),
         What::Stats { data } => match &data.dir {
             Some(dir) => stats::offline(remote, dir),
-            None => online::stats(remote),
+            None => stats::online(remote),
         },
         What::Export { range, filter, output, data } => {
             let mut sink = export::Sink::new(output.as_deref())?;

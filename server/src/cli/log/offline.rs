@@ -77,6 +77,7 @@ pub(super) struct Seen<'a> {
     pub(super) lsn: Lsn,
     pub(super) at: UnixMicros,
     pub(super) event: &'a Event,
+    pub(super) body_bytes: usize,
 }
 
 /// Every event from `from` on, gaps included.
@@ -101,7 +102,8 @@ pub(super) fn each(
         for raw in frame.records().filter(|raw| raw.lsn >= from) {
             let event = decode_record(raw.type_, raw.type_version, raw.body)
                 .map_err(|error| Failed { code: 78, ..Failed::new(format!("event {}: {error}", raw.lsn)) })?;
-            let seen = Seen { lsn: raw.lsn, at: frame.commit_time, event: &event };
+            let (at, body_bytes) = (frame.commit_time, raw.body.len());
+            let seen = Seen { lsn: raw.lsn, at, event: &event, body_bytes };
             if on_event(seen)? == Next::Enough {
                 return Ok(());
             }

@@ -1,6 +1,6 @@
-//! `relive log show|tail|stats|export` through the server.
+//! `relive log show|tail|export` through the server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -8,12 +8,14 @@ use super::export::Sink;
 use super::{Filter, Range};
 use crate::cli::remote::Remote;
 use crate::cli::render;
-use crate::client::{Client, Failed};
+use crate::client::{Client, Failed, Followed, with_query};
 use crate::out;
 
-/// Pause between looks at the end of the log.
-const TAIL_PAUSE: Duration = Duration::from_millis(300);
-/// Events of one look.
+/// Pause before a stream that broke off is asked for again.
+const TAIL_PAUSE: Duration = Duration::from_millis(500);
+/// How long it is asked for again.
+const TAIL_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Events of one page.
 const PAGE: usize = 1000;
 
 pub(super) const COLUMNS: &[render::Column] =
@@ -32,11 +34,6 @@ pub(super) fn show(remote: &Remote, range: &Range, filter: &Filter, limit: usize
     let client = remote.client()?;
     let (items, more) = client.list(&remote.path("/log")?, &query(range, filter), limit)?;
     render::list(remote, &items, COLUMNS, more);
-    Ok(())
-}
-
-pub(super) fn stats(remote: &Remote) -> Result<(), Failed> {
-    render::object(remote, &remote.client()?.get("/instance")?.json()?);
     Ok(())
 }
 
@@ -70,25 +67,41 @@ fn durable(client: &Client) -> Result<Option<u64>, Failed> {
     Ok(client.get("/instance")?.json()?.pointer("/lsn/durable").and_then(Value::as_u64))
 }
 
+/// Follows the log until Ctrl-C. A stream that breaks off is taken up again behind what was printed.
 pub(super) fn tail(remote: &Remote, from: Option<u64>, filter: &Filter) -> Result<(), Failed> {
     let client = remote.client()?;
-    let path = remote.path("/log")?;
+    let path = remote.path("/log/stream")?;
     let mut from = match from {
         Some(from) => from,
         None => durable(&client)?.unwrap_or(0) + 1,
     };
+    let mut lost: Option<Instant> = None;
     loop {
         let range = Range { from: Some(from), to: None };
-        let (items, more) = client.list(&path, &query(&range, filter), PAGE)?;
-        for item in &items {
-            out::say(&if remote.json { item.to_string() } else { line(item) });
+        let done = client.follow(&with_query(&path, &query(&range, filter)), &mut |event| {
+            lost = None;
+            if event.name == "error" {
+                return Err(Failed::of_problem(&event.data));
+            }
+            let Ok(item) = serde_json::from_str::<Value>(&event.data) else { return Ok(()) };
+            out::say(&if remote.json { item.to_string() } else { line(&item) });
+            from = event.id.parse().map_or(from, |id: u64| id + 1);
+            Ok(())
+        });
+        let why = match done {
+            Ok(why) => why,
+            // Nobody answers: whoever answered before is on his way back.
+            Err(Followed::Unreachable(failed)) if lost.is_some() => failed.message,
+            Err(Followed::Unreachable(failed) | Followed::Refused(failed)) => return Err(failed),
+        };
+        let since = *lost.get_or_insert_with(|| {
+            out::complain(&format!("{why}; trying again"));
+            Instant::now()
+        });
+        if since.elapsed() > TAIL_WAIT_MAX {
+            return Err(Failed::new(format!("{why}; given up after {} s", TAIL_WAIT_MAX.as_secs())));
         }
-        if let Some(last) = items.last().and_then(|item| item.get("lsn")).and_then(Value::as_u64) {
-            from = behind(&items, last);
-        }
-        if !more {
-            std::thread::sleep(TAIL_PAUSE);
-        }
+        std::thread::sleep(TAIL_PAUSE);
     }
 }
 

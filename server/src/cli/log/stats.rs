@@ -1,10 +1,10 @@
-//! `relive log stats --data DIR`: what a log consists of.
+//! `relive log stats`: what a log consists of; of a running instance also how fast it grows, and when the disk is full.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use relive_log::UnixMicros;
+use relive_log::SegmentInfo;
+use relive_log::events::{AppEvent, Event};
 use serde_json::{Value, json};
 
 use super::offline::{self, Next};
@@ -12,89 +12,137 @@ use super::progress::Progress;
 use super::{display, ranges, tell};
 use crate::cli::remote::Remote;
 use crate::client::Failed;
-use crate::http::dto;
+use crate::http::counted;
+use crate::log_counts::Counts;
 
-#[derive(Default)]
-struct Counted {
-    events: u64,
-    kinds: BTreeMap<&'static str, u64>,
-    first_at: Option<UnixMicros>,
-    last_at: Option<UnixMicros>,
-    gaps: Vec<relive_log::Gap>,
-}
-
-/// Prints it.
+/// Prints what a data directory holds.
 pub(super) fn offline(remote: &Remote, dir: &Path) -> Result<(), Failed> {
     let log = offline::open(dir)?;
     let last = log.reader.durable();
     let mut progress = Progress::new("counting");
-    let counted = RefCell::new(Counted::default());
+    let (mut counts, mut slugs, mut gaps) = (Counts::default(), BTreeMap::new(), Vec::new());
     let done = offline::each(
         &log,
         log.reader.first_lsn(),
         &mut |seen| {
             progress.at(seen.lsn.0, last.0);
-            let mut counted = counted.borrow_mut();
-            counted.events += 1;
-            *counted.kinds.entry(seen.event.kind().name).or_default() += 1;
-            counted.first_at.get_or_insert(seen.at);
-            counted.last_at = Some(seen.at);
+            if let Event::App(AppEvent::Created(created)) = seen.event {
+                slugs.insert(created.app, created.slug.clone());
+            }
+            counts.add(seen.event, seen.body_bytes, seen.at);
             Ok(Next::More)
         },
         &mut |gap| {
-            counted.borrow_mut().gaps.push(gap);
+            gaps.push(gap);
             Ok(Next::More)
         },
     );
     drop(progress);
-    let counted = counted.into_inner();
-    let segments: Vec<Value> = log
-        .reader
-        .segments()
-        .iter()
-        .map(|segment| {
-            json!({
-                "segment": segment.segment,
-                "first_lsn": segment.first_lsn,
-                "used_bytes": segment.used_bytes,
-                "file_bytes": segment.file_bytes,
-            })
-        })
-        .collect();
-    let value = json!({
+    let mut value = json!({
         "data": display(dir),
         "first_lsn": log.reader.first_lsn(),
         "last_lsn": last,
         "proven_lsn": log.report.proven_lsn,
-        "events": counted.events,
         "bytes": log.reader.bytes(),
-        "first_at": counted.first_at.map(dto::rfc3339),
-        "last_at": counted.last_at.map(dto::rfc3339),
         "timeline": log.timeline,
-        "gaps": counted.gaps,
-        "kinds": counted.kinds,
-        "segments": segments,
+        "gaps": gaps,
+        "segments": log.reader.segments().iter().map(segment).collect::<Vec<_>>(),
     });
-    tell(remote, &value, &lines(&log, &counted));
-    done
-}
-
-fn lines(log: &relive_log::tools::OfflineLog, counted: &Counted) -> Vec<String> {
-    let time = |at: Option<UnixMicros>| at.map_or_else(|| "-".to_owned(), dto::rfc3339);
-    let (first, last) = (log.reader.first_lsn(), log.reader.durable());
-    let mut lines = vec![
-        format!("LSN {first} to {last}: {} events, {} bytes", counted.events, log.reader.bytes()),
-        format!("from {} to {}", time(counted.first_at), time(counted.last_at)),
-        format!("lost earlier: {}", ranges(&counted.gaps)),
-    ];
+    if let Value::Object(fields) = &mut value {
+        fields.extend(counted(&counts, |app| slugs.get(&app).cloned()));
+    }
+    let mut lines = vec![format!(
+        "LSN {} to {last}: {} events, {} bytes",
+        log.reader.first_lsn(),
+        counts.total.events,
+        log.reader.bytes()
+    )];
+    lines.push(format!("from {} to {}", text(&value, "/first_at"), text(&value, "/last_at")));
+    lines.push(format!("lost earlier: {}", ranges(&gaps)));
     for segment in log.reader.segments() {
         lines.push(format!(
             "segment {:>6}  from LSN {:>10}  {:>12} of {} bytes",
             segment.segment, segment.first_lsn, segment.used_bytes, segment.file_bytes
         ));
     }
-    for (kind, count) in &counted.kinds {
-        lines.push(format!("{count:>12}  {kind}"));
+    lines.extend(tables(&value));
+    tell(remote, &value, &lines);
+    done
+}
+
+fn segment(info: &SegmentInfo) -> Value {
+    json!({
+        "segment": info.segment,
+        "first_lsn": info.first_lsn,
+        "used_bytes": info.used_bytes,
+        "file_bytes": info.file_bytes,
+    })
+}
+
+/// Prints what the log of a running instance holds, how fast it grows, and when its disk is full.
+pub(super) fn online(remote: &Remote) -> Result<(), Failed> {
+    let value = remote.client()?.get("/instance/log")?.json()?;
+    let at = |pointer: &str| text(&value, pointer);
+    let mut lines = vec![
+        format!(
+            "LSN {} to {}: {} events, {} bytes in {} segments of {} bytes",
+            at("/lsn/first"),
+            at("/lsn/durable"),
+            at("/events"),
+            at("/log/bytes"),
+            at("/log/segments"),
+            at("/log/segment_bytes"),
+        ),
+        format!("from {} to {}", at("/first_at"), at("/last_at")),
+        format!(
+            "grows by {} bytes a day; {} bytes are free (space: {}); the disk is full at {}",
+            at("/log/bytes_per_day"),
+            at("/log/disk_free_bytes"),
+            at("/space/state"),
+            at("/log/disk_full_at"),
+        ),
+    ];
+    lines.push(format!("history is kept: {}; holds: {}", at("/log/retention"), at("/holds")));
+    if value.pointer("/log/kept_from").is_some_and(Value::is_object) {
+        lines.push(format!(
+            "kept from LSN {} by the setting, {} by open work and letters, {} by idempotency keys, {} by holds",
+            at("/log/kept_from/retention"),
+            at("/log/kept_from/work"),
+            at("/log/kept_from/idempotency"),
+            at("/log/kept_from/holds"),
+        ));
     }
-    lines
+    for snapshot in value["snapshots"].as_array().into_iter().flatten() {
+        let at = |pointer: &str| text(snapshot, pointer);
+        lines.push(format!("snapshot at LSN {}, {}, {} bytes", at("/lsn"), at("/at"), at("/bytes")));
+    }
+    lines.extend(tables(&value));
+    tell(remote, &value, &lines);
+    Ok(())
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Events and bytes by kind and by app.
+fn tables(value: &Value) -> Vec<String> {
+    let row = |item: &Value, name: String| {
+        format!("{:>12} events {:>14} bytes  {name}", text(item, "/events"), text(item, "/bytes"))
+    };
+    let items = |name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let kinds = items("kinds").into_iter().map(|item| row(&item, text(&item, "/kind")));
+    let apps = items("by_app").into_iter().map(|item| {
+        let name = match (&item["app"], &item["id"]) {
+            (Value::String(slug), _) => format!("app {slug}"),
+            (_, Value::String(id)) => format!("app {id}"),
+            (_, _) => "the instance itself".to_owned(),
+        };
+        row(&item, name)
+    });
+    kinds.chain(apps).collect()
 }
