@@ -75,18 +75,46 @@ pub enum ViewsError {
 }
 
 impl ViewsError {
+    /// Whether it only says that the disk is full: what is stored is sound, and room is all that is missing.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            ViewsError::Store(StoreError::NoSpace { .. }) => true,
+            ViewsError::Io { source, .. } | ViewsError::Run(RunError::Io { source, .. }) => is_full(source),
+            ViewsError::AheadOfLog { .. }
+            | ViewsError::Run(RunError::Damaged { .. })
+            | ViewsError::Store(_)
+            | ViewsError::Log(_)
+            | ViewsError::Snapshot(_)
+            | ViewsError::NoSnapshot { .. }
+            | ViewsError::Read(_)
+            | ViewsError::Decode { .. }
+            | ViewsError::Broken(_)
+            | ViewsError::Options { .. } => false,
+        }
+    }
+
     /// The process exit code that tells the supervisor what to do (sysexits.h).
     #[must_use]
     pub const fn exit_code(&self) -> i32 {
         match self {
             ViewsError::AheadOfLog { .. } | ViewsError::NoSnapshot { .. } => 65,
-            ViewsError::Io { .. } | ViewsError::Log(_) | ViewsError::Snapshot(_) | ViewsError::Read(_) => 74,
+            ViewsError::Io { .. }
+            | ViewsError::Log(_)
+            | ViewsError::Snapshot(_)
+            | ViewsError::Read(_)
+            | ViewsError::Store(StoreError::NoSpace { .. }) => 74,
             ViewsError::Run(_) | ViewsError::Store(_) | ViewsError::Broken(_) | ViewsError::Decode { .. } => {
                 70
             }
             ViewsError::Options { .. } => 78,
         }
     }
+}
+
+/// Whether the disk is full or the quota used up.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a read has no answer. Never "not found": that is an answer.
@@ -144,6 +172,14 @@ pub enum StoreError {
     /// The store answered an error.
     #[error("store failed to {op}: {message}")]
     Failed {
+        /// What was tried.
+        op: &'static str,
+        /// What the store said.
+        message: String,
+    },
+    /// The disk is full, or the quota used up. What is stored is as good as before.
+    #[error("store failed to {op}, the disk is full: {message}")]
+    NoSpace {
         /// What was tried.
         op: &'static str,
         /// What the store said.

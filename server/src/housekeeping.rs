@@ -8,12 +8,14 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use relive_log::disk::Disk;
 use relive_log::snapshot::{ScrubStatus, ScrubStep, Scrubber, Snapshots};
 use relive_log::{Durability, Lsn, Reader, Recycle, SnapshotError, UnixMicros};
 use relive_projections::{Views, ViewsError};
 
 use crate::clock;
 use crate::log_counts::LogCounts;
+use crate::reserve::Reserve;
 use crate::retention::History;
 use crate::settings::Settings;
 use crate::start_error::StartError;
@@ -27,6 +29,8 @@ const SCRUB_PAUSE: Duration = Duration::from_millis(125);
 const SCRUB_AFTER: Duration = Duration::from_secs(60);
 /// How often the age of history is looked at.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// How often room for the reserve is looked for while there is none.
+const RESERVE_EVERY: Duration = Duration::from_secs(60);
 /// Pause after something failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// Pause while a checkpoint of the views is waited for.
@@ -56,6 +60,14 @@ pub(crate) enum Left {
     ByDeath,
 }
 
+/// Room on the disk.
+pub(crate) struct Space {
+    /// The disk.
+    pub(crate) disk: Arc<dyn Disk>,
+    /// What a start on a full disk lives on.
+    pub(crate) reserve: Reserve,
+}
+
 /// What it works on.
 pub(crate) struct House {
     /// The log's snapshots.
@@ -75,6 +87,7 @@ pub(crate) struct House {
     left: Left,
     views: Arc<Views>,
     reader: Reader,
+    space: Space,
     /// Wake up when the log is so long: segments counted whole.
     wake_at: AtomicU64,
     /// Where the log begins once the cut is over that is under way; what is kept by then is looked at afterwards.
@@ -110,6 +123,7 @@ impl House {
         scrubber: &Scrubber,
         views: Arc<Views>,
         reader: Reader,
+        space: Space,
         settings: &Settings,
         left: Left,
     ) -> Arc<House> {
@@ -124,6 +138,7 @@ impl House {
             left,
             views,
             reader,
+            space,
             wake_at: AtomicU64::new(0),
             cut_begins: AtomicU64::new(0),
             again: AtomicBool::new(false),
@@ -298,7 +313,9 @@ impl House {
                 }
             }
             let scrub = self.scrub(&mut scrubber, begun);
-            let pause = [pause, scrub].into_iter().flatten().min();
+            self.space.reserve.keep(&*self.space.disk);
+            let room = (!self.space.reserve.is_there()).then_some(RESERVE_EVERY);
+            let pause = [pause, scrub, room].into_iter().flatten().min();
             match pause {
                 Some(pause) => std::thread::park_timeout(pause),
                 None => std::thread::park(),

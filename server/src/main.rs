@@ -15,6 +15,7 @@ mod manifest;
 mod out;
 mod outgoing;
 mod project;
+mod reserve;
 mod retention;
 mod run;
 mod settings;

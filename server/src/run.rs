@@ -20,10 +20,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{self, SystemClock, SystemEntropy, random};
-use crate::housekeeping::{House, Left};
+use crate::housekeeping::{House, Left, Space};
 use crate::http::{DataPlane, Internals, Listener, Shared, SharedParts, Stop, control_plane, serve};
 use crate::keys::{self, Directory};
 use crate::outgoing::HttpOutgoing;
+use crate::reserve::Reserve;
 use crate::settings::{BRIEF_OPERATIONS, Settings};
 use crate::start_error::StartError;
 use crate::threads::{self, Lent};
@@ -37,6 +38,8 @@ const HTTP_STACK_BYTES: usize = 64 << 20;
 const _: () = assert!(BRIEF_OPERATIONS * 1024 <= HTTP_STACK_BYTES as u64);
 /// How long connections may take to end after their last answer.
 const CONNECTIONS_WAIT: Duration = Duration::from_secs(2);
+/// The views leave this part of a small filesystem free.
+const VIEWS_FREE_PART: u64 = 20;
 /// How long the log may take to close.
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
 
@@ -149,12 +152,14 @@ impl Instance {
                 .map_err(|e| StartError::config(format!("{address} cannot be listened on: {e}")))
         };
         let (data, admin) = (bind(settings.listen)?, bind(settings.admin_listen)?);
-        let views = open_views(&settings, &disk, &log)?;
+        let reserve = Reserve::of(&*disk, &settings.data);
+        let views = open_views(&settings, &disk, &log, &reserve)?;
         let house = House::new(
             log.snapshots.clone(),
             &log.scrubber,
             Arc::clone(&views),
             log.reader.clone(),
+            Space { disk: Arc::clone(&disk), reserve },
             &settings,
             if log.report.clean || log.report.created { Left::InOrder } else { Left::ByDeath },
         );
@@ -308,9 +313,16 @@ fn exit_on_poison(durability: &Durability) {
     }));
 }
 
-fn open_views(settings: &Settings, disk: &Arc<dyn Disk>, log: &OpenedLog) -> Result<Arc<Views>, StartError> {
+fn open_views(
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+    log: &OpenedLog,
+    reserve: &Reserve,
+) -> Result<Arc<Views>, StartError> {
     let trusted = log.report.clean || log.report.same_boot;
-    let options = ViewsOptions {
+    let total = disk.total_space(&settings.data).unwrap_or(u64::MAX);
+    let limits = Limits::default();
+    let options = || ViewsOptions {
         dir: settings.data.join(relive_log::evidence::VIEWS_DIR),
         quarantine: settings.data.join("quarantine"),
         disk: Arc::clone(disk),
@@ -322,10 +334,18 @@ fn open_views(settings: &Settings, disk: &Arc<dyn Disk>, log: &OpenedLog) -> Res
         trust: if trusted { Trust::Open } else { Trust::Discard },
         if_ahead: IfAhead::Refuse,
         store: StoreKind::Sled,
-        limits: Limits::default(),
+        // V12: on a small disk a smaller share stays free.
+        limits: Limits { free_bytes_min: limits.free_bytes_min.min(total / VIEWS_FREE_PART), ..limits },
     };
-    let (views, opened) =
-        Views::open(options, Arc::new(log.reader.clone())).map_err(|error| StartError::of_views(&error))?;
+    let open = || Views::open(options(), Arc::new(log.reader.clone()));
+    let opened = match open() {
+        Err(error) if error.is_no_space() && reserve.give_up() => {
+            tracing::warn!(%error, "the disk is full: the reserve is given up to open the views");
+            open()
+        }
+        opened => opened,
+    };
+    let (views, opened) = opened.map_err(|error| StartError::of_views(&error))?;
     if let Some(reason) = &opened.rebuilt {
         let from = opened.snapshot.map_or(0, |lsn| lsn.0);
         tracing::info!(?reason, from_snapshot = from, "views are rebuilt");

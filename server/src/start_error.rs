@@ -72,13 +72,29 @@ impl StartError {
 
     /// The views were not opened or folded.
     pub(crate) fn of_views(error: &ViewsError) -> StartError {
-        StartError { code: u8::try_from(error.exit_code()).unwrap_or(70), message: error.to_string() }
+        let mut message = error.to_string();
+        if error.is_no_space() {
+            message.push_str(
+                "\nno space: the views need room to be opened; nothing was changed and nothing is lost: free some space, \
+                 then start again",
+            );
+        }
+        StartError { code: u8::try_from(error.exit_code()).unwrap_or(70), message }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_without_room_says_so_and_is_no_failure_of_the_log() {
+        use relive_projections::StoreError;
+        let full = StoreError::NoSpace { op: "open", message: "No space left on device".into() };
+        let StartError { code, message } = StartError::of_views(&full.into());
+        assert_eq!(code, 74);
+        assert!(message.contains("no space") && message.contains("free some space"), "{message}");
+    }
 
     #[test]
     fn r0_the_refusal_of_a_network_filesystem_says_how_to_force_it() {

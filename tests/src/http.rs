@@ -10,6 +10,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 
+use crate::Events;
+
 /// An answer that takes longer is a failure of the test.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(40);
 
@@ -87,6 +89,32 @@ impl Http {
             Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
         };
         tokio::time::timeout(ANSWER_WAIT_MAX, whole).await.map_err(|_| "no answer in time".to_owned())?
+    }
+
+    /// GET of server-sent events.
+    ///
+    /// # Errors
+    /// The answer, if it is no stream.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn events(&self, path: &str, headers: &[(&str, &str)]) -> Result<Events, Reply> {
+        let mut request = Request::builder().uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::default()).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let response = tokio::time::timeout(ANSWER_WAIT_MAX, self.client.request(request)).await;
+        let response = response.unwrap_or_else(|_| panic!("{path}: no answer in time"));
+        let (parts, body) = response.unwrap_or_else(|e| panic!("{path}: {e}")).into_parts();
+        if parts.status.is_success() {
+            return Ok(Events::new(parts.headers, body));
+        }
+        let body = body.collect().await.unwrap_or_else(|e| panic!("{path}: {e}")).to_bytes();
+        Err(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
     /// Sends a request that must be answered.

@@ -14,6 +14,7 @@
 mod app;
 mod cli;
 pub mod damage;
+mod events;
 mod http;
 mod ledger;
 mod manifest;
@@ -23,6 +24,7 @@ mod wait;
 
 pub use app::App;
 pub use cli::{Cli, Output};
+pub use events::{Events, StreamEvent};
 pub use http::{Http, Reply};
 pub use ledger::{Known, Ledger};
 pub use manifest::{Manifest, busy, forever};

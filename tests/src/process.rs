@@ -52,6 +52,7 @@ pub struct Launch {
     data: PathBuf,
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    admin_port: String,
 }
 
 impl Launch {
@@ -59,14 +60,26 @@ impl Launch {
     #[must_use]
     pub fn on(data: &Path) -> Launch {
         let command = vec!["serve".into(), "--data".into(), data.into()];
-        Launch { command, data: data.to_path_buf(), env: small_segments(), args: Vec::new() }
+        Launch {
+            command,
+            data: data.to_path_buf(),
+            env: small_segments(),
+            args: Vec::new(),
+            admin_port: "0".to_owned(),
+        }
     }
 
     /// `relive dev` on the directory of an app, with ports of its own.
     #[must_use]
     pub fn dev(dir: &Path) -> Launch {
         let command = vec!["dev".into(), dir.into()];
-        Launch { command, data: dir.join(".relive"), env: small_segments(), args: Vec::new() }
+        Launch {
+            command,
+            data: dir.join(".relive"),
+            env: small_segments(),
+            args: Vec::new(),
+            admin_port: "0".to_owned(),
+        }
     }
 
     /// With a variable.
@@ -80,6 +93,13 @@ impl Launch {
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Launch {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// With this port for the control plane, as it was before a restart.
+    #[must_use]
+    pub fn admin_port(mut self, port: &str) -> Launch {
+        port.clone_into(&mut self.admin_port);
         self
     }
 
@@ -99,7 +119,8 @@ impl Launch {
     pub fn try_start(&self) -> Result<Server, Ended> {
         let mut command = Command::new(binary());
         command.args(&self.command);
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(&self.args);
+        let admin = format!("127.0.0.1:{}", self.admin_port);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", &admin]).args(&self.args);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RELIVE_") {
                 command.env_remove(name);

@@ -82,7 +82,10 @@ async fn l40_verify_show_stats_and_export_of_a_sound_directory_change_nothing() 
     assert!(found["survey"]["segments"].as_array().unwrap().len() > 2, "{found}");
     let stats = stopped.log(&["stats", "--json"]).expect(0).json();
     assert_eq!((lsn(&stats["last_lsn"]), lsn(&stats["events"])), (stopped.last_lsn, stopped.last_lsn));
-    assert_eq!(lsn(&stats["kinds"]["kv_put"]), 42, "{stats}");
+    assert_eq!(lsn(&stats["kinds"]["kv_put"]["events"]), 42, "{stats}");
+    assert!(lsn(&stats["kinds"]["kv_put"]["bytes"]) > 40 * 3000, "{stats}");
+    let apps = stats["by_app"].as_array().unwrap();
+    assert!(apps.iter().any(|app| app["app"] == "shop"), "{stats}");
     let exported = stopped.log(&["export"]).expect(0).json_lines();
     let lsns: Vec<u64> = exported.iter().map(|event| lsn(&event["lsn"])).collect();
     assert_eq!(lsns, (1..=stopped.last_lsn).collect::<Vec<_>>());
@@ -110,7 +113,24 @@ async fn online_and_offline_show_the_same_events() {
     let shown = cli.run(&["log", "show", "--json", "--limit", "1000"]).expect(0).json_lines();
     assert_eq!(online, shown);
     let stats = cli.run(&["log", "stats", "--json"]).expect(0).json();
-    assert!(stats["lsn"]["durable"].is_u64(), "{stats}");
+    assert_eq!(lsn(&stats["events"]), lsn(&stats["lsn"]["durable"]), "{stats}");
+    assert_eq!(lsn(&stats["kinds"]["kv_put"]["events"]), 5, "{stats}");
+    assert_eq!(stats["by_app"][0]["app"], json!("shop"), "{stats}");
+    assert!(
+        stats["log"]["disk_free_bytes"].is_u64() && stats["log"].get("disk_full_at").is_some(),
+        "{stats}"
+    );
+    let text = cli.run(&["log", "stats"]).expect(0).stdout;
+    for part in
+        ["5 events", "kv_put", "app shop", "grows by", "the disk is full at", "history is kept: forever"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let reader = json!({"name": "r", "scopes": ["log:read"], "app": "shop"});
+    let reader = site.app.admin.post("/api/v1/tokens", &reader).await.expect(201).json();
+    let denied = cli.clone().with("RELIVE_TOKEN", reader["token"].as_str().unwrap()).run(&["log", "stats"]);
+    assert!(denied.expect(4).stderr.contains("instance:admin"));
+    let online = cli.run(&["log", "export"]).expect(0).json_lines();
     let data = site.server.data.clone();
     for command in [
         "verify",

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use relive_tests::damage::{Chance, files, flip};
-use relive_tests::{App, Http, Known, Launch, Ledger, Manifest, Server, until};
+use relive_tests::damage::{self, Chance, files, flip};
+use relive_tests::{App, Cli, Http, Known, Launch, Ledger, Manifest, Server, Site, until};
 use serde_json::{Value, json};
 
 fn manifest() -> Manifest {
@@ -203,6 +203,158 @@ async fn an_open_dead_letter_holds_the_horizon_until_it_is_redriven() {
     assert_eq!(app.value("mended", "k").await, Some(json!("precious input")));
     write(&app, "b", 0..300).await;
     above(&server.admin(), "/lsn/horizon", enqueued).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hold_keeps_stays_readable_until_it_is_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = short(&data).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    let version = app.put("old", "k", &json!("then")).await;
+    app.put("old", "k", &json!("now")).await;
+    let cli = Cli::of(&server, "shop");
+    let at = version.to_string();
+    let hold =
+        cli.run(&["hold", "set", "audit", "--at", &at, "--reason", "case 7", "--json"]).expect(0).json();
+    assert_eq!((&hold["from_lsn"], &hold["reason"]), (&json!(version), &json!("case 7")), "{hold}");
+    let again = cli.run(&["hold", "set", "audit"]).expect(1);
+    assert!(again.stderr.contains("exists already"), "{again:?}");
+    let then = async |app: &App| app.admin.get(&format!("{}?at={version}", app.key_path("old", "k"))).await;
+    // Far more than what is kept by size; over a crash, and without the views.
+    for round in 0..3 {
+        write(&app, &format!("r{round}"), 0..200).await;
+    }
+    above(&server.admin(), "/lsn/snapshot", version).await;
+    drop(server.kill());
+    without_views(&data);
+    let server = short(&data).start();
+    let app = server.app("shop");
+    write(&app, "more", 0..200).await;
+    let shown = until("snapshots behind what is asked for", || async {
+        let shown = instance(&server.admin()).await;
+        let asked = number(&shown, "/log/kept_from/retention");
+        (asked > version && number(&shown, "/lsn/snapshot") > asked).then_some(shown)
+    })
+    .await;
+    assert_eq!(number(&shown, "/log/kept_from/holds"), version, "{shown}");
+    assert!(number(&shown, "/lsn/horizon") <= version, "{shown}");
+    assert_eq!(then(&app).await.expect(200).json(), json!("then"));
+    let cli = Cli::of(&server, "shop");
+    let listed = cli.run(&["hold", "list", "--json"]).expect(0).json_lines();
+    assert_eq!((listed.len(), &listed[0]["name"]), (1, &json!("audit")), "{listed:?}");
+    // Released: it is cut, and whoever comes too late is told.
+    let _ = cli.run(&["hold", "release", "audit"]).expect(0);
+    write(&app, "after", 0..100).await;
+    above(&server.admin(), "/lsn/horizon", version).await;
+    assert_eq!(then(&app).await.expect(410).json()["code"], "below_horizon");
+    assert_eq!(app.value("old", "k").await, Some(json!("now")));
+    let late = app.admin.post("/api/v1/holds", &json!({"name": "late", "at": version})).await;
+    late.problem(410, "below_horizon");
+    let _ = cli.run(&["hold", "release", "audit"]).expect(3);
+    // The log says who did what.
+    assert_eq!(server.terminate().code, Some(0));
+    let words = ["log", "show", "--data", data.to_str().unwrap(), "--kind", "hold_released", "--json"];
+    let released = Cli::offline().run(&words).expect(0).json_lines();
+    assert_eq!(released[0]["data"]["name"], json!("audit"), "{released:?}");
+    assert!(released[0]["data"]["by"].is_object(), "{released:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_are_for_administrators_of_the_instance_and_name_what_is_there() {
+    let site = Site::with(&manifest()).await;
+    let holds = "/api/v1/holds";
+    let token = json!({"name": "t", "scopes": ["app:admin", "log:read"], "app": "shop"});
+    let token = site.app.admin.post("/api/v1/tokens", &token).await.expect(201).json();
+    let other = site.app.admin.with_token(token["token"].as_str());
+    other.get(holds).await.problem(403, "forbidden");
+    other.post(holds, &json!({"name": "x"})).await.problem(403, "forbidden");
+    other.delete("/api/v1/holds/x").await.problem(403, "forbidden");
+    let admin = &site.app.admin;
+    for (body, code) in [
+        (json!({"name": "a b"}), "invalid"),
+        (json!({"name": "x", "at": 1_000_000}), "in_the_future"),
+        (json!({"name": "x", "at": "2999-01-01T00:00:00Z"}), "in_the_future"),
+        (json!({"name": "x", "at": "yesterday"}), "invalid"),
+    ] {
+        admin.post(holds, &body).await.problem(422, code);
+    }
+    drop(admin.post(holds, &json!({"name": "x", "until": 3})).await.expect(422));
+    assert_eq!(admin.get(holds).await.expect(200).json()["items"], json!([]));
+    // A time before the first event keeps everything; without one, what comes is kept.
+    let early = json!({"name": "all", "at": "2020-01-01T00:00:00Z"});
+    let all = admin.post(holds, &early).await.expect(201).json();
+    assert_eq!(all["from_lsn"], json!(1));
+    let next = number(&instance(admin).await, "/lsn/durable") + 1;
+    let from_now = admin.post(holds, &json!({"name": "from-now"})).await.expect(201).json();
+    assert_eq!(number(&from_now, "/from_lsn"), next);
+    admin.post(holds, &json!({"name": "all"})).await.problem(409, "duplicate");
+    drop(admin.delete("/api/v1/holds/all").await.expect(204));
+    admin.delete("/api/v1/holds/all").await.problem(404, "not_found");
+    assert_eq!(number(&instance(admin).await, "/holds"), 1);
+    let site = site.crashed();
+    let listed = site.app.admin.get(holds).await.expect(200).json();
+    assert_eq!(listed["items"][0]["name"], json!("from-now"), "{listed}");
+}
+
+/// The commands that work on a directory, on one whose log was cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_cut_is_verified_and_its_views_are_made_again_offline() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = short(&data).env("RELIVE_LOG_RECYCLE", "reuse").env("RELIVE_LOG_ALIGN", "4KiB").start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    let mut versions = Vec::new();
+    for n in 0..10 {
+        versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
+    }
+    app.put("old", "k0", &json!("newer")).await;
+    let mut horizon = 1;
+    for round in 0..2 {
+        write(&app, &format!("r{round}"), 0..250).await;
+        horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
+    }
+    let shown = instance(&server.admin()).await;
+    let set = (&shown["log"]["align_bytes"], &shown["log"]["recycle"]);
+    assert_eq!(set, (&json!(4096), &json!("reuse")), "{shown}");
+    assert_eq!(server.terminate().code, Some(0));
+    let log = |words: &[&str]| {
+        let all = ["log"].iter().chain(words).copied().chain(["--data", data.to_str().unwrap()]);
+        Cli::offline().run(&all.collect::<Vec<_>>())
+    };
+    let found = log(&["verify", "--deep", "--json"]).expect(0).json();
+    assert_eq!((&found["status"], &found["views"]), (&json!("sound"), &json!("same")), "{found}");
+    let listed = found["snapshots"].as_array().unwrap();
+    assert_eq!(listed.iter().filter(|snapshot| snapshot["is_base"] == true).count(), 1, "{found}");
+    assert!(listed.len() == 3 && listed.iter().all(|snapshot| snapshot["problem"].is_null()), "{found}");
+    // Views gone: made again from a snapshot and the log behind it.
+    without_views(&data);
+    let rebuilt = log(&["rebuild-views", "--json"]).expect(0).json();
+    assert_eq!(rebuilt["applied_lsn"], found["report"]["valid_lsn"], "{rebuilt}");
+    let again = log(&["verify", "--deep", "--json"]).expect(0).json();
+    assert_eq!(again["views"], json!("same"), "{again}");
+    let salvage = dir.path().join("out");
+    let refused = log(&["salvage", "--out", salvage.to_str().unwrap()]).expect(1);
+    assert!(refused.stderr.contains("was cut") && !salvage.exists(), "{refused:?}");
+    // A damaged snapshot and a damaged base are named, with what to do; nothing is changed.
+    let before = damage::digests(&data);
+    for (kind, advice) in [("snap-", "a start uses the older one"), ("base-", "from a backup")] {
+        let path = snapshots(&data, kind).pop().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        flip(&path, 4096 + 200);
+        let text = log(&["verify", "--deep"]).expect(65);
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(text.stdout.contains("DAMAGED") && text.stdout.contains(advice), "{text:?}");
+        assert!(text.stdout.contains(&name) && text.stderr.contains(&name), "{text:?}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert!(damage::digests(&data) == before, "L40");
+    let server = short(&data).start();
+    everything_current_is_there(&server.app("shop"), &versions).await;
+    let shown = instance(&server.admin()).await;
+    assert_eq!(shown["log"]["align_bytes"], json!(4096), "a log keeps its shape");
 }
 
 /// kill -9 while snapshots are written and the log is cut, again and again.

@@ -25,6 +25,7 @@ mod idempotency;
 mod isolation;
 mod kill;
 mod limits;
+mod log_stream;
 mod log_tools;
 mod no_space;
 mod outgoing;

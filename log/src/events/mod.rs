@@ -3,8 +3,8 @@
 //! Owns: the kinds, their numbers ([`registry`]) and their bytes ([`encode_record`], [`decode_record`]). Never does:
 //! fold, decide, or know which view reads what (the registry only documents it).
 //!
-//! Invariants: L20 a type number is never reused; L21 `decode(encode(e)) == e` and every byte is consumed;
-//! L22 decoding never panics and never allocates by an unchecked length.
+//! Invariants: L30 a type number is never reused; L31 `decode(encode(e)) == e` and every byte is consumed;
+//! L32 decoding never panics and never allocates by an unchecked length.
 
 mod app;
 mod codec;

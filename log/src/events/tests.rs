@@ -1,4 +1,4 @@
-//! Codec and registry of events: round trips, truncations, bit flips, hostile lengths, golden bytes (L20 to L22).
+//! Codec and registry of events: round trips, truncations, bit flips, hostile lengths, golden bytes (L30 to L32).
 //!
 //! The samples stand in [`samples`]; their bytes in `log/tests/golden/events/`, which no test ever writes (the
 //! example `golden_events` prints them for a person).
@@ -38,7 +38,7 @@ fn encoded(event: &Event) -> (u16, Vec<u8>) {
 }
 
 #[test]
-fn l20_registry_is_sorted_unique_and_agrees_with_the_codec() {
+fn l30_registry_is_sorted_unique_and_agrees_with_the_codec() {
     assert!(registry::KINDS.is_sorted_by(|a, b| a.number < b.number));
     let mut names: Vec<_> = registry::KINDS.iter().map(|kind| kind.name).collect();
     names.sort_unstable();
@@ -48,7 +48,7 @@ fn l20_registry_is_sorted_unique_and_agrees_with_the_codec() {
 }
 
 #[test]
-fn l20_every_written_kind_has_a_sample_under_its_name() {
+fn l30_every_written_kind_has_a_sample_under_its_name() {
     let names: BTreeSet<_> = WRITTEN.iter().map(|(_, name)| *name).collect();
     let sampled: BTreeSet<_> = samples().iter().map(|(kind, ..)| *kind).collect();
     assert_eq!(sampled, names);
@@ -58,7 +58,7 @@ fn l20_every_written_kind_has_a_sample_under_its_name() {
 }
 
 #[test]
-fn l20_reserved_and_unheard_of_numbers_are_unknown() {
+fn l30_reserved_and_unheard_of_numbers_are_unknown() {
     let reserved = registry::KINDS.iter().filter(|kind| !kind.written).map(|kind| (kind.number, 1));
     let newer = WRITTEN.iter().flat_map(|(number, _)| [(*number, 0), (*number, 2), (*number, u16::MAX)]);
     for (number, version) in reserved.chain(newer).chain([(0, 1), (u16::MAX, 1)]) {
@@ -71,7 +71,7 @@ fn l20_reserved_and_unheard_of_numbers_are_unknown() {
 }
 
 #[test]
-fn l21_every_sample_survives_the_round_trip() -> Checked {
+fn l31_every_sample_survives_the_round_trip() -> Checked {
     for (kind, sample, event) in samples() {
         let (number, body) = encoded(&event);
         let decoded = decode_record(number, 1, &body).map_err(|e| format!("{kind} {sample}: {e}"))?;
@@ -81,7 +81,7 @@ fn l21_every_sample_survives_the_round_trip() -> Checked {
 }
 
 #[test]
-fn l21_every_truncation_and_every_trailing_byte_is_an_error() {
+fn l31_every_truncation_and_every_trailing_byte_is_an_error() {
     let mut truncations = 0_usize;
     for (kind, sample, event) in samples() {
         let (number, mut body) = encoded(&event);
@@ -107,7 +107,7 @@ fn l21_every_truncation_and_every_trailing_byte_is_an_error() {
 }
 
 #[test]
-fn l22_no_single_bit_flip_panics_or_goes_unseen() -> Checked {
+fn l32_no_single_bit_flip_panics_or_goes_unseen() -> Checked {
     let (mut flips, mut refused) = (0_usize, 0_usize);
     for (kind, sample, event) in samples() {
         let (number, mut body) = encoded(&event);
@@ -138,7 +138,7 @@ fn flip(body: &mut [u8], at: usize, bit: u8) {
 }
 
 #[test]
-fn l22_a_hostile_length_is_refused_before_anything_is_allocated() {
+fn l32_a_hostile_length_is_refused_before_anything_is_allocated() {
     // Wherever a byte is replaced by the length 2^36, nothing panics, and where a length belongs there the
     // refusal is the limit's, which bincode claims before it allocates.
     let mut by_the_limit: BTreeMap<&str, usize> = BTreeMap::new();
@@ -175,7 +175,7 @@ fn l22_a_hostile_length_is_refused_before_anything_is_allocated() {
 
 proptest! {
     #[test]
-    fn l22_bytes_of_any_origin_never_panic(kind in 0..WRITTEN.len(), body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn l32_bytes_of_any_origin_never_panic(kind in 0..WRITTEN.len(), body in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Some((number, name)) = WRITTEN.get(kind)
             && let Ok(event) = decode_record(*number, 1, &body)
         {
@@ -203,7 +203,7 @@ golden_files! {
 }
 
 #[test]
-fn l21_golden_bytes_of_every_kind_are_what_they_were() -> Checked {
+fn l31_golden_bytes_of_every_kind_are_what_they_were() -> Checked {
     let files: Vec<_> = GOLDEN.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(files, WRITTEN.iter().map(|(_, name)| *name).collect::<Vec<_>>());
     let mut golden: BTreeMap<(&str, &str), Vec<u8>> = BTreeMap::new();

@@ -24,7 +24,7 @@ use super::{LOCK, LOG_DIR, MANIFEST, MANIFEST_BAK, QUARANTINE_DIR, REPORTS_DIR, 
 pub(crate) const FIRST_SEGMENT: u32 = 1;
 
 /// Names that a data directory may hold before it holds a MANIFEST.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     LOCK,
     LOG_DIR,
     WATERMARK,
@@ -34,6 +34,7 @@ const KNOWN: [&str; 11] = [
     "admin.token",
     QUARANTINE_DIR,
     REPORTS_DIR,
+    "reserve",
     "lost+found",
     ".gitkeep",
 ];

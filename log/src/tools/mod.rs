@@ -22,11 +22,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use fork::{ForkError, ForkPlan, ForkedLog, fork};
-pub use offline::{OfflineLog, Upto};
+pub use offline::{OfflineLog, OfflineSnapshots, Upto};
 pub use rebuild::{Rebuilt, rebuild_manifest, rebuild_watermark};
 pub use salvage::{SalvageError, Salvaged, salvage};
 pub use survey::{SegmentSurvey, Span, SpanStatus, Survey, survey};
-pub use verify::{Depth, Repaired, Verified, repair, verify};
+pub use verify::{Depth, Repaired, SnapshotCheck, Verified, repair, verify};
 
 use crate::disk::{Disk, LockGuard};
 use crate::error::OpenError;

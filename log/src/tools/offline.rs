@@ -3,18 +3,22 @@
 //! Owns: [`OfflineLog`]: what an open would hand out for reading, and whether an open would happen. Never does: write
 //! (L40).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Lsn;
 use crate::disk::Disk;
-use crate::error::OpenError;
+use crate::error::{OpenError, SnapshotError};
 use crate::format::Geometry;
+use crate::format::snapshot::{SnapshotKind, snapshot_name};
 use crate::options::LogOptions;
 use crate::reader::Reader;
 use crate::reader::view::LogView;
 use crate::recovery::RecoveryReport;
 use crate::recovery::open::{judge, view_start};
 use crate::recovery::walk::drop_proven;
+use crate::snapshot::{SNAPSHOTS_DIR, SnapshotInfo, SnapshotReader, open_file};
+use crate::sync::Mutex;
 
 use super::{Held, hold, no_manifest};
 
@@ -26,6 +30,8 @@ pub struct OfflineLog {
     pub report: RecoveryReport,
     /// Why an open would refuse; then the reader ends where the log stops being whole.
     pub refusal: Option<OpenError>,
+    /// State snapshots to begin a fold from; a log whose beginning was cut cannot be folded without one.
+    pub snapshots: OfflineSnapshots,
     /// Identity of the log. Secret: never expose it.
     pub log_id: [u8; 16],
     /// Grows with every restore and salvage.
@@ -37,6 +43,48 @@ pub struct OfflineLog {
 impl std::fmt::Debug for OfflineLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OfflineLog").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+/// The state snapshots of an [`OfflineLog`] that are sound as far as a start looks. Cheap to clone.
+#[derive(Clone)]
+pub struct OfflineSnapshots {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    geometry: Geometry,
+    states: Arc<Mutex<Vec<SnapshotInfo>>>,
+}
+
+impl std::fmt::Debug for OfflineSnapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OfflineSnapshots").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl OfflineSnapshots {
+    /// Ascending by LSN.
+    #[must_use]
+    pub fn list(&self) -> Vec<SnapshotInfo> {
+        self.states.lock().clone()
+    }
+
+    /// Opens one for reading from its first item.
+    ///
+    /// # Errors
+    /// `Missing`, `Damaged`, `Io`.
+    pub fn read(&self, last_lsn: Lsn) -> Result<SnapshotReader, SnapshotError> {
+        if !self.states.lock().iter().any(|info| info.last_lsn == last_lsn) {
+            return Err(SnapshotError::Missing { lsn: last_lsn });
+        }
+        let path = self.folder.join(snapshot_name(SnapshotKind::State, last_lsn));
+        let opened = open_file(self.disk.as_ref(), &path, &self.geometry, SnapshotKind::State, last_lsn)?;
+        Ok(SnapshotReader::new(opened))
+    }
+
+    /// One that turned out to be damaged is not offered again.
+    pub fn give_up(&self, last_lsn: Lsn, why: &SnapshotError) {
+        tracing::error!(lsn = last_lsn.0, %why, "snapshot is damaged; the older one is used");
+        self.states.lock().retain(|info| info.last_lsn != last_lsn);
     }
 }
 
@@ -73,8 +121,15 @@ impl OfflineLog {
         let log_dir = dir.join(crate::recovery::LOG_DIR);
         let options = LogOptions::default();
         let start = view_start(&options, &gathered.manifest, &mut gathered.walked, gathered.snapshots.base);
+        let snapshots = OfflineSnapshots {
+            disk: Arc::clone(&disk),
+            folder: dir.join(SNAPSHOTS_DIR),
+            geometry,
+            states: Arc::new(Mutex::new(gathered.snapshots.states)),
+        };
         let view = LogView::new(disk, log_dir, geometry, start);
         Ok(OfflineLog {
+            snapshots,
             reader: Reader::new(Arc::new(view)),
             report: judged.report,
             refusal: judged.refusal,

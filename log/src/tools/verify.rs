@@ -6,11 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::UnixMicros;
+use serde::Serialize;
+
+use crate::Lsn;
 use crate::disk::Disk;
-use crate::error::OpenError;
+use crate::error::{OpenError, SnapshotError};
+use crate::format::manifest::Manifest;
+use crate::format::snapshot::{SnapshotKind, snapshot_name};
 use crate::options::LogOptions;
+use crate::recovery::gather::read_manifest;
 use crate::recovery::open::{judge, recover};
 use crate::recovery::{RecoveryReport, check_new};
+use crate::snapshot::{SNAPSHOTS_DIR, open_file, verify_file};
 
 use super::survey::{Survey, survey_held};
 use super::{Progress, hold, no_manifest};
@@ -20,7 +27,7 @@ use super::{Progress, hold, no_manifest};
 pub enum Depth {
     /// As a start does.
     Start,
-    /// Every byte of every segment as well.
+    /// Every byte of every segment and snapshot as well.
     Everything,
 }
 
@@ -33,6 +40,23 @@ pub struct Verified {
     pub refusal: Option<OpenError>,
     /// Segment by segment: always when deep or when a start would refuse.
     pub survey: Option<Survey>,
+    /// The snapshots that MANIFEST names, every block read: when deep.
+    pub snapshots: Vec<SnapshotCheck>,
+}
+
+/// One snapshot, read to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SnapshotCheck {
+    /// Its file, in `snapshots/`.
+    pub file: String,
+    /// The last LSN of what it holds; of a base, the first LSN of the log that it stands before.
+    pub lsn: Lsn,
+    /// Whether the log cannot do without it: values below its start stand in it alone.
+    pub is_base: bool,
+    /// What is wrong with it, if anything.
+    pub problem: Option<String>,
+    /// Whether the disk refused to give it; else what it gave is not what was written.
+    pub unreadable: bool,
 }
 
 impl Verified {
@@ -44,6 +68,8 @@ impl Verified {
             (Some(refusal), _) => refusal.exit_code(),
             (None, Some(survey)) if survey.has_read_errors() => 74,
             (None, Some(survey)) if !survey.is_sound() => 65,
+            (None, _) if self.snapshots.iter().any(|found| found.unreadable) => 74,
+            (None, _) if self.snapshots.iter().any(|found| found.problem.is_some()) => 65,
             (None, _) => 0,
         }
     }
@@ -81,7 +107,36 @@ pub fn verify(
         Some(Err(_)) if refusal.is_some() => None,
         Some(Err(error)) => return Err(error),
     };
-    Ok(Verified { report, refusal, survey })
+    let snapshots = if depth == Depth::Everything { snapshots(disk, dir)? } else { Vec::new() };
+    Ok(Verified { report, refusal, survey, snapshots })
+}
+
+/// Reads every block of what MANIFEST names; of large ones a start reads header and footer only.
+fn snapshots(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<SnapshotCheck>, OpenError> {
+    let manifest: Manifest = match read_manifest(disk.as_ref(), dir) {
+        Ok(Some((manifest, _))) => manifest,
+        // Without it nobody knows which are in force; that it is missing is a finding of its own.
+        Ok(None) | Err(OpenError::Damaged { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let check = |kind: SnapshotKind, lsn: Lsn| {
+        let file = snapshot_name(kind, lsn);
+        let path = dir.join(SNAPSHOTS_DIR).join(&file);
+        let read = open_file(disk.as_ref(), &path, &manifest.geometry, kind, lsn).and_then(|opened| {
+            opened.file.drop_cache().map_err(|source| SnapshotError::Io { op: "read", path, source })?;
+            verify_file(opened)
+        });
+        let error = read.err();
+        let unreadable = matches!(error, Some(SnapshotError::Io { .. }));
+        let problem = error.map(|error| error.to_string());
+        SnapshotCheck { file, lsn, is_base: kind == SnapshotKind::Base, problem, unreadable }
+    };
+    let base = (manifest.log_start_lsn > Lsn::FIRST).then_some(manifest.log_start_lsn);
+    let base = base.map(|start| check(SnapshotKind::Base, start.prev()));
+    Ok(base
+        .into_iter()
+        .chain(manifest.snapshots.iter().map(|lsn| check(SnapshotKind::State, *lsn)))
+        .collect())
 }
 
 /// What [`repair`] did.

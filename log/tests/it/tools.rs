@@ -452,3 +452,26 @@ fn an_offline_reader_sees_what_a_start_would_keep_or_what_is_proven() {
     assert_eq!(log.reader.durable(), model.exposed[3].first.prev());
     drop(before);
 }
+
+/// A start goes on with the older snapshot; the deep look says that one is damaged, and where.
+#[test]
+fn l40_a_damaged_snapshot_is_found_by_the_deep_look() {
+    let (disk, _) = build();
+    let mut log = open_sim(&disk, &small(), 3).unwrap();
+    let mut writer = log.snapshots.begin(Lsn(4), 1, UnixMicros(9)).unwrap();
+    writer.push(&[7; 900]).unwrap();
+    writer.finish(1).unwrap();
+    log.committer.close().unwrap();
+    drop(log);
+    disk.power_loss();
+    let found = verify(&disk, Depth::Everything);
+    assert_eq!((found.exit_code(), found.snapshots.len()), (0, 1), "{found:?}");
+    let path = dir().join("snapshots/snap-00000000000000000004.snap");
+    disk.rot(&path, 4096 + 100, |b| b ^ 1);
+    let found = verify(&disk, Depth::Everything);
+    assert_eq!((found.exit_code(), verify(&disk, Depth::Start).exit_code()), (65, 0), "{found:?}");
+    let snapshot = &found.snapshots[0];
+    assert_eq!((snapshot.lsn, snapshot.is_base, snapshot.unreadable), (Lsn(4), false, false));
+    assert!(snapshot.problem.as_ref().is_some_and(|problem| problem.contains("snap-")), "{snapshot:?}");
+    assert!(found.survey.is_some_and(|survey| survey.is_sound()));
+}

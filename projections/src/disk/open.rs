@@ -5,6 +5,7 @@
 //! no generation in force                    rebuild (a new log: begin)                         V9
 //! to rebuild                                begin from the newest snapshot that is sound, else the first event
 //! the machine went down since               discard and rebuild                                V5
+//! no room to open it                        refuse: what is there is sound, and a new one has no room either
 //! marked broken, cannot be opened, panics,
 //! hangs, foreign, a checksum or the digest
 //! is wrong                                  quarantine and rebuild                             V6 V7 V8
@@ -151,7 +152,11 @@ enum Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        Failure::Rebuild(RebuildReason::Damaged(error.to_string()))
+        match error {
+            // Nothing is wrong with what is there: throwing it away would cost a rebuild that has no room either.
+            full @ StoreError::NoSpace { .. } => Failure::Fatal(full.into()),
+            error => Failure::Rebuild(RebuildReason::Damaged(error.to_string())),
+        }
     }
 }
 

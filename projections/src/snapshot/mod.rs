@@ -19,6 +19,7 @@ mod restore;
 mod state;
 
 use relive_log::snapshot::{SnapshotReader, Snapshots};
+use relive_log::tools::OfflineSnapshots;
 use relive_log::{Lsn, SnapshotError};
 
 pub(crate) use restore::{Restored, Target, restore};
@@ -48,7 +49,8 @@ pub(crate) struct SnapshotMeta {
     runs: Vec<RunMeta>,
 }
 
-/// Where snapshots come from. Two implementations: the log's [`Snapshots`] and, in tests, memory.
+/// Where snapshots come from: the [`Snapshots`] of an open log, the [`OfflineSnapshots`] of one that is only read and,
+/// in tests, memory.
 pub trait SnapshotSource: Send + Sync {
     /// The last LSNs of what is there.
     fn newest_first(&self) -> Vec<Lsn>;
@@ -89,5 +91,21 @@ impl SnapshotSource for Snapshots {
 
     fn give_up(&self, lsn: Lsn, why: &SnapshotError) {
         Snapshots::give_up(self, lsn, why);
+    }
+}
+
+impl SnapshotSource for OfflineSnapshots {
+    fn newest_first(&self) -> Vec<Lsn> {
+        self.list().iter().rev().map(|info| info.last_lsn).collect()
+    }
+
+    fn open(&self, lsn: Lsn) -> Result<(Box<dyn SnapshotItems>, u128), SnapshotError> {
+        let reader = self.read(lsn)?;
+        let digest = reader.info().digest;
+        Ok((Box::new(reader), digest))
+    }
+
+    fn give_up(&self, lsn: Lsn, why: &SnapshotError) {
+        OfflineSnapshots::give_up(self, lsn, why);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use relive_log::disk::{Disk, EntryKind};
 
 use super::{Change, ProjectionStore, Rows};
-use crate::error::StoreError;
+use crate::error::{StoreError, is_full};
 
 /// A sled database.
 pub(crate) struct SledStore {
@@ -103,6 +103,9 @@ fn remove_half_written_snapshots(disk: &dyn Disk, dir: &Path) {
 fn guarded<T>(op: &'static str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) if is_full(&source) => {
+            Err(StoreError::NoSpace { op, message: source.to_string() })
+        }
         Ok(Err(e)) => Err(StoreError::Failed { op, message: e.to_string() }),
         Err(panic) => {
             let message = panic

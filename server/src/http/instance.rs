@@ -165,10 +165,10 @@ pub(crate) async fn log(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRes
 
 /// Counts as JSON; of apps that are gone only the id is known.
 pub(crate) fn counted(counts: &Counts, slug: impl Fn(AppId) -> Option<String>) -> Map<String, Value> {
-    let kinds = counts
-        .kinds
-        .iter()
-        .map(|(kind, tally)| json!({"kind": kind, "events": tally.events, "bytes": tally.bytes}));
+    let kinds = counts.kinds.iter();
+    let kinds: Map<String, Value> = kinds
+        .map(|(kind, tally)| ((*kind).to_owned(), json!({"events": tally.events, "bytes": tally.bytes})))
+        .collect();
     let apps = counts.apps.iter().map(|(app, tally)| {
         let id = (*app != AppId::INSTANCE).then_some(app);
         json!({"app": slug(*app), "id": id, "events": tally.events, "bytes": tally.bytes})
@@ -178,7 +178,7 @@ pub(crate) fn counted(counts: &Counts, slug: impl Fn(AppId) -> Option<String>) -
         ("event_bytes", json!(counts.total.bytes)),
         ("first_at", dto::maybe_time(counts.first_at).into()),
         ("last_at", dto::maybe_time(counts.last_at).into()),
-        ("kinds", kinds.collect()),
+        ("kinds", kinds.into()),
         ("by_app", apps.collect()),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

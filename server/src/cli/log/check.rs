@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use relive_log::recovery::RecoveryReport;
-use relive_log::tools::{self, Depth, SegmentSurvey, SpanStatus, Survey, Verified};
+use relive_log::tools::{self, Depth, SegmentSurvey, SnapshotCheck, SpanStatus, Survey, Verified};
 use relive_log::{LogOptions, Lsn};
 use serde_json::{Value, json};
 
@@ -32,6 +32,7 @@ pub(super) fn verify(remote: &Remote, dir: &Path, deep: bool) -> Result<(), Fail
         "report": verified.report,
         "refusal": verified.refusal.as_ref().map(ToString::to_string),
         "survey": verified.survey,
+        "snapshots": verified.snapshots,
         "views": compared.as_ref().map(Compared::name),
     });
     tell(remote, &value, &lines(dir, &verified, compared.as_ref(), code));
@@ -60,10 +61,15 @@ fn failure(dir: &Path, verified: &Verified, code: u8) -> Failed {
         (None, _) if code == 1 => {
             "the views do not say what the log says: relive log rebuild-views".to_owned()
         }
-        (None, Some(survey)) => {
+        (None, Some(survey)) if !survey.is_sound() => {
             format!("{} is damaged: LSN {} would be lost", display(dir), ranges(&survey.losses))
         }
-        (None, None) => format!("{} is damaged", display(dir)),
+        (None, _) => match verified.snapshots.iter().find(|found| found.problem.is_some()) {
+            Some(found) => {
+                format!("{}: snapshots/{} is damaged; the log itself is sound", display(dir), found.file)
+            }
+            None => format!("{} is damaged", display(dir)),
+        },
     };
     Failed { code, message, problem: None }
 }
@@ -85,10 +91,24 @@ fn lines(dir: &Path, verified: &Verified, compared: Option<&Compared>, code: u8)
             lines.push(format!("no event is lost: relive log salvage --data {} --out NEW", display(dir)));
         }
     }
+    lines.extend(verified.snapshots.iter().map(snapshot_line));
     if let Some(compared) = compared {
         lines.push(format!("views      {}", compared.text()));
     }
     lines
+}
+
+fn snapshot_line(found: &SnapshotCheck) -> String {
+    let what = if found.is_base { "base" } else { "snapshot" };
+    let Some(problem) = &found.problem else {
+        return format!("{what:<10} {}: sound", found.file);
+    };
+    let advice = if found.is_base {
+        "values that were current when the log was cut stand in it alone: restore this file from a backup"
+    } else {
+        "no event is lost: a start uses the older one and folds more of the log, and later snapshots replace it"
+    };
+    format!("{what:<10} {}: DAMAGED: {problem}; {advice}", found.file)
 }
 
 fn report_lines(report: &RecoveryReport) -> Vec<String> {

@@ -134,15 +134,15 @@ fn tables(value: &Value) -> Vec<String> {
     let row = |item: &Value, name: String| {
         format!("{:>12} events {:>14} bytes  {name}", text(item, "/events"), text(item, "/bytes"))
     };
-    let items = |name: &str| value[name].as_array().cloned().unwrap_or_default();
-    let kinds = items("kinds").into_iter().map(|item| row(&item, text(&item, "/kind")));
-    let apps = items("by_app").into_iter().map(|item| {
+    let kinds = value["kinds"].as_object().into_iter().flatten();
+    let kinds = kinds.map(|(kind, item)| row(item, kind.clone()));
+    let apps = value["by_app"].as_array().into_iter().flatten().map(|item| {
         let name = match (&item["app"], &item["id"]) {
             (Value::String(slug), _) => format!("app {slug}"),
             (_, Value::String(id)) => format!("app {id}"),
             (_, _) => "the instance itself".to_owned(),
         };
-        row(&item, name)
+        row(item, name)
     });
     kinds.chain(apps).collect()
 }

@@ -68,7 +68,7 @@ fn open_views(
         timeline: log.timeline,
         last_lsn: log.reader.durable(),
         first_lsn: log.reader.first_lsn(),
-        snapshots: None,
+        snapshots: Some(Arc::new(log.snapshots.clone())),
         trust,
         if_ahead: IfAhead::Refuse,
         store: StoreKind::Sled,
@@ -83,14 +83,10 @@ fn of_views(error: &ViewsError) -> Failed {
     Failed { code, message, problem: None }
 }
 
-/// Opens a copy of the views, folds what they lack, and compares with a fold of the whole log in memory.
+/// Opens a copy of the views, folds what they lack, and compares with a fold of the whole log in memory; of a log whose
+/// beginning was cut, with a snapshot and a fold of what follows it.
 pub(super) fn compare(dir: &Path) -> Result<Compared, Failed> {
     let log = open_log(dir, Upto::Valid)?;
-    if log.reader.first_lsn() > Lsn::FIRST {
-        return Ok(Compared::Not(
-            "the beginning of the log was cut, so it cannot be folded alone".to_owned(),
-        ));
-    }
     let original = dir.join(VIEWS_DIR);
     if !original.exists() {
         return Ok(Compared::Not("there are none; the next start makes them".to_owned()));
@@ -113,7 +109,12 @@ pub(super) fn compare(dir: &Path) -> Result<Compared, Failed> {
     }
     let last = log.reader.durable();
     let mut progress = Progress::new("comparing views");
-    let fresh = Views::in_memory(Arc::new(log.reader.clone()));
+    let fresh = if log.reader.first_lsn() > Lsn::FIRST {
+        let (fresh, quarantine) = (scratch.path().join("fresh"), scratch.path().join("none"));
+        open_views(&log, &fresh, &quarantine, Trust::Discard).map_err(|e| of_views(&e))?.0
+    } else {
+        Views::in_memory(Arc::new(log.reader.clone()))
+    };
     fresh.catch_up(&log.reader, &mut |lsn| progress.at(lsn.0, last.0)).map_err(|e| of_views(&e))?;
     views.catch_up(&log.reader, &mut |_| {}).map_err(|e| of_views(&e))?;
     let digest = |views: &Views| {
