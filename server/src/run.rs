@@ -169,8 +169,9 @@ impl Instance {
         serve_both(&runtime, &shared, &stop, data, admin);
         let durability = log.durability.clone();
         exit_on_poison(&durability);
-        let grown = Arc::clone(&shared);
-        durability.on_change(Box::new(move |_| grown.grown.notify_waiters()));
+        // Not all that is shared: who listens is kept by the log, and the log lives until its node is gone.
+        let grown = Arc::clone(&shared.grown);
+        durability.on_change(Box::new(move |_| grown.notify_waiters()));
         let (log_threads, rest) = threads::lend_to_log(log)?;
         let outgoing = HttpOutgoing::new(
             runtime.handle().clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relive_tests::{Cli, Launch, Manifest, Site, busy};
+use relive_tests::{Cli, Launch, Manifest, Site, busy, damage};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,6 +17,40 @@ async fn a_second_process_on_the_same_directory_ends_with_75_at_once_and_harms_n
     let site = site.crashed();
     assert_eq!(site.app.value("c", "k").await, Some(json!(2)));
     println!("second_process_ended_after={:?}", second.after);
+}
+
+/// Somebody else's directory, and one that a newer version wrote: refused with 78, both versions in the text, not a byte
+/// or a name changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l11_foreign_and_newer_directories_are_refused_and_left_alone() {
+    let site = Site::with(&Manifest::new()).await;
+    site.app.put("c", "k", &json!(1)).await;
+    let data = site.server.data.clone();
+    let Site { server, dir, .. } = site;
+    assert_eq!(server.terminate().code, Some(0));
+    let refused = |data: &std::path::Path, says: &str| {
+        let before = damage::digests(data);
+        let ended = Launch::on(data).try_start().map(drop).unwrap_err();
+        assert_eq!(ended.code, Some(78), "{ended:?}");
+        assert!(ended.stderr.contains(says), "{says}: {ended:?}");
+        assert!(damage::digests(data) == before, "L11: {says}");
+    };
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("thesis.doc"), "precious").unwrap();
+    refused(&foreign, "thesis.doc");
+    for name in ["MANIFEST", "log/seg-0000000000000001.log"] {
+        let newer = dir.path().join("newer");
+        damage::copy(&data, &newer);
+        let path = newer.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[8] = 9;
+        let crc = crc32fast::hash(&bytes[..4092]);
+        bytes[4092..4096].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        refused(&newer, "format 9.0");
+        std::fs::remove_dir_all(&newer).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

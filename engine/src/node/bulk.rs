@@ -10,6 +10,7 @@ use super::Node;
 use super::core::Core;
 use crate::decide::bulk::{Next, step};
 use crate::decide::retention;
+use crate::node::keyed::WINDOW_MS;
 
 /// How long a step waits after the log had no room for it, microseconds.
 const AGAIN_US: u64 = 1_000_000;
@@ -63,6 +64,8 @@ impl Node {
             return;
         }
         let scene = self.scene();
+        // D14: whoever comes now asks for nothing older.
+        self.views.idempotency().forget_before(UnixMicros(scene.steady.0.saturating_sub(WINDOW_MS * 1000)));
         let mut decision = core.decision();
         retention::expire(&scene, &mut decision);
         if !decision.is_empty()

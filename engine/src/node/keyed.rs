@@ -24,7 +24,7 @@ use crate::seams::Entropy;
 use crate::secrets::{InstanceKey, Masked, Masker, open, seal};
 
 /// How long a key counts: 24 hours.
-const WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
+pub(super) const WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What the caller sent that makes two calls the same one, beside the request itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

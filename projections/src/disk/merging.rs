@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use relive_log::Lsn;
+
 use super::meta::Meta;
 use super::{DiskLayer, State};
 use crate::error::ViewsError;
 use crate::executions::collapse;
-use crate::idempotency::newest;
+use crate::idempotency::{enqueued_at, newest};
 use crate::kv;
 use crate::layers::{LayerSet, MemoryTable};
 use crate::options::Limits;
@@ -74,7 +76,7 @@ impl DiskLayer {
         if merged > 0 {
             return Ok(merged);
         }
-        let into = Collapse::Into { horizon, make: collapse };
+        let into = Collapse::Into { horizon, make: &collapse };
         let merged = self.merge_kind(state, RunKind::Ended, &views.executions().ended, into)?;
         if merged > 0 {
             return Ok(merged);
@@ -85,8 +87,13 @@ impl DiskLayer {
         if merged > 0 {
             return Ok(merged);
         }
-        let into = Collapse::Into { horizon, make: |values, _| Some(newest(values)) };
-        self.merge_kind(state, RunKind::Keyed, &views.idempotency().layers, into)
+        let keyed = views.idempotency();
+        // What is too old in the newest row of a key is so in every older one.
+        let make = |values: &[Vec<u8>], _: Lsn| {
+            Some(newest(values)).filter(|row| enqueued_at(row).is_none_or(|at| keyed.keeps(at)))
+        };
+        let into = Collapse::Into { horizon, make: &make };
+        self.merge_kind(state, RunKind::Keyed, &keyed.layers, into)
     }
 
     fn merge_kind<T: MemoryTable>(

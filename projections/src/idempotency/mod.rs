@@ -1,7 +1,7 @@
 //! The view `idempotency`: which execution an `Idempotency-Key` led to last, per app and route (D14).
 //!
 //! Owns: [`Idempotency`] and the bytes of its rows. Never does: know whether that execution ran to an end (its own row
-//! says so), or how long a key counts (whoever asks judges by [`KeyedCall::at`]).
+//! says so), or how long a key counts: whoever asks judges by [`KeyedCall::at`], and says from when on older ones may go.
 //!
 //! ```text
 //! key    app, 16 bytes | XXH3-128(length of the route, route, key), big-endian      LSN   of its `enqueued`
@@ -9,11 +9,13 @@
 //! ```
 //! A key is hashed with its route; two that collide have different digests of their calls, which is refused, never
 //! mixed up. The newest row of a key counts.
+//!
+//! Invariant: P21 rows from before [`Idempotency::forget_before`] may be gone, all other rows stay.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use relive_log::events::{Enqueued, ExecutionEvent};
@@ -75,11 +77,23 @@ fn key_of(app: AppId, route: &str, key: &str) -> Key {
 /// See the module.
 pub struct Idempotency {
     pub(crate) layers: LayerSet<KeyedTable>,
+    /// Calls from before this time count no longer.
+    forgotten: AtomicU64,
 }
 
 impl Idempotency {
     pub(crate) fn new(runs: Vec<Arc<Run>>) -> Idempotency {
-        Idempotency { layers: LayerSet::new(runs) }
+        Idempotency { layers: LayerSet::new(runs), forgotten: AtomicU64::new(0) }
+    }
+
+    /// Calls from before this time count no longer: merges may drop them. Never moves back.
+    pub fn forget_before(&self, time: UnixMicros) {
+        self.forgotten.fetch_max(time.0, Ordering::Relaxed);
+    }
+
+    /// Whether a call is kept (P21).
+    pub(crate) fn keeps(&self, at: UnixMicros) -> bool {
+        at.0 >= self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Folds one event of an execution: calls with a key are noted.
@@ -130,7 +144,7 @@ impl Idempotency {
         in_memory || layers.runs.iter().any(|run| run.meta().last >= since)
     }
 
-    /// Adds the newest call of every key to a digest.
+    /// Adds the newest call of every key to a digest, but those that merges may drop.
     pub(crate) fn digest(&self, digest: &mut Digest) -> Result<(), ReadError> {
         let layers = self.layers.now();
         let mut keys = KeyMerge::new(&layers, Vec::new()..vec![0xff; 33], Direction::Up, Lsn::MAX)?;
@@ -140,7 +154,7 @@ impl Idempotency {
                 LayerCursor::Run(cursor) => call_in_run(cursor, key),
             })?;
             let Some((key, call)) = next else { return Ok(()) };
-            if let Some(call) = call {
+            if let Some(call) = call.filter(|call| self.keeps(call.at)) {
                 let mut value = call.encode();
                 value.extend_from_slice(&call.lsn.0.to_le_bytes());
                 digest.add(&key, &value);
@@ -162,6 +176,11 @@ fn call_in_run(cursor: &mut Cursor, key: &[u8]) -> Result<Option<KeyedCall>, Rea
 /// Several calls of one key, newest first: the newest counts.
 pub(crate) fn newest(values: &[Vec<u8>]) -> Vec<u8> {
     values.first().cloned().unwrap_or_default()
+}
+
+/// When the call of a row was enqueued; `None` if it is no row.
+pub(crate) fn enqueued_at(value: &[u8]) -> Option<UnixMicros> {
+    KeyedCall::decode(value, Lsn::ZERO).map(|call| call.at)
 }
 
 /// Calls with a key since the last cut.

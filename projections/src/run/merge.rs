@@ -27,12 +27,12 @@ pub(crate) enum Collapse<'a> {
         /// The first LSN that the log holds.
         horizon: Lsn,
         /// Makes it.
-        make: MakeOne,
+        make: MakeOne<'a>,
     },
 }
 
 /// One value of all values of a key, newest first, and the first LSN that the log holds.
-pub(crate) type MakeOne = fn(&[Vec<u8>], Lsn) -> Option<Vec<u8>>;
+pub(crate) type MakeOne<'a> = &'a dyn Fn(&[Vec<u8>], Lsn) -> Option<Vec<u8>>;
 
 /// Which runs are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -219,7 +219,8 @@ fn collapse_makes_one_row_of_all_newest_first() {
     let newer = place.run(2, &[row("a", 9, "9"), row("c", 8, "8")]);
     let older = place.run(1, &[row("a", 3, "3"), row("b", 2, "2")]);
     let mut writer = RunWriter::create(&*place.disk, place.path(), id(3), 512).unwrap();
-    let into = Collapse::Into { horizon: Lsn::ZERO, make: |values, _| Some(values.concat()) };
+    let make = |values: &[Vec<u8>], _: Lsn| Some(values.concat());
+    let into = Collapse::Into { horizon: Lsn::ZERO, make: &make };
     merge(&[newer, older], &mut writer, into, Reach::OlderStay).unwrap();
     let merged = place.open(3, writer.finish().unwrap().unwrap()).unwrap();
     assert_eq!(all(&merged), [row("a", 9, "93"), row("b", 2, "2"), row("c", 8, "8")]);

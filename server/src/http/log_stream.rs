@@ -203,9 +203,11 @@ impl Stream {
             .await?;
             reading = back;
             if !text.is_empty() {
+                self.check_token().await?;
                 self.send(text).await?;
             }
-            self.check().await?;
+            // Behind its last event.
+            self.check_app().await?;
             match after {
                 After::More => continue,
                 After::End => return Ok(()),
@@ -216,8 +218,8 @@ impl Stream {
                 tokio::select! {
                     () = grown.as_mut() => break,
                     () = tokio::time::sleep(SIGN_OF_LIFE) => {
+                        self.check_token().await?;
                         self.send(": nothing yet\n\n".to_owned()).await?;
-                        self.check().await?;
                     }
                     () = self.shared.parts.stop.stopped() => return Err(Some(super::shared::stopped())),
                     () = self.pieces.closed() => return Ok(()),
@@ -231,14 +233,17 @@ impl Stream {
         self.pieces.send(Bytes::from(text)).await.map_err(|_| Ended)
     }
 
-    /// Whether the token and the app are still there.
-    async fn check(&self) -> ApiResult<()> {
+    /// Whether the token is still live, and may see this.
+    async fn check_token(&self) -> ApiResult<()> {
         let caller = auth::caller(&self.shared, &self.headers).await?;
-        caller.require(Scopes::LOG_READ)?;
-        let registry = self.shared.node().await?.views().registry();
-        match registry.app(self.app) {
-            Some(_) if caller.sees(self.app) => Ok(()),
-            _ => Err(ApiError::new(ErrorCode::NotFound, "the app was deleted")),
+        caller.require(Scopes::LOG_READ)
+    }
+
+    /// Whether the app is still there.
+    async fn check_app(&self) -> ApiResult<()> {
+        match self.shared.node().await?.views().registry().app(self.app) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::new(ErrorCode::NotFound, "the app was deleted")),
         }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     folded: AtomicU64,
     target: AtomicU64,
     /// Notified when more of the log is durable.
-    pub(crate) grown: Notify,
+    pub(crate) grown: Arc<Notify>,
     /// Places for streams of the log.
     pub(crate) streams: Arc<Semaphore>,
     /// What it was made of.
@@ -70,7 +70,7 @@ impl Shared {
             ready,
             folded: zero(),
             target: zero(),
-            grown: Notify::new(),
+            grown: Arc::new(Notify::new()),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             parts,
             cursors,
