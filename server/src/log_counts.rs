@@ -129,7 +129,7 @@ fn of_segment(reader: &Reader, segment: u32, first: Lsn) -> Result<Counts, ReadE
 #[cfg(test)]
 mod tests {
     use relive_log::disk::{Disk, RealDisk};
-    use relive_log::events::{AppChanged, AppEvent, KvDeleted, KvEvent, Principal, Writer};
+    use relive_log::events::{AppChanged, AppEvent, KvDeleted, KvEvent, OutgoingCalls, Principal, Writer};
     use relive_log::{Batch, FreshIdentity, LogOptions, Purpose, Urgency};
 
     use super::*;
@@ -156,7 +156,12 @@ mod tests {
         let now = UnixMicros(1_000_000);
         let mut log = relive_log::open(disk, &dir.path().join("data"), &options, identity, now).unwrap();
         let counts = LogCounts::default();
-        let changed = AppChanged { app: app(2), name: None, by: Principal::instance() };
+        let changed = AppChanged {
+            app: app(2),
+            name: None,
+            outgoing_calls: OutgoingCalls::On,
+            by: Principal::instance(),
+        };
         for round in 1..=20_u64 {
             for _ in 0..5 {
                 let mut batch = Batch::new();
