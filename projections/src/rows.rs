@@ -52,5 +52,5 @@ pub(crate) mod tag {
     pub(crate) const JOB_EXECUTION: u8 = b'i';
     pub(crate) const ABANDONED: u8 = b'b';
     pub(crate) const CRON: u8 = b'c';
-    pub(crate) const HOLD: u8 = b'h';
+    pub(crate) const HOLD: u8 = b'o';
 }

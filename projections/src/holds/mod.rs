@@ -4,7 +4,7 @@
 //! whoever cuts asks.
 //!
 //! ```text
-//! h | name      first LSN that stays, why, who asked for it and when
+//! o | name      first LSN that stays, why, who asked for it and when
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
