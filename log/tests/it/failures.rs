@@ -1,4 +1,5 @@
 //! Errors while the log is open: poison (L8) and a full disk.
+//! Recycled segments (L21) are tried in the random lives and, byte by byte, in `writer/recycle_tests.rs`.
 
 use std::path::Path;
 use std::sync::Arc;
