@@ -1,7 +1,4 @@
 //! P20, E140: an app forked as of any moment reads as it did then, whatever happens to the app that it came from.
-
-#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 
 use relive_engine::command::{Command, Condition, Switch};

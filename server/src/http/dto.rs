@@ -286,6 +286,31 @@ fn dead_letter(letter: &DeadLetter) -> Value {
     })
 }
 
+/// What proved that a redrive would succeed.
+pub(crate) fn proof(proof: &RedriveProof) -> Value {
+    json!({
+        "backtest_id": proof.backtest,
+        "attempt": proof.attempt,
+        "version": proof.version,
+        "sha256": hex::encode(proof.sha256),
+        "verdict": proof.verdict.name(),
+        "lsn": proof.lsn,
+    })
+}
+
+/// Whether an app's scripts reach the outside.
+pub(crate) const fn outgoing_calls(calls: OutgoingCalls) -> bool {
+    match calls {
+        OutgoingCalls::On => true,
+        OutgoingCalls::Off => false,
+    }
+}
+
+/// What a fork began with.
+pub(crate) fn fork_base(base: &ForkBase) -> Value {
+    json!({"app_id": base.app, "slug": base.slug, "lsn": base.lsn, "at": rfc3339(base.at)})
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,29 +343,4 @@ mod tests {
         assert_eq!(shown["request"]["headers"]["a"], json!("1, 2"));
         assert_eq!(shown["request"]["json"], json!({"x": 1}));
     }
-}
-
-/// What proved that a redrive would succeed.
-pub(crate) fn proof(proof: &RedriveProof) -> Value {
-    json!({
-        "backtest_id": proof.backtest,
-        "attempt": proof.attempt,
-        "version": proof.version,
-        "sha256": hex::encode(proof.sha256),
-        "verdict": proof.verdict.name(),
-        "lsn": proof.lsn,
-    })
-}
-
-/// Whether an app's scripts reach the outside.
-pub(crate) const fn outgoing_calls(calls: OutgoingCalls) -> bool {
-    match calls {
-        OutgoingCalls::On => true,
-        OutgoingCalls::Off => false,
-    }
-}
-
-/// What a fork began with.
-pub(crate) fn fork_base(base: &ForkBase) -> Value {
-    json!({"app_id": base.app, "slug": base.slug, "lsn": base.lsn, "at": rfc3339(base.at)})
 }
