@@ -384,7 +384,7 @@ fn align_log2(from: &Resolved, segment_bytes: u64) -> Result<Option<u8>, BadSett
     if !align.is_power_of_two() {
         return Err(from.bad("log_align", "a power of two"));
     }
-    if segment_bytes % align != 0 || segment_bytes < SEGMENT_ALIGNMENTS_MIN * align {
+    if !segment_bytes.is_multiple_of(align) || segment_bytes < SEGMENT_ALIGNMENTS_MIN * align {
         let want = format!("a part of segment_bytes ({segment_bytes}), a quarter of it at most");
         return Err(from.bad("log_align", &want));
     }

@@ -4,6 +4,7 @@
 //! that is lost is a deadlock, which the scheduler reports.
 
 #![cfg(feature = "shuttle")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests: they may panic")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use relive_log::{
 use shuttle::rand::Rng as _;
 use shuttle::sync::Mutex;
 use shuttle::thread;
+
+/// What a producer waited for, and how each wait ended.
+type Waits = Vec<(Lsn, Result<(), WaitError>)>;
 
 /// Schedules per test and kind.
 const SCHEDULES: usize = 2000;
@@ -66,7 +70,7 @@ fn produce(
     durability: &Durability,
     producers: usize,
     bytes: usize,
-) -> Vec<thread::JoinHandle<Vec<(Lsn, Result<(), WaitError>)>>> {
+) -> Vec<thread::JoinHandle<Waits>> {
     let one = |n: usize| {
         let (appender, durability) = (Arc::clone(appender), durability.clone());
         thread::spawn(move || {

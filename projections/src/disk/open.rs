@@ -155,7 +155,10 @@ impl From<StoreError> for Failure {
         match error {
             // Nothing is wrong with what is there: throwing it away would cost a rebuild that has no room either.
             full @ StoreError::NoSpace { .. } => Failure::Fatal(full.into()),
-            error => Failure::Rebuild(RebuildReason::Damaged(error.to_string())),
+            error @ (StoreError::Failed { .. }
+            | StoreError::Panicked { .. }
+            | StoreError::TimedOut { .. }
+            | StoreError::Damaged { .. }) => Failure::Rebuild(RebuildReason::Damaged(error.to_string())),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `relive hold`: history that has to stay, whatever retention asks for.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::remote::Remote;
 use super::render;
@@ -63,7 +63,8 @@ pub(crate) fn run(command: &Holds) -> Result<(), Failed> {
                 }
             }
             let hold = client.post("/holds", &body)?;
-            let text = format!("{name}: history from LSN {} on stays", hold["from_lsn"]);
+            let from = hold.pointer("/from_lsn").unwrap_or(&Value::Null);
+            let text = format!("{name}: history from LSN {from} on stays");
             render::done(remote, &hold, &text);
         }
         What::Release { name } => {

@@ -176,8 +176,8 @@ pub(crate) fn counted(counts: &Counts, slug: impl Fn(AppId) -> Option<String>) -
     let fields = [
         ("events", json!(counts.total.events)),
         ("event_bytes", json!(counts.total.bytes)),
-        ("first_at", dto::maybe_time(counts.first_at).into()),
-        ("last_at", dto::maybe_time(counts.last_at).into()),
+        ("first_at", dto::maybe_time(counts.first_at)),
+        ("last_at", dto::maybe_time(counts.last_at)),
         ("kinds", kinds.into()),
         ("by_app", apps.collect()),
     ];

@@ -112,7 +112,7 @@ pub(super) fn online(remote: &Remote) -> Result<(), Failed> {
             at("/log/kept_from/holds"),
         ));
     }
-    for snapshot in value["snapshots"].as_array().into_iter().flatten() {
+    for snapshot in value.pointer("/snapshots").and_then(Value::as_array).into_iter().flatten() {
         let at = |pointer: &str| text(snapshot, pointer);
         lines.push(format!("snapshot at LSN {}, {}, {} bytes", at("/lsn"), at("/at"), at("/bytes")));
     }
