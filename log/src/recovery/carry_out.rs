@@ -48,6 +48,11 @@ pub(crate) fn carry_out(
             replace_small(disk, dir, name, &bytes).map_err(io_error("restore", &dir.join(name)))?;
         }
     }
+    if !plan.remove.is_empty() {
+        // What goes is what MANIFEST no longer names. After a kill even two equal copies may have their names in the
+        // page cache only: a power loss would bring back the one that still names it.
+        disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
+    }
     let log_dir = dir.join(LOG_DIR);
     let mut folders = BTreeSet::from([log_dir.as_path()]);
     for path in &plan.remove {

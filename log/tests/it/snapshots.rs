@@ -525,3 +525,68 @@ fn time_to_open_a_long_log() {
         println!("first look-up in the middle: {:?}", begun.elapsed());
     }
 }
+
+/// MANIFEST and its copy as reads show them.
+fn manifests(disk: &SimDisk) -> [Option<Vec<u8>>; 2] {
+    ["MANIFEST", "MANIFEST.bak"].map(|name| {
+        disk.files().into_iter().find(|(path, _)| *path == dir().join(name)).map(|(_, bytes)| bytes)
+    })
+}
+
+/// A cut is killed before the name of its MANIFEST was synced, the recovery after it is killed before the name of the copy
+/// was; then both agree, in the page cache only. The next recovery must not remove what the older MANIFEST still names
+/// before that one cannot come back.
+#[test]
+fn l15_nothing_goes_while_the_older_manifest_may_come_back() {
+    let mut outcomes_checked = 0;
+    for n in 1..60 {
+        let mut world = World::new(7);
+        world.snapshot();
+        world.append(1);
+        world.snapshot();
+        world.disk.crash_at(world.disk.counts().calls + n, When::After);
+        assert!(!world.model.cut(&world.log.snapshots, Lsn::MAX).unwrap() || !world.disk.crashed());
+        if !world.disk.crashed() {
+            break;
+        }
+        drop(world.log);
+        world.disk.kill();
+        let [first, copy] = manifests(&world.disk);
+        if first == copy {
+            continue;
+        }
+        for m in 1..30 {
+            let again = world.disk.fork(1);
+            again.crash_at(again.counts().calls + m, When::After);
+            if open_sim(&again, &late(), 9).is_ok() {
+                break;
+            }
+            again.kill();
+            let [first, copy] = manifests(&again);
+            if first != copy {
+                continue;
+            }
+            for k in 1..30 {
+                let third = again.fork(1);
+                third.crash_at(third.counts().calls + k, When::After);
+                if open_sim(&third, &late(), 9).is_ok() {
+                    break;
+                }
+                let outcomes = third.outcomes(|_| false);
+                let found = outcomes.all(2_000);
+                for outcome in
+                    found.unwrap_or_else(|| outcomes.sample(2_000, &mut SimRng::stream(k, "names")))
+                {
+                    let lost = outcomes.disk(&outcome);
+                    let log = open_sim(&lost, &late(), 9).unwrap_or_else(|error| {
+                        panic!("cut {n}, recoveries {m} and {k}, {outcome:?}: {error}")
+                    });
+                    world.model.clone().check(&log.reader).unwrap();
+                    outcomes_checked += 1;
+                }
+            }
+        }
+    }
+    println!("log names of MANIFEST: outcomes={outcomes_checked}");
+    assert!(outcomes_checked > 100);
+}
