@@ -22,7 +22,7 @@
 //! | P17 | what a view shows depends on the horizon, never on whether a merge has dropped it already | `horizon` |
 //! | P18 | a snapshot is the state of one checkpoint: store and runs are taken while nothing is written | `snapshot` |
 //! | P19 | views that begin from a snapshot hold what a rebuild from the first event would | `snapshot` |
-//! | P20 | an open execution rests only while its `enqueued` is all that happened to it, and can be read back | `executions::outbox` |
+//! | P22 | an open execution rests only while its `enqueued` is all that happened to it, and can be read back | `executions::outbox` |
 //! | P21 | rows of calls whose `Idempotency-Key` counts no longer may go, all others stay | `idempotency` |
 //! | P12 | the digest of live views is that of a rebuild, at every LSN and over every sequence of cuts | all folds |
 //! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |

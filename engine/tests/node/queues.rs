@@ -184,7 +184,7 @@ fn e66_a_backlog_that_rests_in_the_log_runs_once_each_over_a_crash() {
     for call in 0..CALLS {
         world.call("/fill", &format!("{call}-")).result.unwrap();
     }
-    // P20: more wait than are kept in full, and all of them are there.
+    // P22: more wait than are kept in full, and all of them are there.
     let waiting = |world: &World| world.rows().iter().filter(|row| row.status == Status::Pending).count();
     assert_eq!(waiting(&world), CALLS * MESSAGES);
     let mut world = world.crash();

@@ -3,7 +3,7 @@
 //! Owns: the fold of the family `execution`. Never does: decide (an event for a row that is not there, or that
 //! would not be legal, changes nothing).
 //!
-//! Invariants: P6 a row that came and went between two cuts leaves no trace in the store; P20 a row rests only while
+//! Invariants: P6 a row that came and went between two cuts leaves no trace in the store; P22 a row rests only while
 //! its `enqueued` is all that ever happened to it, and can be read back.
 
 use std::collections::btree_map::Entry;
@@ -115,7 +115,7 @@ impl Outbox {
     pub(super) fn load(&mut self, row: ExecutionRow) {
         let (execution, enqueued) = (row.execution, row.enqueued.lsn);
         self.open.insert(execution, OpenRow { row: Box::new(row), dirty: false, persisted: true });
-        // The log may have been cut above what ends behind this state (P20).
+        // The log may have been cut above what ends behind this state (P22).
         if enqueued >= self.source.first() {
             self.waiting.push_back(execution);
             if self.waiting.len() > 2 * self.rest_above {
@@ -142,7 +142,7 @@ impl Outbox {
         self.dirty = 0;
     }
 
-    /// Lets the oldest rows rest that have not begun: all but so many, as far as the log gives them back (P20).
+    /// Lets the oldest rows rest that have not begun: all but so many, as far as the log gives them back (P22).
     fn let_rest(&mut self) {
         let readable = self.source.readable();
         let mut resting = Vec::new();
@@ -325,7 +325,7 @@ fn store_key(execution: ExecutionId) -> Vec<u8> {
     rows::key(tag::OPEN_EXECUTION, &[execution.as_bytes()])
 }
 
-/// Whether the row is what its `enqueued` made of it (P20).
+/// Whether the row is what its `enqueued` made of it (P22).
 fn is_untouched(row: &ExecutionRow) -> bool {
     row.status == Status::Pending
         && row.attempts.is_empty()

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`RestingRow`], its order by id, and the [`Kind`]s that such rows share. Never does: read the log.
 //!
-//! Invariant: P20 a row rests only while its `enqueued` is all that ever happened to it, can be read back, and stands in
+//! Invariant: P22 a row rests only while its `enqueued` is all that ever happened to it, can be read back, and stands in
 //! full in the store: views that begin from an older state fold ends of work whose `enqueued` was cut since.
 //!
 //! Rows stand in leaves, sorted: ids begin with a time, so that nearly all are added at the end of the last leaf and
@@ -189,7 +189,7 @@ mod tests {
     proptest! {
         /// Against a sorted map, in the order of ids and in any other.
         #[test]
-        fn p20_rows_that_rest_are_a_sorted_map(
+        fn p22_rows_that_rest_are_a_sorted_map(
             mut ids in prop::collection::vec(any::<u16>(), 0..3000),
             ascending in any::<bool>(),
             removed in prop::collection::vec(any::<u16>(), 0..600),
