@@ -248,6 +248,8 @@ async fn what_a_hold_keeps_stays_readable_until_it_is_released() {
     let listed = cli.run(&["hold", "list", "--json"]).expect(0).json_lines();
     assert_eq!((listed.len(), &listed[0]["name"]), (1, &json!("audit")), "{listed:?}");
     // Released: it is cut, and whoever comes too late is told.
+    // Another one, from now on, keeps the record of it.
+    let _ = cli.run(&["hold", "set", "witness"]).expect(0);
     let _ = cli.run(&["hold", "release", "audit"]).expect(0);
     write(&app, "after", 0..100).await;
     above(&server.admin(), "/lsn/horizon", version).await;
