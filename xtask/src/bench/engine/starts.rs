@@ -125,7 +125,7 @@ impl Bench<'_> {
         }
         relive.kill()?;
         let mut command = std::process::Command::new(self.bin.join("relive-logbench"));
-        command.arg("open").arg("--dir").arg(data.join("log"));
+        command.arg("open").arg("--dir").arg(&data);
         let recovery: Opened = serde_json::from_str(&process::output(&mut command)?)?;
         let data_bytes = process::bytes_below(&data)?;
         std::fs::remove_dir_all(&data)?;

@@ -92,7 +92,7 @@ impl Bench<'_> {
     /// All jobs of a script but the first ones.
     fn jobs(&self, data: &std::path::Path, script: &str, skip: u64) -> Result<Jobs, Failure> {
         let mut command = std::process::Command::new(self.bin.join("relive-logbench"));
-        command.arg("jobs").arg("--dir").arg(data.join("log")).args(["--script", script]);
+        command.arg("jobs").arg("--dir").arg(data).args(["--script", script]);
         command.args(["--skip", &skip.to_string()]);
         let jobs: Jobs = serde_json::from_str(&process::output(&mut command)?)?;
         if jobs.completed == 0 || jobs.completed != jobs.enqueued {
