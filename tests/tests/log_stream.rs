@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use relive_tests::{Events, Launch, Manifest, Site, StreamEvent, binary, until};
@@ -129,6 +129,18 @@ async fn a_stream_ends_with_its_token_with_its_app_and_with_the_instance() {
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
+/// LSNs of the next lines of a tail, and the lines to come.
+fn take(lines: Receiver<String>, count: usize) -> tokio::task::JoinHandle<(Receiver<String>, Vec<u64>)> {
+    tokio::task::spawn_blocking(move || {
+        let next = || {
+            let text = lines.recv_timeout(Duration::from_secs(30)).expect("a line of the tail");
+            serde_json::from_str::<Value>(&text).unwrap()["lsn"].as_u64().unwrap()
+        };
+        let seen = std::iter::repeat_with(next).take(count).collect();
+        (lines, seen)
+    })
+}
+
 /// `relive log tail` prints each event once, also over a restart of the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tail_follows_over_a_restart() {
@@ -161,6 +173,8 @@ async fn tail_follows_over_a_restart() {
     for n in 0..3 {
         expected.push(app.put("c", &format!("k{n}"), &json!(n)).await);
     }
+    // It has begun: it looks for a server that is gone, not for one that never was there.
+    let (lines, seen) = take(lines, 3).await.unwrap();
     drop(server.kill());
     // The same port: the tail comes back by itself.
     let server =
@@ -169,15 +183,8 @@ async fn tail_follows_over_a_restart() {
     for n in 3..6 {
         expected.push(app.put("c", &format!("k{n}"), &json!(n)).await);
     }
-    let seen = tokio::task::spawn_blocking(move || {
-        let mut seen = Vec::new();
-        while seen.len() < 6 {
-            let text = lines.recv_timeout(Duration::from_secs(30)).expect("a line of the tail");
-            seen.push(serde_json::from_str::<Value>(&text).unwrap()["lsn"].as_u64().unwrap());
-        }
-        seen
-    });
-    assert_eq!(seen.await.unwrap(), expected);
+    let (_, later) = take(lines, 3).await.unwrap();
+    assert_eq!([seen, later].concat(), expected);
     tail.kill().unwrap();
     drop(tail.wait());
     reader.join().unwrap();
