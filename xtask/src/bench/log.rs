@@ -4,7 +4,6 @@
 //! event: frame and record headers, padded to the alignment.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,11 +121,10 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
     if !built.success() {
         return Err("relive-logbench does not build".into());
     }
-    let work = places.records.join("bench-log");
+    let work = super::empty(places.records.join("bench-log"))?;
     let bench = Bench { bin: places.target.join("release/relive-logbench"), work, options };
-    bench.clean()?;
     let report = bench.measure();
-    bench.clean()?;
+    std::fs::remove_dir_all(&bench.work)?;
     let report = report?;
     std::fs::write(places.records.join("bench-log.json"), serde_json::to_string_pretty(&report)? + "\n")?;
     print(&report);
@@ -134,26 +132,13 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
 }
 
 impl Bench {
-    fn clean(&self) -> Result<(), Failure> {
-        if self.work.exists() {
-            std::fs::remove_dir_all(&self.work)?;
-        }
-        std::fs::create_dir_all(&self.work)?;
-        Ok(())
-    }
-
     fn ask<T: for<'a> Deserialize<'a>>(
         &self,
         mode: &str,
         dir: &str,
         rest: &[(&str, String)],
     ) -> Result<T, Failure> {
-        let mut command = Command::new(&self.bin);
-        command.arg(mode).arg("--dir").arg(self.work.join(dir));
-        for (option, value) in rest {
-            command.arg(option).arg(value);
-        }
-        Ok(serde_json::from_str(&process::output(&mut command)?)?)
+        process::ask(&self.bin, mode, &self.work.join(dir), rest)
     }
 
     fn measure(&self) -> Result<Report, Failure> {

@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::http;
+use serde::Deserialize;
+
 use crate::Failure;
 
 /// How long an orderly stop may take.
@@ -157,6 +159,21 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
         return Err(format!("{command:?} ended with {}", output.status).into());
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What a participant says that works in `dir`: it prints one JSON object.
+pub(crate) fn ask<T: for<'a> Deserialize<'a>>(
+    bin: &Path,
+    mode: &str,
+    dir: &Path,
+    rest: &[(&str, String)],
+) -> Result<T, Failure> {
+    let mut command = Command::new(bin);
+    command.arg(mode).arg("--dir").arg(dir);
+    for (option, value) in rest {
+        command.arg(option).arg(value);
+    }
+    Ok(serde_json::from_str(&output(&mut command)?)?)
 }
 
 /// Sum of the lengths of all files.

@@ -117,11 +117,10 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
             return Err(format!("{package} does not build").into());
         }
     }
-    let work = places.records.join("bench-timetravel");
+    let work = super::empty(places.records.join("bench-timetravel"))?;
     let mut bench = Bench { bin: places.target.join("release"), work, options, next_key: 0 };
-    bench.clean()?;
     let report = bench.measure();
-    bench.clean()?;
+    std::fs::remove_dir_all(&bench.work)?;
     let report = report?;
     let json = serde_json::to_string_pretty(&report)? + "\n";
     std::fs::write(places.records.join("bench-timetravel.json"), json)?;
@@ -130,26 +129,13 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
 }
 
 impl Bench {
-    fn clean(&self) -> Result<(), Failure> {
-        if self.work.exists() {
-            std::fs::remove_dir_all(&self.work)?;
-        }
-        std::fs::create_dir_all(&self.work)?;
-        Ok(())
-    }
-
     fn ask<T: for<'a> Deserialize<'a>>(
         &self,
         mode: &str,
         dir: &str,
         rest: &[(&str, String)],
     ) -> Result<T, Failure> {
-        let mut command = Command::new(self.bin.join("relive-timebench"));
-        command.arg(mode).arg("--dir").arg(self.work.join(dir));
-        for (option, value) in rest {
-            command.arg(option).arg(value);
-        }
-        Ok(serde_json::from_str(&process::output(&mut command)?)?)
+        process::ask(&self.bin.join("relive-timebench"), mode, &self.work.join(dir), rest)
     }
 
     fn measure(&mut self) -> Result<Report, Failure> {
