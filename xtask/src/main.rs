@@ -30,7 +30,7 @@ cargo xtask bench timetravel [--quick] [--seconds N] [--pairs N]   reads of the 
 cargo xtask bench calls [--quick] [--seconds N] [--pairs N]   sync routes beside their floors
 cargo xtask bench engine [--quick] [--only LINE] [--backlog N] [--keys N] [--pairs N] [--build]   calls, background work,
                                            a backlog, the fold, idleness, starts after kills; --build: a clean build too
-cargo xtask dap                            the debugger driven by the client that tests VS Code's adapters; needs node
+cargo xtask dap                            of the tests, those of the debugger with the client that tests VS Code's adapters
 cargo xtask tidy                           the style checks alone, with their report
 cargo xtask events                         writes the table in docs/events.md from the registry
 ";
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let done = Places::find().and_then(|places| match command {
         "test" => test::run(&places, &rest),
         "bench" => bench::run(&places, &rest),
-        "dap" => dap::run(&places),
+        "dap" => test::run(&places, &["--job", "binary", "--job", "dap"]),
         "fuzz" => fuzz::run(&places, &rest),
         "mutants" => mutants::run(&places, &rest),
         "soak" => soak::run(&places, &rest),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::budget::Budget;
 use crate::cargo::{self, Ended};
 use crate::record::{self, Record};
-use crate::{Failure, Places, counts, tidy};
+use crate::{Failure, Places, counts, dap, tidy};
 
 /// Crates whose invariants have planted bugs and failure points for the tests.
 const TEST_FEATURES: &str = "relive-log/planted-bugs,relive-log/fault-points";
@@ -31,11 +31,12 @@ enum Job {
     Campaign,
     Schedules,
     System,
+    Dap,
     Doc,
 }
 
 impl Job {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Fmt,
         Self::Clippy,
         Self::ClippyFeatures,
@@ -45,6 +46,7 @@ impl Job {
         Self::Campaign,
         Self::Schedules,
         Self::System,
+        Self::Dap,
         Self::Doc,
     ];
     const QUICK: [Self; 3] = [Self::Fmt, Self::Clippy, Self::Unit];
@@ -60,6 +62,7 @@ impl Job {
             Self::Campaign => "campaign",
             Self::Schedules => "schedules",
             Self::System => "system",
+            Self::Dap => "dap",
             Self::Doc => "doc",
         }
     }
@@ -68,13 +71,13 @@ impl Job {
         match self {
             Self::Fmt | Self::Clippy | Self::ClippyFeatures | Self::Tidy => Lane::Checks,
             Self::Binary | Self::Unit | Self::Campaign | Self::Schedules => Lane::Tests,
-            Self::System | Self::Doc => Lane::Alone,
+            Self::System | Self::Dap | Self::Doc => Lane::Alone,
         }
     }
 
     /// Whether its output counts tests; the others count as one check each.
     fn counts_tests(self) -> bool {
-        matches!(self, Self::Unit | Self::Campaign | Self::Schedules | Self::System | Self::Doc)
+        matches!(self, Self::Unit | Self::Campaign | Self::Schedules | Self::System | Self::Dap | Self::Doc)
     }
 }
 
@@ -204,7 +207,7 @@ impl Run<'_> {
         let log = self.log(job);
         std::fs::write(&log, "")?;
         let mut problem = None;
-        for mut command in self.commands(job) {
+        for mut command in self.commands(job)? {
             match cargo::run(&mut command, &log, limit)? {
                 Ended::Well => {}
                 Ended::Badly(code) => problem = Some(format!("exit code {code}")),
@@ -225,8 +228,8 @@ impl Run<'_> {
         Ok((counts, problem))
     }
 
-    fn commands(&self, job: Job) -> Vec<Command> {
-        match job {
+    fn commands(&self, job: Job) -> Result<Vec<Command>, Failure> {
+        Ok(match job {
             Job::Fmt => vec![self.cargo(&["fmt", "--all", "--check"])],
             Job::Clippy => vec![self.clippy(&["--workspace", "--all-targets"])],
             Job::ClippyFeatures => vec![
@@ -248,8 +251,23 @@ impl Run<'_> {
                 vec![self.tests(&["-p", "relive-log", "--features", "shuttle", "--test", "schedules"])]
             }
             Job::System => vec![self.tests(&["-p", "relive-tests", "--features", "relive-log/fault-points"])],
+            Job::Dap => vec![self.dap()?],
             Job::Doc => vec![self.cargo(&["test", "--doc", "--workspace"])],
+        })
+    }
+
+    /// The tests of the debug adapter, which are ignored elsewhere: they need more than Rust.
+    fn dap(&self) -> Result<Command, Failure> {
+        let client = dap::install(self.places)?;
+        let mut command =
+            self.tests(&["-p", "relive-tests", "--features", "relive-log/fault-points", "--test", "system"]);
+        if self.nextest {
+            command.args(["--run-ignored", "only", "-E", "test(/^dap::/)"]);
+        } else {
+            command.args(["--", "--ignored", "dap::"]);
         }
+        command.env("RELIVE_NODE", client.node).env("RELIVE_DAP_CLIENT", client.script);
+        Ok(command)
     }
 
     fn clippy(&self, packages: &[&str]) -> Command {

@@ -27,19 +27,56 @@ const READS: u64 = 2;
 const WRITES: u64 = 3;
 const OUTCOME: u64 = 4;
 
+/// What the editor is told, in order.
+struct Wire {
+    seq: u64,
+    out: std::io::StdoutLock<'static>,
+}
+
 /// One adapter: a session and what the editor was told of it.
 struct Adapter<'a> {
     session: Session,
     scripts: Option<&'a Path>,
-    seq: u64,
     /// Values with parts, by reference; made anew at each stop.
     nested: Vec<Value>,
-    out: std::io::StdoutLock<'static>,
 }
 
-/// Serves one editor until it disconnects.
-pub(super) fn serve(session: Session, scripts: Option<&Path>) -> Result<(), Failed> {
-    let mut adapter = Adapter { session, scripts, seq: 0, nested: Vec::new(), out: std::io::stdout().lock() };
+/// Serves one editor until it disconnects. What keeps the attempt from being walked through is told it as the answer to
+/// its `launch`, which editors show; the process ends with it, too.
+pub(super) fn serve(session: Result<Session, Failed>, scripts: Option<&Path>) -> Result<(), Failed> {
+    let wire = Wire { seq: 0, out: std::io::stdout().lock() };
+    match session {
+        Ok(session) => {
+            let mut adapter = Adapter { session, scripts, nested: Vec::new() };
+            talk(wire, |command, arguments| adapter.answer(command, arguments))
+        }
+        Err(failed) => {
+            talk(wire, |command, _| refuse(command, &failed.message))?;
+            Err(failed)
+        }
+    }
+}
+
+/// Answers of an adapter that has nothing to walk through.
+fn refuse(command: &str, why: &str) -> Answered {
+    match command {
+        "initialize" => Ok((capabilities(), Vec::new())),
+        "disconnect" | "terminate" => Ok((json!({}), vec![event("terminated", json!({}))])),
+        _ => Err(Failed::new(why)),
+    }
+}
+
+fn capabilities() -> Value {
+    json!({
+        "supportsConfigurationDoneRequest": true,
+        "supportsStepBack": true,
+        "supportsTerminateRequest": true,
+        "supportsEvaluateForHovers": true,
+    })
+}
+
+/// Reads requests and sends what is answered, until the editor goes.
+fn talk(mut wire: Wire, mut answer: impl FnMut(&str, &Value) -> Answered) -> Result<(), Failed> {
     let mut input = std::io::stdin().lock();
     while let Some(message) = read(&mut input)? {
         if message.get("type") != Some(&json!("request")) {
@@ -48,7 +85,7 @@ pub(super) fn serve(session: Session, scripts: Option<&Path>) -> Result<(), Fail
         let command = message.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
         let arguments = message.get("arguments").cloned().unwrap_or_default();
         let asked = message.get("seq").and_then(Value::as_u64).unwrap_or(0);
-        let answered = adapter.answer(&command, &arguments);
+        let answered = answer(&command, &arguments);
         let (body, then) = match answered {
             Ok(answered) => answered,
             Err(failed) => {
@@ -56,15 +93,15 @@ pub(super) fn serve(session: Session, scripts: Option<&Path>) -> Result<(), Fail
                     "type": "response", "request_seq": asked, "command": command, "success": false,
                     "message": failed.message,
                 });
-                adapter.send(response)?;
+                wire.send(response)?;
                 continue;
             }
         };
-        adapter.send(json!({
+        wire.send(json!({
             "type": "response", "request_seq": asked, "command": command, "success": true, "body": body,
         }))?;
         for event in then {
-            adapter.send(event)?;
+            wire.send(event)?;
         }
         if matches!(command.as_str(), "disconnect" | "terminate") {
             break;
@@ -101,7 +138,7 @@ fn read(input: &mut impl BufRead) -> Result<Option<Value>, Failed> {
 
 type Answered = Result<(Value, Vec<Value>), Failed>;
 
-impl Adapter<'_> {
+impl Wire {
     fn send(&mut self, mut message: Value) -> Result<(), Failed> {
         self.seq += 1;
         if let Some(fields) = message.as_object_mut() {
@@ -114,19 +151,13 @@ impl Adapter<'_> {
             .and_then(|()| self.out.flush())
             .map_err(|e| Failed::new(format!("stdout cannot be written: {e}")))
     }
+}
 
+impl Adapter<'_> {
     fn answer(&mut self, command: &str, arguments: &Value) -> Answered {
         let nothing = |events: Vec<Value>| Ok((json!({}), events));
         match command {
-            "initialize" => Ok((
-                json!({
-                    "supportsConfigurationDoneRequest": true,
-                    "supportsStepBack": true,
-                    "supportsTerminateRequest": true,
-                    "supportsEvaluateForHovers": true,
-                }),
-                vec![event("initialized", json!({}))],
-            )),
+            "initialize" => Ok((capabilities(), vec![event("initialized", json!({}))])),
             "launch" | "attach" => {
                 let entry = arguments.get("stopOnEntry") == Some(&json!(true));
                 if self.session.error().is_some() && !entry {

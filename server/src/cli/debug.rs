@@ -257,7 +257,13 @@ fn page_has(page: &Value, step: u64) -> bool {
 
 /// Runs it.
 pub(crate) fn run(remote: &Remote, command: &Debug) -> Result<(), Failed> {
-    let from = if let Some(file) = &command.capsule {
+    let session = source(remote, command).and_then(Session::start);
+    if command.dap { dap::serve(session, command.scripts.as_deref()) } else { talk(session?) }
+}
+
+/// Where the steps of the attempt come from.
+fn source(remote: &Remote, command: &Debug) -> Result<From, Failed> {
+    Ok(if let Some(file) = &command.capsule {
         let unreadable = |e: &dyn std::fmt::Display| Failed::new(format!("{}: {e}", file.display()));
         let bytes = std::fs::read(file).map_err(|e| unreadable(&e))?;
         let candidate = command.which.candidate()?;
@@ -273,9 +279,7 @@ pub(crate) fn run(remote: &Remote, command: &Debug) -> Result<(), Failed> {
     } else {
         let path = command.which.path(remote, "steps")?;
         From::Server { client: Box::new(remote.client()?), path, base: command.which.body()? }
-    };
-    let session = Session::start(from)?;
-    if command.dap { dap::serve(session, command.scripts.as_deref()) } else { talk(session) }
+    })
 }
 
 const HELP: &str = "\
