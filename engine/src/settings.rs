@@ -41,8 +41,6 @@ pub struct EngineSettings {
     pub sensitive_headers: Vec<String>,
     /// Largest request body, bytes (`413` above).
     pub request_body_max: usize,
-    /// Largest response body, bytes.
-    pub response_body_max: usize,
     /// Largest script source, bytes.
     pub source_bytes_max: usize,
 }
@@ -72,7 +70,6 @@ impl Default for EngineSettings {
                 .map(str::to_owned)
                 .to_vec(),
             request_body_max: 1024 * 1024,
-            response_body_max: 4 * 1024 * 1024,
             source_bytes_max: 256 * 1024,
         }
     }

@@ -425,7 +425,7 @@ fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadS
         from.number("max_operations", 1..=relive_engine::script::OPERATIONS_UPPER_BOUND)?;
     let size = |key, max| from.bytes(key, 1..=max).map(narrow::<usize>);
     engine.request_body_max = size("max_request_body", 8 << 20)?;
-    engine.response_body_max = size("max_response_body", 64 << 20)?;
+    engine.limits.response_bytes_max = size("max_response_body", 64 << 20)?;
     engine.source_bytes_max = size("max_script_source", 4 << 20)?;
     engine.limits.key_bytes_max = size("max_key", 16 << 10)?;
     engine.limits.collection_bytes_max = size("max_collection_name", 4 << 10)?;

@@ -221,7 +221,7 @@ async fn t3_the_terminal_view_walks_back_from_the_failing_line() {
 }
 
 /// Messages of a client of the Debug Adapter Protocol.
-fn requests(all: &[(&str, Value)]) -> Vec<u8> {
+pub(crate) fn requests(all: &[(&str, Value)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (seq, (command, arguments)) in (1..).zip(all) {
         let message =
@@ -232,7 +232,7 @@ fn requests(all: &[(&str, Value)]) -> Vec<u8> {
 }
 
 /// Messages of the adapter, in order.
-fn messages(mut text: &str) -> Vec<Value> {
+pub(crate) fn messages(mut text: &str) -> Vec<Value> {
     let mut found = Vec::new();
     while let Some((head, rest)) = text.split_once("\r\n\r\n") {
         let length: usize = head.strip_prefix("Content-Length: ").unwrap().parse().unwrap();

@@ -1,6 +1,6 @@
 //! The limits of `semantics.md`: one more than allowed is refused, names the limit and the setting, and writes nothing.
 
-use relive_tests::{Launch, Manifest, Site};
+use relive_tests::{Cli, Launch, Manifest, Site};
 use serde_json::json;
 
 /// Script, what its error is, which setting it names; each is one over a limit that the test sets low.
@@ -70,6 +70,35 @@ async fn limits_of_scripts_are_settings_and_errors_name_them() {
     app.settled().await;
     assert!(app.items("/kv").await.is_empty(), "nothing was written");
     println!("limits={checked}");
+}
+
+/// T1: a record keeps the bounds under which its attempt ran.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t2_what_a_limit_ended_replays_offline_and_under_other_settings() {
+    let mut manifest = Manifest::new().on_kv("in", "fired", "()", "");
+    for (name, source, ..) in SCRIPTS {
+        manifest = manifest.sync(&format!("POST /{name}"), name, source);
+    }
+    let site = Site::launched(low, &manifest).await;
+    let mut executions = Vec::new();
+    for (name, ..) in SCRIPTS {
+        let reply = site.app.call("POST", &format!("/{name}"), "").await;
+        assert_eq!(site.app.execution(&reply.execution()).await["status"], json!("failed"), "{name}");
+        executions.push((name, reply.execution()));
+    }
+    let data = site.server.data.clone();
+    drop(site.server.terminate());
+    let directory = data.to_str().unwrap();
+    for (name, execution) in &executions {
+        let told = Cli::offline().run(&["exec", "replay", execution, "--data", directory]);
+        assert_eq!(told.code, 0, "{name}: {told:?}");
+    }
+    let server = Launch::on(&data).start();
+    let cli = Cli::of(&server, "shop");
+    for (name, execution) in &executions {
+        let told = cli.run(&["exec", "replay", execution]);
+        assert_eq!(told.code, 0, "{name}: {told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// Answers `METHOD path n`, n counting from 1; `/boom` with 503, `/inside` with a redirect to loopback by number.
-async fn world() -> (u16, Arc<AtomicUsize>) {
+pub(crate) async fn world() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let count = Arc::new(AtomicUsize::new(0));

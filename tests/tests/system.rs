@@ -21,6 +21,7 @@ mod dev;
 mod faults;
 mod forks;
 mod histories;
+mod horizons;
 mod idempotency;
 mod isolation;
 mod kill;

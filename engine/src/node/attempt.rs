@@ -210,7 +210,13 @@ impl Node {
         if let Some(live) = job.live.take() {
             return Ok((compiled, live));
         }
-        let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app: &job.app, who: For::Attempt };
+        let inputs = Inputs {
+            views: &self.views,
+            reader: &self.reader,
+            vaults: &self.vaults,
+            app: &job.app,
+            who: For::Attempt,
+        };
         let input = match job.read.take() {
             Some(enqueued) => inputs.of_read(*enqueued, job.enqueued),
             None => inputs.of(job.enqueued.pos, job.enqueued.lsn),
@@ -332,7 +338,17 @@ impl Node {
 
     /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.
     fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
-        let Finished { outcome, writes, sends, letters, mut record, lapsed, depends_on, masker } = finished;
+        let Finished {
+            outcome,
+            writes,
+            sends,
+            letters,
+            mut record,
+            lapsed,
+            depends_on,
+            masker,
+            read_lines: _,
+        } = finished;
         record.conflicts = conflicts;
         self.mask_record(&job.app, &mut record);
         let keeps = !records_nothing(job);
@@ -350,11 +366,11 @@ impl Node {
                 return Ran::Bad { error, record };
             }
         };
-        let (reply, mut output) = match answer(&job.ending.source, &returned, self.settings.response_body_max)
-        {
-            Ok(answer) => answer,
-            Err(error) => return Ran::Bad { error, record },
-        };
+        let (reply, mut output) =
+            match answer(&job.ending.source, &returned, self.settings.limits.response_bytes_max) {
+                Ok(answer) => answer,
+                Err(error) => return Ran::Bad { error, record },
+            };
         let kept = match &reply {
             Some(Reply::Response(response)) if job.keyed => {
                 Some(self.keep(job, response, &masker, &mut output))

@@ -9,8 +9,8 @@ use relive_log::events::{
     DeadLetterEvent, DeadLettered, Enqueued, Event, ExecutionEvent, HeaderRecord, Input, KvEvent,
     RequestRecord,
 };
-use relive_log::{FramePos, Lsn, ReadError, Reader, UnixMicros};
-use relive_projections::{App, At};
+use relive_log::{FramePos, Lsn, ReadError, Reader, TriggerId, UnixMicros};
+use relive_projections::{App, At, Views};
 
 use super::vault::{AppVault, Vaults};
 use crate::refusal::Failure;
@@ -124,6 +124,7 @@ fn unread(error: ReadError) -> NoInput {
 
 /// Reads inputs back from the log.
 pub(crate) struct Inputs<'a> {
+    pub views: &'a Views,
     pub reader: &'a Reader,
     pub vaults: &'a Vaults,
     pub app: &'a App,
@@ -318,7 +319,7 @@ impl Inputs<'_> {
         } = *letter;
         let (died, sent) = self.event_and_time(at)?;
         let original = self.of_enqueued(enqueued(died, at)?, sent, (None, references + 1))?;
-        let trigger = source.trigger().and_then(|t| self.app.triggers.get(&t)).map(|t| t.spec.name.clone());
+        let trigger = source.trigger().map(|trigger| self.trigger_name(trigger, lsn)).transpose()?.flatten();
         Ok(ContextInput::DeadLetter(Box::new(DeadLetter {
             id: id.to_string(),
             execution,
@@ -331,6 +332,17 @@ impl Inputs<'_> {
             first_attempt_at: letter.first_attempt_at,
             last_attempt_at: letter.last_attempt_at,
         })))
+    }
+}
+
+impl Inputs<'_> {
+    /// The name of a trigger that was there at `lsn`: it may be gone by now, and what a handler is told stays the same.
+    fn trigger_name(&self, trigger: TriggerId, lsn: Lsn) -> Result<Option<String>, NoInput> {
+        let name = |app: &App| app.triggers.get(&trigger).map(|found| found.spec.name.clone());
+        match name(self.app) {
+            Some(now) => Ok(Some(now)),
+            None => self.views.app_as_of(self.app, lsn).map(|then| name(&then)).map_err(unreadable),
+        }
     }
 }
 

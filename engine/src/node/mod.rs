@@ -420,7 +420,7 @@ impl Node {
             vaults: Arc::clone(&self.vaults),
             compiled: Arc::clone(&self.compiled),
             clock: Arc::clone(&self.clock),
-            settings: self.settings.clone(),
+            limits: Some(self.settings.limits),
         }
     }
 
@@ -437,7 +437,8 @@ impl Node {
     pub fn shown_input(&self, row: &ExecutionRow) -> Result<Option<ContextInput>, Failure> {
         let registry = self.views.registry();
         let Some(app) = registry.app(row.app) else { return Ok(None) };
-        let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app, who: For::Eyes };
+        let inputs =
+            Inputs { views: &self.views, reader: &self.reader, vaults: &self.vaults, app, who: For::Eyes };
         match inputs.of(row.enqueued.pos, row.enqueued.lsn) {
             Ok(input) => Ok(Some(input)),
             Err(NoInput::NotRecorded | NoInput::KeyMissing | NoInput::BelowHorizon(_)) => Ok(None),

@@ -227,7 +227,12 @@ impl Node {
                     }
                     Err(NotCommitted::Failed(failure)) => (
                         ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
-                        AttemptRecord { snapshot, operations, ..Default::default() },
+                        AttemptRecord {
+                            snapshot,
+                            operations,
+                            limits: self.settings.limits.recorded(),
+                            ..Default::default()
+                        },
                     ),
                 }
             }

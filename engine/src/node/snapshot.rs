@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relive_log::events::{Event, KvEvent};
 use relive_log::{AppId, Durability, LetterId, Lsn, Reader, UnixMicros};
-use relive_projections::{AsOf, KvRange, Views};
+use relive_projections::{AsOf, KvRange, LetterRow, Views};
 
 use crate::script::{ListItem, ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Slot, Snapshot};
 
@@ -27,7 +27,7 @@ pub(crate) struct ViewSnapshot {
 pub(crate) enum Letters {
     /// The view says it, as of now.
     Now,
-    /// The record of the attempt that is replayed says it.
+    /// The record of the attempt that is replayed says it; of others the view, as of the snapshot.
     Recorded(Vec<(LetterId, Option<bool>)>),
 }
 
@@ -66,6 +66,14 @@ fn failed(error: impl std::fmt::Display) -> ReadFailed {
     ReadFailed { message: error.to_string() }
 }
 
+impl ViewSnapshot {
+    /// Whether a letter was open as of the snapshot; `None`: it was not there yet.
+    fn was_open(&self, row: &LetterRow) -> Option<bool> {
+        let there = row.at.lsn <= self.at.lsn;
+        there.then(|| row.resolved_at.is_none_or(|closed| closed.lsn > self.at.lsn))
+    }
+}
+
 impl Snapshot for ViewSnapshot {
     fn get(&self, collection: &str, key: &str) -> Result<Slot, ReadFailed> {
         let slot = self.views.kv().get(self.app, collection, key, self.at).map_err(failed)?;
@@ -76,9 +84,10 @@ impl Snapshot for ViewSnapshot {
     fn letter(&self, letter: LetterId) -> Result<Option<bool>, ReadFailed> {
         Ok(match &self.letters {
             Letters::Now => self.views.dead_letters().get(self.app, letter).map(|row| row.is_open()),
-            Letters::Recorded(answers) => {
-                answers.iter().find(|(asked, _)| *asked == letter).and_then(|(_, open)| *open)
-            }
+            Letters::Recorded(answers) => match answers.iter().find(|(asked, _)| *asked == letter) {
+                Some((_, open)) => *open,
+                None => self.views.dead_letters().get(self.app, letter).and_then(|row| self.was_open(&row)),
+            },
         })
     }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use relive_log::events::{
-    AbandonReason, AttemptRecord, Claimed, Enqueued, ErrorKind, ErrorRecord, Event, ExecutionEvent, Input,
-    KvEvent, ReadRecord, ScriptEvent, Source, Writer, decode_record,
+    AbandonReason, AttemptRecord, Claimed, DeadLetterEvent, Enqueued, ErrorKind, ErrorRecord, Event,
+    ExecutionEvent, Input, KvEvent, ReadRecord, ScriptEvent, Source, Writer, decode_record,
 };
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader, UnixMicros};
 use relive_projections::{App, AsOf, At, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
@@ -23,12 +23,11 @@ use crate::node::snapshot::{Letters, Settle, ViewSnapshot};
 use crate::node::vault::Vaults;
 use crate::refusal::Failure;
 use crate::script::{
-    CompileCache, CompileError, Compiled, Context, Imports, SecretLookup, SecretSource, SendEffect,
-    WriteEffect,
+    CompileCache, CompileError, Compiled, Context, Imports, LetterEffect, LetterVerb, Limits, SecretLookup,
+    SecretSource, SendEffect, WriteEffect,
 };
 use crate::seams::Clock;
 use crate::secrets::InstanceKey;
-use crate::settings::EngineSettings;
 
 /// Views, log and keys of one instance, live or opened read-only.
 #[derive(Clone)]
@@ -38,7 +37,8 @@ pub struct Archive {
     pub(crate) vaults: Arc<Vaults>,
     pub(crate) compiled: Arc<CompileCache>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: EngineSettings,
+    /// Under which another script than the recorded one runs; `None`: under those of the record, too.
+    pub(crate) limits: Option<Limits>,
 }
 
 /// Why an attempt cannot be replayed.
@@ -109,15 +109,9 @@ fn not_recorded(why: &str) -> NotReplayable {
 impl Archive {
     /// Of a directory that no node serves: views caught up with a log that is only read.
     #[must_use]
-    pub fn new(
-        views: Arc<Views>,
-        reader: Reader,
-        key: InstanceKey,
-        clock: Arc<dyn Clock>,
-        settings: EngineSettings,
-    ) -> Archive {
+    pub fn new(views: Arc<Views>, reader: Reader, key: InstanceKey, clock: Arc<dyn Clock>) -> Archive {
         let (vaults, compiled) = (Arc::new(Vaults::new(key)), Arc::default());
-        Archive { views, reader, vaults, compiled, clock, settings }
+        Archive { views, reader, vaults, compiled, clock, limits: None }
     }
 
     /// The views.
@@ -207,6 +201,7 @@ impl Archive {
             lsn: snapshot,
             input,
         };
+        let limits = self.limits(record, script.version == Some(one.version));
         let letters = record.map_or_else(Vec::new, letters_seen);
         let kv = ViewSnapshot {
             views: Arc::clone(&self.views),
@@ -214,7 +209,7 @@ impl Archive {
             at: AsOf { lsn: snapshot, time: claimed.at },
             reader: self.reader.clone(),
             settle: Settle::Settled,
-            list_bytes_max: self.settings.limits.list_bytes_max,
+            list_bytes_max: limits.list_bytes_max,
             letters: Letters::Recorded(letters),
         };
         let (imports, imported) = self.imports(app, &script, &claimed)?;
@@ -233,10 +228,19 @@ impl Archive {
             secrets: self.secrets(app, recorded.as_ref(), candidate, sealed),
             recorded,
             withheld,
-            limits: self.settings.limits,
-            response_body_max: self.settings.response_body_max,
+            limits,
             clock: Arc::clone(&self.clock),
         })
+    }
+
+    /// The bounds of a replay: those of the record, unless another script is tried on an instance.
+    fn limits(&self, record: Option<&AttemptRecord>, same_script: bool) -> Limits {
+        let own = self.limits.unwrap_or_default();
+        match (self.limits, record) {
+            (Some(_), _) if !same_script => own,
+            (_, Some(record)) => own.as_recorded(&record.limits),
+            (_, None) => own,
+        }
     }
 
     /// The script of a candidate, the same for every execution; `None`: each has its own.
@@ -259,7 +263,7 @@ impl Archive {
         at: At,
         who: For,
     ) -> Result<(crate::script::ContextInput, Withheld), NotReplayable> {
-        let inputs = Inputs { reader: &self.reader, vaults: &self.vaults, app, who };
+        let inputs = Inputs { views: &self.views, reader: &self.reader, vaults: &self.vaults, app, who };
         let mut withheld = inputs.withheld_of_enqueued(enqueued).map_err(no_input)?;
         match inputs.of_read(enqueued.clone(), at) {
             Ok(input) => {
@@ -306,7 +310,7 @@ impl Archive {
         let Some(at) = one.ended else { return Err(NotReplayable::StillRunning(one.attempt)) };
         let frame = self.reader.read_frame(at.pos).map_err(|error| log_failed(&error))?;
         let mut writes = BTreeMap::new();
-        let mut sends = Vec::new();
+        let (mut sends, mut letters) = (Vec::new(), Vec::new());
         let mut too_deep = 0;
         let mut ended = None;
         for raw in frame.records() {
@@ -337,10 +341,11 @@ impl Archive {
                 {
                     too_deep += 1;
                 }
+                Event::DeadLetter(event) => letters.extend(closed_by(event, row.execution)),
                 _ => {}
             }
         }
-        Ok(ended.map(|(result, record)| Recorded { result, record, writes, sends, too_deep }))
+        Ok(ended.map(|(result, record)| Recorded { result, record, writes, sends, letters, too_deep }))
     }
 
     fn script(
@@ -500,6 +505,24 @@ fn send_of(sent: Enqueued) -> Option<SendEffect> {
     let Input::Message { queue, message } = sent.input else { return None };
     let (execution, key) = (sent.execution, sent.ordering_key);
     Some(SendEffect { execution, queue, message, delay_ms: 0, key, line: 0 })
+}
+
+/// What this execution did to a dead letter, if it did.
+fn closed_by(event: DeadLetterEvent, execution: ExecutionId) -> Option<LetterEffect> {
+    match event {
+        DeadLetterEvent::Redriven(event) if event.by_execution == Some(execution) => {
+            Some(LetterEffect { letter: event.letter, verb: LetterVerb::Redrive(event.execution) })
+        }
+        DeadLetterEvent::Resolved(event) if event.execution == Some(execution) => {
+            let note = event.note.unwrap_or_default();
+            Some(LetterEffect { letter: event.letter, verb: LetterVerb::Resolve(note) })
+        }
+        DeadLetterEvent::DeadLettered(_)
+        | DeadLetterEvent::HandlerFailed(_)
+        | DeadLetterEvent::Redriven(_)
+        | DeadLetterEvent::Resolved(_)
+        | DeadLetterEvent::Expired(_) => None,
+    }
 }
 
 /// The line of a write, if this execution made it.

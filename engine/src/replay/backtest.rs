@@ -68,7 +68,8 @@ pub struct Tested {
 pub struct Report {
     /// Per execution, newest first.
     pub tested: Vec<Tested>,
-    /// Executions that could not be compared (not recorded, still running, cut off by a crash), with the reason.
+    /// Executions that could not be compared (not recorded, still running, cut off by a crash, or something that they
+    /// need below the horizon), with the reason.
     pub skipped: Vec<(ExecutionId, String)>,
     /// Where the next page begins, if there is more.
     pub cursor: Option<ExecutionId>,
@@ -197,7 +198,11 @@ impl Backtest {
             self.archive.recording_with(&self.app, row, None, &self.candidate, script, self.sealed);
         let recording = match recording {
             Ok(recording) => recording,
-            Err(why @ (NotReplayable::NotRecorded(_) | NotReplayable::StillRunning(_))) => {
+            Err(
+                why @ (NotReplayable::NotRecorded(_)
+                | NotReplayable::StillRunning(_)
+                | NotReplayable::BelowHorizon(_)),
+            ) => {
                 return Found::Skipped(row.execution, why.to_string());
             }
             Err(why) => return Found::Failed(why),
@@ -211,7 +216,7 @@ impl Backtest {
         // What it says to its log is no result.
         let differences: Vec<Difference> = differences
             .into_iter()
-            .filter(|difference| matches!(difference.what, "error" | "write" | "send" | "output"))
+            .filter(|difference| matches!(difference.what, "error" | "write" | "send" | "letter" | "output"))
             .collect();
         let verdict = match (before.is_ok(), after.is_ok()) {
             _ if unmatched => Verdict::Unmatched,

@@ -1,7 +1,7 @@
 //! What was recorded beside what a replay came to: the differences, first things first.
 //!
 //! Owns: [`Difference`] and its order: reads, secrets and calls as they were asked for, log lines, the error with its
-//! line, writes, the output, the operations. Never does: judge whether a difference is welcome.
+//! line, writes, messages, dead letters closed, the output, the operations. Never does: judge whether a difference is welcome.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::recording::Recorded;
 use super::run::{Ended, Got, ended_from_outside};
-use crate::script::{SendEffect, WriteEffect};
+use crate::script::{LetterEffect, LetterVerb, SendEffect, WriteEffect};
 use crate::secrets::Masker;
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// `read`, `secret`, `call`, `log`, `error`, `write`, `send`, `output`, `operations`.
+    /// `read`, `secret`, `call`, `log`, `error`, `write`, `send`, `letter`, `output`, `operations`.
     pub what: &'static str,
     /// Which of them, from 0.
     pub index: Option<usize>,
@@ -72,7 +72,7 @@ pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> 
     let kept = recorded.before_the_run().is_none();
     if let Some(record) = recorded.record.as_ref().filter(|_| kept) {
         if same_script {
-            found.extend(first(&record.reads, &got.record.reads, "read", read));
+            found.extend(reads(&record.reads, got));
             let secret = |(name, version): &(String, u32)| json!({"name": name, "version": version});
             found.extend(first(&record.secrets, &got.record.secrets, "secret", secret));
             found.extend(first(
@@ -88,6 +88,7 @@ pub(super) fn differences(recorded: &Recorded, got: &Got, same_script: bool) -> 
     if got.result.is_ok() && recorded.result.is_ok() {
         writes(&recorded.writes, &got.writes, same_script, &mut found);
         found.extend(sends(recorded, &got.sends));
+        found.extend(first(&recorded.letters, &got.letters, "letter", letter));
         if let (Ok(before), Ok(now)) = (&recorded.result, &got.result) {
             found.extend(output(before, now));
         }
@@ -119,6 +120,22 @@ fn first<T: PartialEq>(
                 .and_then(|line| u32::try_from(line).ok());
             difference.on(line.unwrap_or(0))
         })
+}
+
+/// The first read that differs. Records keep no lines of reads: the replay knows where it asks.
+fn reads(recorded: &[ReadRecord], got: &Got) -> Option<Difference> {
+    let difference = first(recorded, &got.record.reads, "read", read)?;
+    let line = difference.index.and_then(|at| got.read_lines.get(at)).copied();
+    Some(difference.on(line.unwrap_or(0)))
+}
+
+fn letter(effect: &LetterEffect) -> Value {
+    match &effect.verb {
+        LetterVerb::Redrive(execution) => {
+            json!({"dead_letter_id": effect.letter, "redriven_as": execution})
+        }
+        LetterVerb::Resolve(note) => json!({"dead_letter_id": effect.letter, "note": note}),
+    }
 }
 
 fn read(read: &ReadRecord) -> Value {

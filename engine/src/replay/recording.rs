@@ -10,7 +10,9 @@ use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, OutputRecord, So
 
 use super::answers::Secrets;
 use crate::node::input::Withheld;
-use crate::script::{Compiled, Context, EndsAt, Imports, Limits, SendEffect, Snapshot, WriteEffect};
+use crate::script::{
+    Compiled, Context, EndsAt, Imports, LetterEffect, Limits, SendEffect, Snapshot, WriteEffect,
+};
 use crate::seams::Clock;
 
 /// Which script a replay runs.
@@ -46,6 +48,8 @@ pub struct Recorded {
     pub writes: BTreeMap<(String, String), WriteEffect>,
     /// What it sent to queues, in order; delays and lines are not kept.
     pub sends: Vec<SendEffect>,
+    /// The dead letters that it closed, in order.
+    pub letters: Vec<LetterEffect>,
     /// How many messages would have gone too deep (D8): they were dropped, and nothing of them was kept.
     pub too_deep: usize,
 }
@@ -135,10 +139,8 @@ pub struct Recording {
     pub(crate) secrets: Arc<Secrets>,
     /// What the input lacks in clear.
     pub(crate) withheld: Withheld,
-    /// Bounds.
+    /// Bounds: of the recorded version those of the record.
     pub(crate) limits: Limits,
-    /// Largest response body, bytes.
-    pub(crate) response_body_max: usize,
     /// For the deadline of a replay.
     pub(crate) clock: Arc<dyn Clock>,
 }

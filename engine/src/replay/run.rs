@@ -13,7 +13,8 @@ use super::recording::Recording;
 use crate::node::Reply;
 use crate::node::answer::answer;
 use crate::script::{
-    ContextInput, Finished, HeaderProbe, Response, Run, SendEffect, Watch, WriteEffect, run_watched, to_json,
+    ContextInput, Finished, HeaderProbe, LetterEffect, LetterVerb, Response, Run, SendEffect, Watch,
+    WriteEffect, run_watched, to_json,
 };
 use crate::secrets::Masker;
 
@@ -61,6 +62,8 @@ pub struct Replayed {
     pub writes: BTreeMap<(String, String), WriteEffect>,
     /// Messages for queues, in order; as the writes.
     pub sends: Vec<SendEffect>,
+    /// Dead letters that it would close, in order; as the writes.
+    pub letters: Vec<LetterEffect>,
     /// What it read and logged.
     pub record: AttemptRecord,
     /// Whether it equals what was recorded; `None` when there is nothing to compare with.
@@ -181,7 +184,10 @@ pub(super) struct Got {
     pub(super) result: Result<Ended, ErrorRecord>,
     pub(super) writes: BTreeMap<(String, String), WriteEffect>,
     pub(super) sends: Vec<SendEffect>,
+    pub(super) letters: Vec<LetterEffect>,
     pub(super) record: AttemptRecord,
+    /// The line of each read.
+    pub(super) read_lines: Vec<u32>,
     pub(super) masker: Masker,
 }
 
@@ -194,13 +200,16 @@ impl Got {
                 result: Err(error),
                 writes: BTreeMap::new(),
                 sends: Vec::new(),
+                letters: Vec::new(),
+                read_lines: Vec::new(),
                 record: AttemptRecord { snapshot: recording.context.lsn, ..AttemptRecord::default() },
                 masker: Masker::default().and(headers),
             },
-            Ok(Finished { outcome, writes, sends, mut record, masker, .. }) => {
+            Ok(Finished { outcome, writes, sends, letters, mut record, read_lines, masker, .. }) => {
                 record.conflicts = recorded_conflicts(recording);
                 let result = outcome.and_then(|returned| {
-                    let (reply, output) = answer(&recording.source, &returned, recording.response_body_max)?;
+                    let (reply, output) =
+                        answer(&recording.source, &returned, recording.limits.response_bytes_max)?;
                     let value = to_json(&returned).unwrap_or_else(|why| why.message.into_bytes());
                     let response = match reply {
                         Some(Reply::Response(response)) => Some(response),
@@ -208,7 +217,7 @@ impl Got {
                     };
                     Ok(Ended { value, response, output })
                 });
-                Got { result, writes, sends, record, masker: masker.and(headers) }
+                Got { result, writes, sends, letters, record, read_lines, masker: masker.and(headers) }
             }
         }
     }
@@ -226,7 +235,7 @@ impl Got {
         reason: Option<WhyNotFaithful>,
         mut differences: Vec<Difference>,
     ) -> Replayed {
-        let Got { mut result, mut writes, mut sends, mut record, masker } = self;
+        let Got { mut result, mut writes, mut sends, mut letters, mut record, masker, read_lines: _ } = self;
         if !masker.is_empty() {
             match &mut result {
                 Ok(ended) => {
@@ -253,6 +262,11 @@ impl Got {
                 masker.mask_bytes(&mut bytes);
                 send.message = bytes.into();
             }
+            for effect in &mut letters {
+                if let LetterVerb::Resolve(note) = &mut effect.verb {
+                    masker.mask_text(note);
+                }
+            }
             for line in &mut record.logs {
                 masker.mask_text(&mut line.message);
             }
@@ -260,7 +274,18 @@ impl Got {
                 difference.mask(&masker);
             }
         }
-        Replayed { result, writes, sends, record, faithful, reason, differences, unmatched: false, masker }
+        Replayed {
+            result,
+            writes,
+            sends,
+            letters,
+            record,
+            faithful,
+            reason,
+            differences,
+            unmatched: false,
+            masker,
+        }
     }
 }
 

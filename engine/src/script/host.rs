@@ -44,6 +44,8 @@ pub(super) struct Effects {
     pub(super) seen: BTreeMap<FullKey, Slot>,
     pub(super) listed: BTreeSet<ListQuery>,
     pub(super) reads: Vec<ReadRecord>,
+    /// The line of each read.
+    pub(super) read_lines: Vec<u32>,
     pub(super) lapsed: BTreeSet<Lapsed>,
     pub(super) depends_on: Lsn,
     pub(super) secrets: Vec<(String, u32)>,
@@ -54,6 +56,14 @@ pub(super) struct Effects {
     /// Bytes of log text kept; `None` once lines were dropped.
     log_bytes: Option<usize>,
     stop: Option<ErrorRecord>,
+}
+
+impl Effects {
+    /// Notes a read and where it was asked for.
+    pub(super) fn read(&mut self, call: &NativeCallContext<'_>, read: ReadRecord) {
+        self.reads.push(read);
+        self.read_lines.push(errors::place(call.call_position()).0);
+    }
 }
 
 /// The state of one run.

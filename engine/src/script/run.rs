@@ -107,6 +107,8 @@ pub struct Finished {
     pub letters: Vec<LetterEffect>,
     /// The journal.
     pub record: AttemptRecord,
+    /// The line at which it asked for each of the reads in its record, 0 when unknown.
+    pub read_lines: Vec<u32>,
     /// What it took for expired although the log may not say so yet.
     pub lapsed: Vec<Lapsed>,
     /// The highest version that it read; the snapshot's LSN as soon as it listed.
@@ -132,9 +134,8 @@ pub fn run_watched(run: Run, watch: &Watch) -> Finished {
         Err(record(ErrorKind::Internal, message, Position::NONE))
     });
     let operations = host.operations();
-    let snapshot = host.context.lsn;
     let effects = std::mem::take(&mut *host.effects.lock());
-    finish(outcome, effects, operations, snapshot)
+    finish(&host, outcome, effects, operations)
 }
 
 fn evaluate(
@@ -187,10 +188,10 @@ fn untie(scope: &mut Scope<'_>) {
 }
 
 fn finish(
+    host: &Host,
     outcome: Result<Returned, ErrorRecord>,
     effects: Effects,
     operations: u64,
-    snapshot: Lsn,
 ) -> Finished {
     let masker = Masker::new(effects.secret_values);
     let outcome = outcome.map_err(|mut error| {
@@ -210,7 +211,8 @@ fn finish(
         logs,
         operations,
         conflicts: 0,
-        snapshot,
+        snapshot: host.context.lsn,
+        limits: host.limits.recorded(),
     };
     Finished {
         outcome,
@@ -218,6 +220,7 @@ fn finish(
         sends: effects.sends,
         letters: effects.letters,
         record,
+        read_lines: effects.read_lines,
         lapsed: effects.lapsed.into_iter().collect(),
         depends_on: effects.depends_on,
         masker,

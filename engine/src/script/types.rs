@@ -261,6 +261,57 @@ pub struct Limits {
     pub log_lines_max: usize,
     /// Bytes of log text kept per attempt; later text is dropped with a note.
     pub log_bytes_max: usize,
+    /// Length of the body that answers a caller, bytes.
+    pub response_bytes_max: usize,
+}
+
+impl Limits {
+    /// Those on which it depends what a run comes to, with the numbers under which records keep them (`docs/events.md`). Not
+    /// operations and memory: where these ended a run its record says.
+    const fn numbered(&mut self) -> [(u8, &mut usize); 20] {
+        [
+            (1, &mut self.call_levels),
+            (2, &mut self.string_bytes),
+            (3, &mut self.array_len),
+            (4, &mut self.map_len),
+            (5, &mut self.variables),
+            (6, &mut self.writes_max),
+            (7, &mut self.write_bytes_max),
+            (8, &mut self.key_bytes_max),
+            (9, &mut self.collection_bytes_max),
+            (10, &mut self.value_bytes_max),
+            (11, &mut self.list_page_default),
+            (12, &mut self.list_page_max),
+            (13, &mut self.list_bytes_max),
+            (14, &mut self.http_calls_max),
+            (15, &mut self.http_request_bytes_max),
+            (16, &mut self.http_response_bytes_max),
+            (17, &mut self.log_lines_max),
+            (18, &mut self.log_bytes_max),
+            (19, &mut self.response_bytes_max),
+            (20, &mut self.http_journal_bytes_max),
+        ]
+    }
+
+    /// What the record of a run keeps of its bounds: those that are not the defaults.
+    pub(crate) fn recorded(mut self) -> Vec<(u8, u64)> {
+        let mut defaults = Limits::default();
+        let pairs = self.numbered().into_iter().zip(defaults.numbered());
+        let other = pairs.filter(|((_, own), (_, default))| own != default);
+        other.map(|((number, own), _)| (number, *own as u64)).collect()
+    }
+
+    /// These bounds, but for those that decide what a run comes to: they are as a record has them.
+    pub(crate) fn as_recorded(self, record: &[(u8, u64)]) -> Limits {
+        let mut limits =
+            Limits { operations: self.operations, memory_bytes: self.memory_bytes, ..Limits::default() };
+        for (number, bound) in limits.numbered() {
+            if let Some((_, kept)) = record.iter().find(|(of, _)| *of == number) {
+                *bound = usize::try_from(*kept).unwrap_or(usize::MAX);
+            }
+        }
+        limits
+    }
 }
 
 impl Default for Limits {
@@ -287,6 +338,7 @@ impl Default for Limits {
             http_journal_bytes_max: 4 << 20,
             log_lines_max: 1000,
             log_bytes_max: 256 << 10,
+            response_bytes_max: 4 << 20,
         }
     }
 }

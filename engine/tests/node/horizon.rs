@@ -1,10 +1,10 @@
 //! T2 below a cut of the log: what a replay needs and the log does not have any more is refused with the horizon.
 
 use relive_engine::command::{Command, RedriveVersion};
-use relive_engine::replay::{Candidate, NotReplayable, Sealed, replay};
+use relive_engine::replay::{Backtest, BacktestAsked, Candidate, NotReplayable, Sealed, replay};
 use relive_engine::settings::EngineSettings;
 use relive_log::events::DispatchMode;
-use relive_log::{ExecutionId, Lsn};
+use relive_log::{BacktestId, ExecutionId, Lsn};
 
 use crate::dispatch::on;
 use crate::world::{World, route};
@@ -95,6 +95,19 @@ fn t2_what_was_cut_off_is_below_the_horizon() {
     let below = Some(NotReplayable::BelowHorizon(first));
     let found = all.map(|execution| why_not(&world, execution));
     assert_eq!(found, [below.clone(), below.clone(), below.clone(), None, below]);
+    // A backtest passes over them, and says why.
+    let asked = BacktestAsked {
+        script: "past".into(),
+        candidate: Candidate::Source("1".into()),
+        limit: 10,
+        ..BacktestAsked::default()
+    };
+    let backtest = Backtest::new(world.node.archive(), world.app(), &asked, Sealed::Opened).unwrap();
+    backtest.run();
+    let report = backtest.report(BacktestId::default()).unwrap();
+    let [(skipped, why)] = report.skipped.as_slice() else { panic!("{report:?}") };
+    assert_eq!((*skipped, report.tested.len()), (past.execution, 0));
+    assert!(why.contains(&format!("back to LSN {first}")), "{why}");
 
     // And then they go too.
     let first = cut(&mut world);

@@ -26,6 +26,7 @@ mod pausing;
 mod planted;
 mod queues;
 mod recording;
+mod records;
 mod replay;
 mod schedules;
 mod time_travel;

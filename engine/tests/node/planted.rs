@@ -44,7 +44,7 @@ fn e121_an_unrecorded_clock_is_named_where_it_first_shows() {
     let in_a_log = "log::info(\"begins\");\nlog::info(`${time::now()}`);\n1";
     assert_eq!(first(bug, in_a_log), ("log", Some(1), Some(2), None));
     let in_a_read = "let a = kv::get(\"c\", \"k01\");\nkv::get(\"c\", `at-${time::now()}`)";
-    assert_eq!(first(bug, in_a_read), ("read", Some(1), None, None));
+    assert_eq!(first(bug, in_a_read), ("read", Some(1), Some(2), None));
     let in_an_error = "let t = time::now();\n\n\nthrow `at ${t}`";
     assert_eq!(first(bug, in_an_error), ("error", None, Some(4), None));
     let in_the_answer = "#{ at: time::now() }";
@@ -61,8 +61,8 @@ fn e121_a_hash_order_is_named_where_it_first_shows() {
     let in_a_write = "let all = kv::list(\"c\").items.map(|item| item.key);\nkv::set(\"d\", \"all\", all);";
     assert_eq!(first(bug, in_a_write), ("write", Some(0), Some(2), Some("all".to_owned())));
     let in_reads = "for item in kv::list(\"c\").items {\n  kv::get(\"other\", item.key);\n}";
-    let (what, ..) = first(bug, in_reads);
-    assert_eq!(what, "read");
+    let (what, _, line, _) = first(bug, in_reads);
+    assert_eq!((what, line), ("read", Some(2)));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use relive_log::events::{DispatchMode, ErrorKind, Ordering, Pattern, Record, Tri
 use crate::dispatch::on;
 use crate::world::{World, route};
 
-fn recording(
+pub(crate) fn recording(
     world: &World,
     execution: ExecutionId,
     candidate: &Candidate,
@@ -25,11 +25,11 @@ fn recording(
     archive.recording(&world.app(), &world.row(execution), None, candidate, Sealed::Opened)
 }
 
-fn again(world: &World, execution: ExecutionId) -> Replayed {
+pub(crate) fn again(world: &World, execution: ExecutionId) -> Replayed {
     replay(&recording(world, execution, &Candidate::Recorded).unwrap())
 }
 
-fn with(world: &World, execution: ExecutionId, source: &str) -> Replayed {
+pub(crate) fn with(world: &World, execution: ExecutionId, source: &str) -> Replayed {
     replay(&recording(world, execution, &Candidate::Source(source.into())).unwrap())
 }
 
@@ -556,7 +556,7 @@ fn e123_t2_calls_and_imports_replay_from_the_record_with_the_network_gone() {
     assert!(error.message.contains("was not recorded"), "{}", error.message);
 }
 
-fn tested(world: &World, asked: &BacktestAsked) -> Report {
+pub(crate) fn tested(world: &World, asked: &BacktestAsked) -> Report {
     let backtest = Backtest::new(world.node.archive(), world.app(), asked, Sealed::Opened).unwrap();
     backtest.run();
     backtest.report(Default::default()).unwrap()
@@ -608,10 +608,8 @@ fn t6_a_capsule_replays_as_its_recording_does() {
     let first = recording(&world, execution, &Candidate::Recorded).unwrap();
     let text = capsule(&first, &first, "test");
     let clock: std::sync::Arc<dyn relive_engine::seams::Clock> = std::sync::Arc::clone(&world.clock) as _;
-    let settings = EngineSettings::default();
-    let open = |text: &str, candidate: &Candidate| {
-        opened(text.as_bytes(), candidate, &settings, std::sync::Arc::clone(&clock))
-    };
+    let open =
+        |text: &str, candidate: &Candidate| opened(text.as_bytes(), candidate, std::sync::Arc::clone(&clock));
     let again = replay(&open(&text, &Candidate::Recorded).unwrap());
     assert_eq!((again.faithful, &again.differences), (Some(true), &Vec::new()));
     assert_eq!(again.result.unwrap().value, replay(&first).result.unwrap().value);

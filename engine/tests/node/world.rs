@@ -335,6 +335,12 @@ impl World {
         self.die().world(key, begin)
     }
 
+    /// As `crash`, but the next process has other settings.
+    pub(crate) fn crash_and_change(self, settings: EngineSettings) -> World {
+        let ground = self.die();
+        Ground { settings, ..ground }.world(KEY, Switch::Running)
+    }
+
     /// As `crash`, and the views are lost: they begin from the newest snapshot, or from the log.
     pub(crate) fn crash_and_lose_the_views(self) -> World {
         let mut ground = self.die();

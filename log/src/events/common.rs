@@ -527,6 +527,9 @@ pub struct AttemptRecord {
     pub conflicts: u32,
     /// The snapshot as of which the last run read.
     pub snapshot: Lsn,
+    /// Bounds under which it ran that are not the defaults of 0.1.0, by number (`docs/events.md`): settings may change,
+    /// and what a bound ended ends there again.
+    pub limits: Vec<(u8, u64)>,
 }
 
 /// What an attempt returned: digest, length and the first bytes (T1).

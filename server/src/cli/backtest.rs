@@ -9,7 +9,6 @@ use clap::Args;
 use relive_engine::replay::{
     Candidate, Replayed, Sealed, bisect as find_first, capsule, opened, replay as run_again,
 };
-use relive_engine::settings::EngineSettings;
 use serde_json::{Map, Value, json};
 
 use super::local::{self, Local, Opened};
@@ -432,15 +431,14 @@ struct Outcome {
 fn test_one(file: &Path, scripts: Option<&Path>) -> Result<Outcome, Failed> {
     let unreadable = |e: &dyn std::fmt::Display| Failed::new(format!("{}: {e}", file.display()));
     let bytes = std::fs::read(file).map_err(|e| unreadable(&e))?;
-    let (settings, clock) = (EngineSettings::default(), Arc::new(SystemClock));
+    let clock = Arc::new(SystemClock);
     let mut candidate = Candidate::Recorded;
     if let Some(dir) = scripts {
-        let recorded =
-            opened(&bytes, &candidate, &settings, Arc::clone(&clock) as _).map_err(|e| unreadable(&e))?;
+        let recorded = opened(&bytes, &candidate, Arc::clone(&clock) as _).map_err(|e| unreadable(&e))?;
         let path = dir.join(format!("{}.rhai", recorded.context.script));
         candidate = Candidate::Source(source_of(&path.to_string_lossy())?.into());
     }
-    let recording = opened(&bytes, &candidate, &settings, clock).map_err(|e| unreadable(&e))?;
+    let recording = opened(&bytes, &candidate, clock).map_err(|e| unreadable(&e))?;
     local::scripted(move || {
         let got = run_again(&recording);
         let (passed, verdict) = judged(&got, candidate == Candidate::Recorded, &recording);

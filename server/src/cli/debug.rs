@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use relive_engine::replay::{Candidate, Recording, opened, steps};
-use relive_engine::settings::EngineSettings;
 use serde_json::{Map, Value, json};
 
 use super::dap;
@@ -267,7 +266,7 @@ fn source(remote: &Remote, command: &Debug) -> Result<From, Failed> {
         let unreadable = |e: &dyn std::fmt::Display| Failed::new(format!("{}: {e}", file.display()));
         let bytes = std::fs::read(file).map_err(|e| unreadable(&e))?;
         let candidate = command.which.candidate()?;
-        let recording = opened(&bytes, &candidate, &EngineSettings::default(), Arc::new(SystemClock));
+        let recording = opened(&bytes, &candidate, Arc::new(SystemClock));
         From::Recording(Arc::new(recording.map_err(|e| unreadable(&e))?))
     } else if let Some(data) = &command.local.data {
         let opened = Opened::open(data)?;

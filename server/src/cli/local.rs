@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use relive_engine::replay::{Archive, Candidate, Recording, Sealed};
+use relive_engine::replay::{Archive, Candidate, NotReplayable, Recording, Sealed};
 use relive_engine::secrets::InstanceKey;
-use relive_engine::settings::EngineSettings;
 use relive_log::ExecutionId;
 use relive_log::disk::{Disk, RealDisk};
 use relive_log::tools::{OfflineLog, Upto};
-use relive_projections::{App, ExecutionRow, Views};
+use relive_projections::{App, ExecutionRow};
+use tempfile::TempDir;
 
+use super::log::views::folded;
 use crate::client::Failed;
 use crate::clock::{SystemClock, random};
 use crate::http::replay::not_replayable;
@@ -34,6 +35,8 @@ pub(crate) struct Opened {
     archive: Archive,
     /// Keeps servers out for as long as it lives.
     _log: OfflineLog,
+    /// Where the views stand that began from a snapshot.
+    _scratch: Option<TempDir>,
 }
 
 fn refused(error: StartError) -> Failed {
@@ -41,23 +44,16 @@ fn refused(error: StartError) -> Failed {
 }
 
 impl Opened {
-    /// Opens it: the views are folded in memory.
+    /// Opens it: the views are folded beside it.
     pub(crate) fn open(data: &Path) -> Result<Opened, Failed> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
         let log = OfflineLog::open(disk, data, Upto::Valid).map_err(|e| refused(StartError::of_log(&e)))?;
         if let Some(refusal) = &log.refusal {
             return Err(refused(StartError::of_log(refusal)));
         }
-        let views = Arc::new(Views::in_memory(Arc::new(log.reader.clone())));
-        views.catch_up(&log.reader, &mut |_| {}).map_err(|e| refused(StartError::of_views(&e)))?;
-        let archive = Archive::new(
-            views,
-            log.reader.clone(),
-            key(data)?,
-            Arc::new(SystemClock),
-            EngineSettings::default(),
-        );
-        Ok(Opened { archive, _log: log })
+        let (views, scratch) = folded(&log, &mut |_| {})?;
+        let archive = Archive::new(Arc::new(views), log.reader.clone(), key(data)?, Arc::new(SystemClock));
+        Ok(Opened { archive, _log: log, _scratch: scratch })
     }
 
     /// An execution with its app; without a name it is looked for in all of them.
@@ -66,12 +62,15 @@ impl Opened {
         let execution: ExecutionId = id.parse().map_err(|_| missing())?;
         let registry = self.archive.views().registry();
         let apps = registry.apps.values().filter(|known| app.is_none_or(|app| known.slug == app));
+        let mut why = missing();
         for app in apps {
-            if let Ok(row) = self.archive.row(app.id, execution) {
-                return Ok((Arc::clone(app), row));
+            match self.archive.row(app.id, execution) {
+                Ok(row) => return Ok((Arc::clone(app), row)),
+                Err(NotReplayable::NotFound { .. }) => {}
+                Err(other) => why = not_replayed(other),
             }
         }
-        Err(missing())
+        Err(why)
     }
 
     /// One recorded attempt.
@@ -84,17 +83,20 @@ impl Opened {
     ) -> Result<Recording, Failed> {
         let (app, row) = self.find(app, id)?;
         // Whoever reads the directory may read what is in it.
-        self.archive.recording(&app, &row, attempt, candidate, Sealed::Opened).map_err(|why| {
-            let problem = not_replayable(why);
-            let code = if problem.status_code() == 404 { 3 } else { 1 };
-            Failed { code, message: problem.text().to_owned(), problem: None }
-        })
+        self.archive.recording(&app, &row, attempt, candidate, Sealed::Opened).map_err(not_replayed)
     }
 
     /// What it reads from.
     pub(crate) const fn archive(&self) -> &Archive {
         &self.archive
     }
+}
+
+/// The same refusal that a server would give.
+fn not_replayed(why: NotReplayable) -> Failed {
+    let problem = not_replayable(why);
+    let code = if problem.status_code() == 404 { 3 } else { 1 };
+    Failed { code, message: problem.text().to_owned(), problem: None }
 }
 
 /// The key of the directory. Without one, what is sealed stays so.

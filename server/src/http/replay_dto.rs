@@ -3,7 +3,7 @@
 //! Owns: those shapes. Never does: unmask anything; what it gets is masked.
 
 use relive_engine::replay::{Bisected, Difference, Recording, Replayed, Report, Stepped, Tested, Verdict};
-use relive_engine::script::{Response, Step, WriteEffect};
+use relive_engine::script::{LetterEffect, LetterVerb, Response, Step, WriteEffect};
 use relive_log::events::{ErrorRecord, OutputRecord};
 use relive_projections::ExecutionRow;
 use serde_json::{Map, Value, json};
@@ -30,11 +30,21 @@ pub(crate) fn replayed(recording: &Recording, replayed: &Replayed) -> Value {
         })
     });
     put("sends", sends.collect());
+    put("dead_letters", replayed.letters.iter().map(letter).collect());
     put("reads", event_dto::reads(&replayed.record.reads));
     put("logs", dto::logs(&replayed.record.logs));
     put("http", event_dto::calls(&replayed.record.calls));
     put("differences", replayed.differences.iter().map(difference).collect());
     shown.into()
+}
+
+/// A dead letter that the run would close.
+fn letter(effect: &LetterEffect) -> Value {
+    let (redriven_as, note) = match &effect.verb {
+        LetterVerb::Redrive(execution) => (Some(execution), None),
+        LetterVerb::Resolve(note) => (None, Some(note)),
+    };
+    json!({"dead_letter_id": effect.letter, "redriven_as": redriven_as, "note": note})
 }
 
 /// What replays and steps share: who, how it ended, whether it is what was.
@@ -200,6 +210,8 @@ fn tested(tested: &Tested) -> Value {
     shown.insert("response".into(), pair(response(&tested.before), response(&tested.after)));
     let writes = tested.differences.iter().filter(|difference| difference.what == "write").map(difference);
     shown.insert("writes".into(), writes.collect());
+    let others = tested.differences.iter().filter(|other| matches!(other.what, "send" | "letter"));
+    shown.insert("differences".into(), others.map(difference).collect());
     shown.into()
 }
 

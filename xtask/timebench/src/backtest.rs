@@ -81,13 +81,7 @@ pub(crate) fn fill(dir: &Path, executions: usize) -> Result<Filled, Failure> {
 
 pub(crate) fn measure(dir: &Path, threads: usize) -> Result<Report, Failure> {
     let rig = Rig::open(dir)?;
-    let archive = Archive::new(
-        Arc::clone(&rig.views),
-        rig.reader.clone(),
-        key()?,
-        Arc::new(SystemClock),
-        EngineSettings::default(),
-    );
+    let archive = Archive::new(Arc::clone(&rig.views), rig.reader.clone(), key()?, Arc::new(SystemClock));
     let bench = app(&rig.views)?;
     let candidate = SCRIPT.replace("known already", "seen before");
     let mut asked = BacktestAsked {

@@ -95,6 +95,14 @@ pub(super) struct SendText {
     pub(super) key: Option<String>,
 }
 
+/// A dead letter that the run closed: redriven, or resolved with a note.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ClosedText {
+    pub(super) dead_letter_id: LetterId,
+    pub(super) redriven_as: Option<ExecutionId>,
+    pub(super) note: Option<String>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum InputText {

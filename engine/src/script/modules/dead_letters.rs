@@ -58,7 +58,7 @@ fn open_letter(host: &Host, call: &Call<'_>, id: &str, function: &str) -> Answer
         id.parse().map_err(|_| runtime(format!("{function}: `{id}` is no id of a dead letter")))?;
     let open = host.snapshot.letter(letter).map_err(|failed| host.broken(call, &failed))?;
     let mut effects = host.effects.lock();
-    effects.reads.push(ReadRecord::Letter { letter, open });
+    effects.read(call, ReadRecord::Letter { letter, open });
     let mine = effects.letters.iter().any(|effect| effect.letter == letter);
     drop(effects);
     match open {

@@ -146,12 +146,13 @@ pub(super) fn stored(host: &Host, call: &Call<'_>, key: &FullKey) -> Answer<Opti
     let value = slot.value.clone();
     let mut effects = host.effects.lock();
     effects.depends_on = effects.depends_on.max(slot.version);
-    effects.reads.push(ReadRecord::Key {
+    let read = ReadRecord::Key {
         collection: key.0.clone(),
         key: key.1.clone(),
         version: slot.version,
         present: value.is_some(),
-    });
+    };
+    effects.read(call, read);
     if slot.lapsed {
         let (collection, key) = key.clone();
         effects.lapsed.insert(Lapsed { collection, key, version: slot.version });

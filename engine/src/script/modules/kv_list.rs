@@ -163,14 +163,15 @@ impl<'a, 'c> Merge<'a, 'c> {
         });
         effects.lapsed.extend(lapsed);
         if effects.listed.insert(query.clone()) {
-            effects.reads.push(ReadRecord::Range {
+            let read = ReadRecord::Range {
                 collection: query.collection.clone(),
                 prefix: query.prefix.clone(),
                 cursor: query.cursor.clone(),
                 reverse: query.reverse,
                 limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
                 items: page.items.iter().map(|item| (item.key.clone(), item.version)).collect(),
-            });
+            };
+            effects.read(self.call, read);
         }
     }
 }

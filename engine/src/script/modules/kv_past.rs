@@ -35,7 +35,7 @@ pub(super) fn get_at(
     effects.depends_on = effects.depends_on.max(slot.version);
     let (collection, key) = key;
     let (version, present) = (slot.version, slot.value.is_some());
-    effects.reads.push(ReadRecord::KeyAt { collection, key, at, version, present });
+    effects.read(call, ReadRecord::KeyAt { collection, key, at, version, present });
     drop(effects);
     slot.value.map_or(Ok(Dynamic::UNIT), |value| decode(&host, call, &value))
 }
@@ -92,12 +92,9 @@ pub(super) fn history(
     let mut effects = host.effects.lock();
     effects.depends_on = effects.depends_on.max(host.context.lsn);
     let (collection, key) = key;
-    effects.reads.push(ReadRecord::History {
-        collection,
-        key,
-        limit: u32::try_from(asked).unwrap_or(u32::MAX),
-        versions: versions.iter().map(|version| version.lsn).collect(),
-    });
+    let limit = u32::try_from(asked).unwrap_or(u32::MAX);
+    let lsns = versions.iter().map(|version| version.lsn).collect();
+    effects.read(call, ReadRecord::History { collection, key, limit, versions: lsns });
     drop(effects);
     versions.iter().map(|version| shown(&host, call, version)).collect()
 }

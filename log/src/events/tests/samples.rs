@@ -368,6 +368,7 @@ fn record() -> AttemptRecord {
         operations: 12_345,
         conflicts: 2,
         snapshot: Lsn(98),
+        limits: vec![(4, 4096), (11, 1 << 20)],
     }
 }
 

@@ -10,7 +10,7 @@ mod offline;
 mod online;
 pub(super) mod progress;
 mod stats;
-mod views;
+pub(super) mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

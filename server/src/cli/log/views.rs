@@ -10,6 +10,7 @@ use relive_log::evidence::VIEWS_DIR;
 use relive_log::tools::{OfflineLog, Upto};
 use relive_projections::{IfAhead, Limits, StoreKind, Trust, Views, ViewsError, ViewsOptions};
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::progress::Progress;
 use super::{disk, display, failed, tell};
@@ -109,18 +110,30 @@ pub(super) fn compare(dir: &Path) -> Result<Compared, Failed> {
     }
     let last = log.reader.durable();
     let mut progress = Progress::new("comparing views");
-    let fresh = if log.reader.first_lsn() > Lsn::FIRST {
-        let (fresh, quarantine) = (scratch.path().join("fresh"), scratch.path().join("none"));
-        open_views(&log, &fresh, &quarantine, Trust::Discard).map_err(|e| of_views(&e))?.0
-    } else {
-        Views::in_memory(Arc::new(log.reader.clone()))
-    };
-    fresh.catch_up(&log.reader, &mut |lsn| progress.at(lsn.0, last.0)).map_err(|e| of_views(&e))?;
+    let (fresh, _kept) = folded(&log, &mut |lsn| progress.at(lsn.0, last.0))?;
     views.catch_up(&log.reader, &mut |_| {}).map_err(|e| of_views(&e))?;
     let digest = |views: &Views| {
         views.digest().map_err(|e| Failed { code: 65, ..Failed::new(format!("a view cannot be read: {e}")) })
     };
     Ok(if digest(&views)? == digest(&fresh)? { Compared::Same } else { Compared::Differ })
+}
+
+/// The views of a log, folded away from its directory: in memory; of a log whose beginning was cut from a snapshot, in a
+/// scratch directory that goes when the second value does.
+pub(in crate::cli) fn folded(
+    log: &OfflineLog,
+    progress: &mut dyn FnMut(Lsn),
+) -> Result<(Views, Option<TempDir>), Failed> {
+    let (views, scratch) = if log.reader.first_lsn() > Lsn::FIRST {
+        let scratch = tempfile::tempdir().map_err(|e| Failed::new(format!("no scratch directory: {e}")))?;
+        let (views, quarantine) = (scratch.path().join(VIEWS_DIR), scratch.path().join("quarantine"));
+        let (views, _) = open_views(log, &views, &quarantine, Trust::Discard).map_err(|e| of_views(&e))?;
+        (views, Some(scratch))
+    } else {
+        (Views::in_memory(Arc::new(log.reader.clone())), None)
+    };
+    views.catch_up(&log.reader, progress).map_err(|e| of_views(&e))?;
+    Ok((views, scratch))
 }
 
 fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
