@@ -48,6 +48,12 @@ impl Batch {
         self.close_record(at, type_, type_version);
     }
 
+    /// Adds the events of another batch, encoded as they are there.
+    pub fn extend(&mut self, other: &Batch) {
+        self.payload.extend_from_slice(&other.payload);
+        self.count += other.count;
+    }
+
     fn open_record(&mut self) -> usize {
         let at = self.payload.len();
         self.payload.extend_from_slice(&[0; RECORD_HEADER_LEN]);

@@ -28,6 +28,8 @@
 //! | P13 | rows of times to live that were dealt with may go, all other rows of the index stay | `index` |
 //! | P14 | a difference of two instants is exactly the keys that differ between their listings | `kv::diff` |
 //! | P20 | a fork reads what its base held at the moment of the fork, but for what was written in it | `kv::line` |
+//! | P23 | a value that is read again without the log is the one that its event wrote | `kv::values` |
+//! | P24 | an execution that came whole, in one batch, is folded as its events one by one would be | `executions::whole` |
 //! | P15 | the position of a schedule never goes back | `cron` |
 
 mod abandoned;

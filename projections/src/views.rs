@@ -23,7 +23,7 @@ use crate::dead_letters::DeadLetters;
 use crate::digest::Digest;
 use crate::disk::{self, DiskLayer, Runs, Sealed, SealedQueue, State};
 use crate::error::{ReadError, StoreError, ViewsError};
-use crate::executions::Executions;
+use crate::executions::{Executions, Folded, Whole};
 use crate::holds::Holds;
 use crate::horizon::{Horizon, Lowest};
 use crate::idempotency::Idempotency;
@@ -215,9 +215,12 @@ impl Views {
             return;
         }
         let mut at = At { lsn: batch.first, pos: batch.pos, time: batch.commit_time };
+        let whole = Whole::of(batch).filter(|_| batch.first > applied);
+        let whole = whole.filter(|whole| self.executions.fold_whole(whole) == Folded::Yes);
         for event in batch.events {
             if at.lsn > applied {
-                self.fold(event, at);
+                let folded = whole.as_ref().is_some_and(|whole| whole.has(at.lsn));
+                self.fold(event, at, if folded { Folded::Yes } else { Folded::No });
             }
             at.lsn = at.lsn.next();
         }
@@ -239,7 +242,8 @@ impl Views {
         self.applied.fetch_max(gap.to.0, Ordering::AcqRel);
     }
 
-    fn fold(&self, event: &Event, at: At) {
+    /// Folds an event into every view; `executions` says whether that one has it already.
+    fn fold(&self, event: &Event, at: At, executions: Folded) {
         match event {
             Event::App(e) => {
                 self.registry.fold_app(e, at);
@@ -267,7 +271,9 @@ impl Views {
                 self.idempotency.fold(e, at);
                 self.jobs.fold_execution(e);
                 self.abandoned.fold(e, at);
-                self.executions.fold(e, at);
+                if executions == Folded::No {
+                    self.executions.fold(e, at);
+                }
                 self.index.fold_execution(e, at);
             }
             Event::DeadLetter(e) => {

@@ -68,6 +68,11 @@ impl Success {
     pub(crate) fn has_effects(&self) -> bool {
         !self.writes.is_empty() || !self.sends.is_empty() || !self.letters.is_empty()
     }
+
+    /// Whether its commit says no more than that it ended.
+    pub(crate) fn only_read(&self) -> bool {
+        !self.has_effects() && self.lapsed.is_empty()
+    }
 }
 
 /// Why a successful attempt does not commit.

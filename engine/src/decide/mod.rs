@@ -28,7 +28,7 @@ pub(crate) mod undo;
 use std::sync::Arc;
 
 use relive_log::events::{Event, Principal, VersionChoice};
-use relive_log::{ExecutionId, LetterId, Lsn, UnixMicros};
+use relive_log::{Batch, ExecutionId, LetterId, Lsn, UnixMicros};
 use relive_projections::{App, Registry, Views};
 use uuid::Uuid;
 
@@ -78,12 +78,14 @@ impl Scene<'_> {
 pub(crate) struct Decision {
     first: Lsn,
     events: Vec<Event>,
+    /// The first of them, as the log takes them.
+    encoded: Batch,
 }
 
 impl Decision {
     /// Starts a batch whose first event will have the LSN `next`.
     pub(crate) fn starting_at(first: Lsn) -> Decision {
-        Decision { first, events: Vec::new() }
+        Decision { first, events: Vec::new(), encoded: Batch::new() }
     }
 
     /// Adds an event; the answer is its LSN.
@@ -93,17 +95,36 @@ impl Decision {
         lsn
     }
 
-    /// Puts two events in front of those that are there, which were decided for LSNs behind them.
-    pub(crate) fn precede(&mut self, earlier: [Event; 2]) {
+    /// Puts two events in front of those that are there, which were decided for LSNs behind them; `encoded` is what the
+    /// log takes them as, or empty.
+    pub(crate) fn precede(&mut self, earlier: [Event; 2], encoded: Batch) {
         self.first = Lsn(self.first.0 - earlier.len() as u64);
         self.events.splice(..0, earlier);
+        self.encoded = encoded;
     }
 
     /// Takes those two away again; the first of them.
     pub(crate) fn take_opening(&mut self) -> Option<Event> {
         let first = self.events.drain(..2.min(self.events.len())).next();
         self.first = self.first.plus(2);
+        self.encoded.clear();
         first
+    }
+
+    /// Encodes what is there, so that this need not be done under the sequencer's lock.
+    pub(crate) fn encode(&mut self) {
+        let Decision { events, encoded, .. } = self;
+        events.iter().skip(encoded.len() as usize).for_each(|event| encoded.push(event));
+    }
+
+    /// The first events, as the log takes them.
+    pub(crate) fn encoded(&self) -> &Batch {
+        &self.encoded
+    }
+
+    /// It starts there: for events that say nothing of their LSNs.
+    pub(crate) fn move_to(&mut self, first: Lsn) {
+        self.first = first;
     }
 
     /// The LSN of the first event.

@@ -150,6 +150,8 @@ pub(crate) struct Dispatch {
     ahead: VecDeque<(AppId, ExecutionId)>,
     /// Claimed ahead, durable or not.
     claimed_ahead: usize,
+    /// Calls that run without being in `running`, as of the last look.
+    beside: usize,
     /// The execution that runs alone now.
     only: Option<ExecutionId>,
     last_was_sync: bool,
@@ -176,6 +178,7 @@ impl Dispatch {
             due: BTreeSet::new(),
             ahead: VecDeque::new(),
             claimed_ahead: 0,
+            beside: 0,
             only: None,
             last_was_sync: false,
             draining: false,
@@ -371,7 +374,7 @@ impl Dispatch {
     /// Whether a sync call that arrives now would start at once.
     pub(crate) fn has_room_for_sync(&self) -> bool {
         self.sync.is_empty()
-            && self.peek_lane() != Some(Lane::Alone)
+            && !self.alone_waits()
             && self.free()
             && self.only.is_none()
             && (!self.background_waits() || self.running_background >= self.reserved_for_background())
@@ -423,6 +426,16 @@ impl Dispatch {
     /// It was not claimed after all.
     pub(crate) fn not_ahead(&mut self) {
         self.claimed_ahead -= 1;
+    }
+
+    /// Whether something waits to run alone (D3): nothing else begins before it.
+    pub(crate) fn alone_waits(&self) -> bool {
+        !self.draining && !self.alone.is_empty()
+    }
+
+    /// So many calls run that are not counted here: nothing runs alone beside them.
+    pub(crate) const fn beside(&mut self, calls: usize) {
+        self.beside = calls;
     }
 
     fn background_waits(&self) -> bool {
@@ -544,8 +557,9 @@ impl Dispatch {
         if self.only.is_some() || !self.free() {
             return None;
         }
-        if !self.draining && !self.alone.is_empty() {
-            return match (self.ahead.is_empty(), self.running.is_empty() && self.claimed_ahead == 0) {
+        if self.alone_waits() {
+            let nothing_runs = self.running.is_empty() && self.claimed_ahead == 0 && self.beside == 0;
+            return match (self.ahead.is_empty(), nothing_runs) {
                 (false, _) => Some(Lane::Background),
                 (true, true) => Some(Lane::Alone),
                 (true, false) => None,

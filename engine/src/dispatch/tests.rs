@@ -95,6 +95,19 @@ fn e53_alone_waits_for_the_others_and_keeps_them_out() {
 }
 
 #[test]
+fn e165_alone_waits_for_calls_that_run_beside() {
+    let mut dispatch = Dispatch::new(4, 256);
+    ready(&mut dispatch, app(1), 9, Lane::Alone);
+    assert!(dispatch.alone_waits());
+    assert!(!dispatch.has_room_for_sync(), "E164: no call enters any more");
+    dispatch.beside(1);
+    assert_eq!(take(&mut dispatch), Vec::<u8>::new(), "one is still inside");
+    dispatch.beside(0);
+    assert_eq!(take(&mut dispatch), [9]);
+    assert!(!dispatch.has_room_for_sync());
+}
+
+#[test]
 fn due_work_starts_in_due_order_and_goes_with_its_trigger() {
     let mut dispatch = Dispatch::new(4, 256);
     for (n, due) in [(1, 30), (2, 10), (3, 20)] {

@@ -5,7 +5,7 @@
 //! Invariants: E90 an attempt that was claimed ends exactly once; E91 after `conflicts_before_lock` conflicts it
 //! runs while nobody else writes what it touched, after `conflicts_before_app_lock` while nobody else writes into its
 //! app; E114 it never waits for a lock while it holds one; E92 an outcome leaves only after what it depends on
-//! is durable (S3); E93 a run on its caller's thread is bounded by `brief_operations` and never waits.
+//! is durable (S3).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,18 +17,17 @@ use relive_log::events::{
 use relive_projections::{App, AsOf};
 
 use super::answer::answer;
-use super::calling::{AttemptCalls, CallParts, NotHere};
+use super::calling::{AttemptCalls, CallParts};
 use super::core::{Deferred, Job};
 use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
 use super::locks::{Scope, Ticket, Touched};
 use super::seat::Seat;
 use super::settle::{IfLocked, Ran, Verdict};
-use super::snapshot::{Leave, Letters, Settle, ViewSnapshot};
-use super::watches::BriefWatch;
+use super::snapshot::{Letters, Settle, ViewSnapshot};
 use super::{Node, Reply};
 use crate::decide::commit::Success;
-use crate::refusal::{Failure, SubmitError};
+use crate::refusal::Failure;
 use crate::script::{
     Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, StopCause, Stopwatch,
     mask_call, run,
@@ -41,15 +40,15 @@ const CALLS_OFF: &str = "outgoing_calls_off: the app's outgoing calls are off, a
                          (`relive app calls on` lets them out)";
 
 /// What differs between a run that may wait and one on its caller's thread.
-struct Around {
-    calls: Arc<dyn Calls>,
-    settle: Settle,
-    stopwatch: Arc<dyn Stopwatch>,
+pub(super) struct Around {
+    pub calls: Arc<dyn Calls>,
+    pub settle: Settle,
+    pub stopwatch: Arc<dyn Stopwatch>,
 }
 
 /// What an attempt runs.
-struct Program {
-    main: Compiled,
+pub(super) struct Program {
+    pub main: Compiled,
     imports: Imports,
 }
 
@@ -98,48 +97,8 @@ impl Node {
         })
     }
 
-    /// Runs an attempt that has a caller on the caller's thread while it is brief: a script that ends within
-    /// `brief_operations` costs no hand-over. One that does not, or meets a conflict, starts again on a script
-    /// thread; nobody can tell, since a run has no effect before its commit (E93).
-    ///
-    /// # Errors
-    /// It was brief or not, and there is no room for it in the log: it is not admitted.
-    pub(super) fn attempt_here(self: &Arc<Self>, mut job: Box<Job>) -> Result<(), SubmitError> {
-        if self.settings.brief_operations == 0 {
-            self.record_opening(&mut job)?;
-            self.jobs.push(job);
-            return Ok(());
-        }
-        let Some((program, input)) = self.ready_or_finish(&mut job) else { return Ok(()) };
-        let snapshot = job.claim.snapshot;
-        if program.main.pace().try_brief() {
-            let watch = Arc::new(BriefWatch::new(&job.stop, self.settings.brief_operations));
-            let around = Around {
-                calls: Arc::new(NotHere::new(Arc::clone(&watch))),
-                settle: Settle::Leave(self.durability.clone(), Arc::clone(&watch) as Arc<dyn Leave>),
-                stopwatch: Arc::clone(&watch) as Arc<dyn Stopwatch>,
-            };
-            let finished = self.run_once(&job, &program, around, input.clone(), snapshot);
-            if watch.is_over() {
-                let pace = program.main.pace();
-                if watch.was_late() { pace.was_late() } else { pace.was_long() }
-            } else {
-                let logs = finished.record.logs.clone();
-                let ran = self.judge(&job, finished, snapshot, 0);
-                match self.finish(&mut job, ran, logs, IfLocked::Leave) {
-                    Verdict::Ended => return Ok(()),
-                    Verdict::Conflict | Verdict::Blocked => {}
-                }
-            }
-        }
-        self.record_opening(&mut job)?;
-        job.live = Some(input);
-        self.jobs.push(job);
-        Ok(())
-    }
-
     /// What an attempt runs, or its end if it cannot.
-    fn ready_or_finish(self: &Arc<Self>, job: &mut Job) -> Option<(Program, ContextInput)> {
+    pub(super) fn ready_or_finish(self: &Arc<Self>, job: &mut Job) -> Option<(Program, ContextInput)> {
         match self.ready(job) {
             Ok(ready) => Some(ready),
             Err(error) => {
@@ -190,7 +149,7 @@ impl Node {
     }
 
     /// The compiled script and the input of an attempt.
-    fn ready(&self, job: &mut Job) -> Result<(Program, ContextInput), ErrorRecord> {
+    pub(super) fn ready(&self, job: &mut Job) -> Result<(Program, ContextInput), ErrorRecord> {
         match job.stop.expired() {
             Some(StopCause::ShuttingDown) => {
                 return Err(ErrorRecord::without_place(
@@ -294,7 +253,7 @@ impl Node {
         })
     }
 
-    fn run_once(
+    pub(super) fn run_once(
         &self,
         job: &Job,
         program: &Program,
@@ -337,7 +296,7 @@ impl Node {
     }
 
     /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.
-    fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
+    pub(super) fn judge(&self, job: &Job, finished: Finished, snapshot: Lsn, conflicts: u32) -> Ran {
         let Finished {
             outcome,
             writes,
@@ -454,7 +413,7 @@ impl Node {
         let ticket = core.locks.request(job.app.id, job.ending.execution, scope);
         lock.ticket = Some(ticket);
         while !core.locks.is_granted(ticket) {
-            self.unlocked.wait(&mut core);
+            core.wait(&self.unlocked);
         }
     }
 

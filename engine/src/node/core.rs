@@ -15,8 +15,8 @@ use relive_log::events::{
     Principal, Source, TriggerEvent,
 };
 use relive_log::{
-    AppId, AppendError, Appended, Appender, Batch, ExecutionId, JobId, Lsn, Purpose, Room, Supply,
-    UnixMicros, Urgency,
+    AppId, AppendError, Appended, Appender, Batch, Durability, ExecutionId, JobId, Lsn, Purpose, Room,
+    Supply, UnixMicros, Urgency,
 };
 use relive_projections::{App, At, CronView, ExecutionRow, FoldedBatch, OpenWork, Registry, Status, Views};
 
@@ -105,6 +105,8 @@ pub(super) struct Job {
     pub enqueued: At,
     /// Its `enqueued` while neither that nor the claim is in the log (E94).
     pub unrecorded: Option<Event>,
+    /// Both as the log takes them, if they were encoded before their end is appended.
+    pub encoded: Batch,
     /// Its `enqueued` event, if it was read for the claim.
     pub read: Option<Box<Enqueued>>,
     /// Whether its call came with an `Idempotency-Key`: the whole answer is kept.
@@ -113,8 +115,18 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Encodes its enqueue and its claim, so that this need not be done under the sequencer's lock.
+    pub(super) fn encode_opening(&mut self) {
+        if let Some(enqueued) = &self.unrecorded {
+            self.encoded.clear();
+            self.encoded.push(enqueued);
+            self.encoded.push(&Event::Execution(ExecutionEvent::Claimed(self.claim.clone())));
+        }
+    }
+
     /// Its enqueue and its claim, in this order, lead a batch that was appended.
     pub(super) fn opened(&mut self, appended: &Appended) {
+        self.encoded.clear();
         self.enqueued = At { lsn: appended.first, pos: appended.pos, time: appended.commit_time };
         self.claimed = appended.first.next();
     }
@@ -230,6 +242,15 @@ impl Core {
         self.supply.room() == Room::Low
     }
 
+    /// Whether a call that arrives now would be let in and start at once.
+    pub(super) fn has_room(&self, durability: &Durability) -> bool {
+        self.admitting
+            && self.waiting.is_empty()
+            && self.dispatch.has_room_for_sync()
+            && self.barrier <= durability.durable()
+            && !self.is_low()
+    }
+
     /// Appends what ends work or lets the log shrink, applies it, and tells the dispatcher (E80).
     pub(super) fn append(
         &mut self,
@@ -261,7 +282,8 @@ impl Core {
         how: (Purpose, Urgency),
     ) -> Result<Appended, NotAppended> {
         self.batch.clear();
-        for event in decision.events() {
+        self.batch.extend(decision.encoded());
+        for event in decision.events().iter().skip(decision.encoded().len() as usize) {
             self.batch.push(event);
         }
         // Nothing is committed before a time that a read has seen (K4).
@@ -306,8 +328,13 @@ impl Core {
     /// What the dispatcher has to know of a batch.
     fn observe(&mut self, decision: &Decision, views: &Views, now: UnixMicros) {
         let mut configured = BTreeSet::new();
+        let mut following = decision.events().iter().skip(1);
         for (event, at) in decision.events().iter().zip(0_u64..) {
+            let next = following.next();
             match event {
+                // A call that started at once (E94) never stands in a line.
+                Event::Execution(ExecutionEvent::Enqueued(e)) if next.is_some_and(|next| claims(next, e)) => {
+                }
                 Event::Execution(event) => {
                     if let ExecutionEvent::Abandoned(_) = event {
                         self.records_until = None;
@@ -358,10 +385,6 @@ impl Core {
     fn observe_execution(&mut self, event: &ExecutionEvent, lsn: Lsn, views: &Views, now: UnixMicros) {
         match event {
             ExecutionEvent::Enqueued(e) => {
-                // The sync path claims in the same batch and never waits in a line.
-                if self.running.contains_key(&e.execution) {
-                    return;
-                }
                 let join = if e.redrive_of.is_some() { Join::AtEnd } else { Join::ByDue };
                 let arrival = Arrival {
                     app: e.app,
@@ -460,6 +483,10 @@ impl Core {
             .flatten()
             .min()
     }
+}
+
+fn claims(event: &Event, enqueued: &Enqueued) -> bool {
+    matches!(event, Event::Execution(ExecutionEvent::Claimed(claimed)) if claimed.execution == enqueued.execution)
 }
 
 /// Prepares the claim of one execution that the dispatcher wants to start; `None` if its app is gone.

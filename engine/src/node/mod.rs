@@ -4,11 +4,14 @@
 //! Owns: admission, the sequencer's lock, attempts, the inbox of sync callers. Never does: start a thread, read
 //! a clock, open a file. Nothing here assumes one node per process.
 
+mod admission;
 pub(crate) mod answer;
 mod attempt;
+mod brief;
 mod bulk;
 mod calling;
 mod calls;
+mod claims;
 mod core;
 mod expiry;
 mod fork;
@@ -19,6 +22,7 @@ mod locks;
 mod routes;
 mod schedules;
 mod seat;
+mod sequencer;
 mod settle;
 pub(crate) mod snapshot;
 mod start;
@@ -32,20 +36,22 @@ mod watches;
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Condvar;
 use relive_log::events::{
     ErrorKind, ErrorRecord, Event, ExecutionEvent, LogLine, Principal, ScriptEvent, SharedBytes,
 };
 use relive_log::{BacktestId, Durability, ExecutionId, Lsn, Purpose, Reader, RouteId, Supply, Urgency};
 use relive_projections::{App, AsOf, ExecutionRow, ScriptVersion, Views};
 
-pub use self::calls::{AcceptedTo, Called};
+pub use self::admission::Called;
+pub use self::calls::AcceptedTo;
 use self::core::{Core, Deferred};
 pub use self::fork::ForkPlan;
 use self::input::{For, Inputs, NoInput};
 use self::jobs::Jobs;
 pub use self::keyed::Idempotency;
 use self::routes::RouteCache;
+use self::sequencer::Sequencer;
 pub use self::undo::UndoPlan;
 use self::vault::Vaults;
 pub(crate) use self::vault::secret_aad;
@@ -188,7 +194,7 @@ pub struct NodeParts {
 
 /// One running node.
 pub struct Node {
-    core: Mutex<Core>,
+    core: Sequencer,
     views: Arc<Views>,
     reader: Reader,
     durability: Durability,

@@ -49,7 +49,7 @@ impl Seat {
             self.node.places.notify_all();
         }
         while core.dispatch.is_away(self.execution) && self.stop.expired().is_none() {
-            self.node.places.wait_for(&mut core, LOOK_EVERY);
+            core.wait_for(&self.node.places, LOOK_EVERY);
         }
         waited
     }

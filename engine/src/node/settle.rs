@@ -39,7 +39,7 @@ pub(super) enum Ran {
 
 impl Ran {
     /// The keys that its commit writes, times to live that it ends included.
-    fn keys(&self) -> Vec<(&str, &str)> {
+    pub(super) fn keys(&self) -> Vec<(&str, &str)> {
         match self {
             Ran::Good { success, .. } => {
                 let ends = success.lapsed.iter().map(|it| (it.collection.as_str(), it.key.as_str()));
@@ -98,7 +98,7 @@ impl Node {
                 }
                 IfLocked::Wait(_) => {}
             }
-            self.unlocked.wait(&mut core);
+            core.wait(&self.unlocked);
         }
         let leaving = match self.settle(&mut core, job, ran) {
             Settled::Conflict(success) => {
@@ -166,7 +166,7 @@ impl Node {
         })
     }
 
-    fn settle(&self, core: &mut Core, job: &mut Job, ran: Ran) -> Settled {
+    pub(super) fn settle(&self, core: &mut Core, job: &mut Job, ran: Ran) -> Settled {
         let execution = job.ending.execution;
         let mut ending = job.ending.clone();
         ending.caller_gone = core.inbox.get(&execution).is_some_and(|caller| caller.gone);
@@ -257,7 +257,8 @@ impl Node {
         let Some(enqueued) = job.unrecorded.take() else {
             return core.append_as(decision, &self.views, now, how);
         };
-        decision.precede([enqueued, Event::Execution(ExecutionEvent::Claimed(job.claim.clone()))]);
+        let claimed = Event::Execution(ExecutionEvent::Claimed(job.claim.clone()));
+        decision.precede([enqueued, claimed], std::mem::take(&mut job.encoded));
         match core.append_as(decision, &self.views, now, how) {
             Ok(appended) => {
                 job.opened(&appended);
@@ -335,13 +336,13 @@ impl Node {
 }
 
 /// Hands an outcome over that waits for nothing, and does what is left to do.
-fn deliver(delivery: HandOver) {
+pub(super) fn deliver(delivery: HandOver) {
     if let Some(action) = delivery(Ok(())) {
         action(Ok(()));
     }
 }
 
-enum Settled {
+pub(super) enum Settled {
     Conflict(Box<Success>),
     Ended { after: Lsn, lsn: Lsn, result: Result<Reply, ErrorRecord> },
 }

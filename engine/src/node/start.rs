@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Condvar;
 use relive_log::events::{AbandonReason, Abandoned, ErrorKind, ErrorRecord, Event, ExecutionEvent};
 use relive_log::{Gap, Lsn, Reader, UnixMicros};
 use relive_projections::{ExecutionRow, Status};
@@ -15,6 +15,7 @@ use relive_projections::{ExecutionRow, Status};
 use super::core::{Core, NotAppended, Stood, crashed};
 use super::jobs::Jobs;
 use super::routes::RouteCache;
+use super::sequencer::Sequencer;
 use super::vault::Vaults;
 use super::waiters::Waiters;
 use super::{Node, NodeParts};
@@ -43,7 +44,7 @@ impl Node {
         let steady = Arc::new(Steady::new(Arc::clone(&clock), appender.last_commit_time()));
         let supply = appender.supply();
         let node = Arc::new(Node {
-            core: Mutex::new(Core::new(appender, settings.gate, Arc::clone(&steady))),
+            core: Sequencer::new(Core::new(appender, settings.gate, Arc::clone(&steady)), durability.clone()),
             views,
             reader,
             durability,

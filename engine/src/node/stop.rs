@@ -45,7 +45,7 @@ impl Node {
         // What was claimed ahead ends as released, like what was cut off.
         core.ahead.drain().for_each(|(_, job)| self.jobs.push(job));
         while !core.running.is_empty() {
-            if self.idle.wait_for(&mut core, CUT_WAIT_MAX).timed_out() {
+            if core.wait_for(&self.idle, CUT_WAIT_MAX).timed_out() {
                 tracing::warn!(running = core.running.len(), "attempts did not notice the shutdown in time");
                 break;
             }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
 use relive_log::events::{AloneEnded, AttemptRecord, ErrorKind, ErrorRecord, Event, ExecutionEvent};
 use relive_log::{ExecutionId, UnixMicros};
 
@@ -26,10 +25,10 @@ impl Node {
             let until = core.next_time().map_or(longest, |at| at.min(longest));
             if until <= now {
                 // There is more to do: others get the lock in between.
-                MutexGuard::bump(&mut core);
+                core.bump();
             } else {
                 core.asleep_until = until;
-                self.timers.wait_for(&mut core, Duration::from_micros(until.0 - now.0));
+                core.wait_for(&self.timers, Duration::from_micros(until.0 - now.0));
             }
         }
     }

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::engine;
 use super::errors::place;
 use super::imports::{self, Import};
+use super::needs::Needs;
 use super::pace::Pace;
 
 /// A compiled script; cheap to clone.
@@ -28,6 +29,7 @@ pub struct Compiled {
     sha256: [u8; 32],
     pace: Arc<Pace>,
     imports: Arc<[Import]>,
+    needs: Needs,
 }
 
 impl Compiled {
@@ -53,6 +55,11 @@ impl Compiled {
     #[must_use]
     pub fn imports(&self) -> &[Import] {
         &self.imports
+    }
+
+    /// What it looks at of `ctx`, its imports aside.
+    pub(super) const fn needs(&self) -> Needs {
+        self.needs
     }
 
     pub(super) fn ast(&self) -> &AST {
@@ -98,7 +105,8 @@ pub fn compile(name: &str, source: &str) -> Result<Compiled, CompileError> {
     ast.set_source(name);
     let imports = imports::find(source)?.into();
     let sha256 = Sha256::digest(source).into();
-    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256, pace: Arc::default(), imports })
+    let needs = Needs::of(&ast);
+    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256, pace: Arc::default(), imports, needs })
 }
 
 fn parse(source: &str) -> Result<AST, CompileError> {

@@ -1,7 +1,7 @@
 //! `ctx`: what a script knows about its call.
 //!
 //! Owns: [`Context`] and its mapping to the script value. Never does: look anything up.
-//! Invariants: E40.
+//! Invariants: E40, E166.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use relive_log::{ExecutionId, Lsn, UnixMicros};
 use rhai::{Array, Dynamic, Map};
 
 use super::modules::time::rfc3339;
+use super::needs::{Field, Needs};
 use super::{blob, convert};
 
 /// Version of the script interface, `ctx.sdk`.
@@ -137,30 +138,46 @@ pub struct DeadLetter {
 }
 
 impl Context {
-    /// The script value `ctx`.
-    pub(super) fn to_dynamic(&self) -> Dynamic {
-        let mut ctx = Map::new();
-        put(&mut ctx, "app", text(&self.app));
-        let mut script = Map::new();
-        put(&mut script, "name", text(&self.script));
-        put(&mut script, "version", i64::from(self.version).into());
-        put(&mut ctx, "script", script.into());
-        put(&mut ctx, "sdk", SDK_VERSION.into());
-        put(&mut ctx, "execution_id", self.execution.to_string().into());
-        put(&mut ctx, "root_execution_id", self.root.to_string().into());
-        put(&mut ctx, "depth", i64::from(self.depth).into());
-        put(&mut ctx, "attempt", i64::from(self.attempt).into());
-        put(&mut ctx, "principal", self.principal.as_ref().map_or(Dynamic::UNIT, principal));
-        put(&mut ctx, "lsn", lsn(self.lsn));
+    /// The script value `ctx`, as far as it is needed (E166).
+    pub(super) fn to_dynamic(&self, needs: Needs) -> Dynamic {
+        let mut made = Made { map: Map::new(), needs };
+        made.put(Field::App, || text(&self.app));
+        made.put(Field::Script, || {
+            let mut script = Map::new();
+            put(&mut script, "name", text(&self.script));
+            put(&mut script, "version", i64::from(self.version).into());
+            script.into()
+        });
+        made.put(Field::Sdk, || SDK_VERSION.into());
+        made.put(Field::ExecutionId, || self.execution.to_string().into());
+        made.put(Field::RootExecutionId, || self.root.to_string().into());
+        made.put(Field::Depth, || i64::from(self.depth).into());
+        made.put(Field::Attempt, || i64::from(self.attempt).into());
+        made.put(Field::Principal, || self.principal.as_ref().map_or(Dynamic::UNIT, principal));
+        made.put(Field::Lsn, || lsn(self.lsn));
         match &self.input {
-            ContextInput::Request(found) => put(&mut ctx, "request", request(found)),
-            ContextInput::Kv(found) => put(&mut ctx, "event", kv_event(found)),
-            ContextInput::DeadLetter(found) => put(&mut ctx, "event", dead_letter(found)),
-            ContextInput::Payload(found) => put(&mut ctx, "payload", json(found.as_ref())),
-            ContextInput::Cron(found) => put(&mut ctx, "event", cron_tick(*found)),
-            ContextInput::Queue(found) => put(&mut ctx, "event", queue_message(found)),
+            ContextInput::Request(found) => made.put(Field::Request, || request(found, needs)),
+            ContextInput::Kv(found) => made.put(Field::Event, || kv_event(found)),
+            ContextInput::DeadLetter(found) => made.put(Field::Event, || dead_letter(found)),
+            ContextInput::Payload(found) => made.put(Field::Payload, || json(found.as_ref())),
+            ContextInput::Cron(found) => made.put(Field::Event, || cron_tick(*found)),
+            ContextInput::Queue(found) => made.put(Field::Event, || queue_message(found)),
         }
-        ctx.into()
+        made.map.into()
+    }
+}
+
+/// A map in the making: only what is needed of it is made.
+struct Made {
+    map: Map,
+    needs: Needs,
+}
+
+impl Made {
+    fn put(&mut self, field: Field, value: impl FnOnce() -> Dynamic) {
+        if self.needs.has(field) {
+            put(&mut self.map, field.name(), value());
+        }
     }
 }
 
@@ -189,19 +206,20 @@ fn principal(principal: &Principal) -> Dynamic {
     map.into()
 }
 
-fn request(request: &Request) -> Dynamic {
-    let mut map = Map::new();
-    put(&mut map, "method", text(&request.method));
-    put(&mut map, "path", text(&request.path));
-    put(&mut map, "params", last_wins(&request.params));
-    put(&mut map, "query", last_wins(&request.query));
-    put(&mut map, "headers", headers(&request.headers));
-    let body = std::str::from_utf8(&request.body).ok();
-    put(&mut map, "body", body.map_or(Dynamic::UNIT, text));
-    let parsed = if request.body.is_empty() { None } else { convert::from_json(&request.body).ok() };
-    put(&mut map, "json", parsed.unwrap_or(Dynamic::UNIT));
-    put(&mut map, "bytes", blob::to_dynamic(&request.body));
-    map.into()
+fn request(request: &Request, needs: Needs) -> Dynamic {
+    let mut made = Made { map: Map::new(), needs };
+    made.put(Field::Method, || text(&request.method));
+    made.put(Field::Path, || text(&request.path));
+    made.put(Field::Params, || last_wins(&request.params));
+    made.put(Field::Query, || last_wins(&request.query));
+    made.put(Field::Headers, || headers(&request.headers));
+    made.put(Field::Body, || std::str::from_utf8(&request.body).map_or(Dynamic::UNIT, text));
+    made.put(Field::Json, || {
+        let parsed = if request.body.is_empty() { None } else { convert::from_json(&request.body).ok() };
+        parsed.unwrap_or(Dynamic::UNIT)
+    });
+    made.put(Field::Bytes, || blob::to_dynamic(&request.body));
+    made.map.into()
 }
 
 fn last_wins(pairs: &[(String, String)]) -> Dynamic {
@@ -278,7 +296,7 @@ fn dead_letter(letter: &DeadLetter) -> Dynamic {
 /// The source event or request of the work that died; handlers do not nest, so this never goes deeper.
 fn original(input: &ContextInput) -> Dynamic {
     match input {
-        ContextInput::Request(found) => request(found),
+        ContextInput::Request(found) => request(found, Needs::ALL),
         ContextInput::Kv(found) => kv_event(found),
         ContextInput::Payload(found) => json(found.as_ref()),
         ContextInput::DeadLetter(found) => text(&found.id),

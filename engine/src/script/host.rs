@@ -23,6 +23,7 @@ use super::context::Context;
 use super::errors::{self, Answer};
 use super::memory::held_bytes;
 use super::modules::chance;
+use super::needs::Needs;
 use super::run::{LetterEffect, Run, SendEffect, WriteEffect};
 use super::types::{
     Lapsed, Limits, ListQuery, OPERATIONS_UPPER_BOUND, ReadFailed, SecretSource, Slot, Snapshot,
@@ -82,6 +83,7 @@ pub(super) struct Host {
     next_look: AtomicU64,
     memory_ceiling: i64,
     ctx: OnceLock<Dynamic>,
+    needs: Needs,
     /// Where something outside ended the recorded run that this one replays.
     ends_at: Option<EndsAt>,
     /// Patterns that the run compiled.
@@ -93,6 +95,7 @@ impl Host {
         let limits = Limits { operations: run.limits.operations.min(OPERATIONS_UPPER_BOUND), ..run.limits };
         let memory = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
         let look_every = run.stopwatch.look_every();
+        let needs = run.imports.scripts().fold(run.compiled.needs(), |needs, it| needs.and(it.needs()));
         Host {
             context: run.context,
             snapshot: run.snapshot,
@@ -108,6 +111,7 @@ impl Host {
             next_look: AtomicU64::new(next_look(0, look_every, limits.operations, ends_at.as_ref())),
             memory_ceiling: held_bytes().saturating_add(memory),
             ctx: OnceLock::new(),
+            needs,
             ends_at,
             patterns: Mutex::default(),
         }
@@ -122,7 +126,7 @@ impl Host {
 
     /// `ctx`, made when it is first asked for; a shared handle, so that reading a field copies only the field.
     pub(super) fn ctx(&self) -> Dynamic {
-        self.ctx.get_or_init(|| self.context.to_dynamic().into_read_only().into_shared()).clone()
+        self.ctx.get_or_init(|| self.context.to_dynamic(self.needs).into_read_only().into_shared()).clone()
     }
 
     /// The run's stream of chance, keyed when it is first drawn from.

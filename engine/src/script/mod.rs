@@ -23,6 +23,7 @@ mod host;
 mod imports;
 pub mod memory;
 mod modules;
+mod needs;
 mod pace;
 mod response;
 mod run;

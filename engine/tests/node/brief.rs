@@ -1,6 +1,7 @@
 //! Sync calls on their caller's thread (E93).
 
 use relive_engine::node::Delivery;
+use relive_engine::refusal::{Refusal, SubmitError};
 use relive_engine::settings::EngineSettings;
 use relive_log::events::DispatchMode;
 
@@ -104,4 +105,26 @@ fn e62_the_committer_hands_the_outcome_over_and_leaves_the_rest_to_others() {
     world.settle();
     assert_eq!(world.kinds_since(before), ["abandoned"]);
     assert!(world.row(gone).abandoned.is_some());
+}
+
+#[test]
+fn e164_no_call_enters_after_a_shutdown_began() {
+    let world = world(r#"kv::set("c", "k", 1); "ok""#);
+    let before = world.node.applied();
+    world.node.stop_admissions();
+    let refused = world.admit("/w", "");
+    assert!(matches!(refused, Err(SubmitError::Refused(Refusal::ShuttingDown))));
+    assert_eq!(world.kinds_since(before), Vec::<&str>::new(), "nothing of it happened");
+}
+
+#[test]
+fn e94_a_call_that_only_read_is_answered_as_of_its_snapshot_and_recorded_whole() {
+    let mut world = world(r#"kv::get("c", "k") ?? "none""#);
+    let before = world.node.applied();
+    let (execution, mailbox) = world.admit("/w", "").unwrap();
+    assert_eq!(mailbox.one().result.as_deref(), Ok("200 none"), "it depends on nothing that is not durable");
+    world.settle();
+    assert_eq!(world.kinds_since(before), ["enqueued", "claimed", "completed"]);
+    let row = world.row(execution);
+    assert_eq!((row.attempts[0].snapshot, row.ended_at.map(|at| at.pos)), (before, Some(row.enqueued.pos)));
 }

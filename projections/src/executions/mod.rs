@@ -8,6 +8,7 @@ mod open;
 mod outbox;
 mod resting;
 mod row;
+mod whole;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) use ended::{EndedTable, collapse};
 pub use open::{OpenWork, Woken};
 use outbox::{Outbox, Persists};
 pub use row::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Status};
+pub(crate) use whole::{Folded, Whole};
 
 use crate::digest::Digest;
 use crate::error::ReadError;
@@ -66,6 +68,11 @@ impl Executions {
     pub(crate) fn fold(&self, event: &ExecutionEvent, at: At) {
         let mut outbox = self.outbox.write();
         outbox.fold(event, at, &self.ended.now().active);
+    }
+
+    /// Folds the three events of an execution that began and ended in one batch, as [`Executions::fold`] would one by one.
+    pub(crate) fn fold_whole(&self, whole: &Whole<'_>) -> Folded {
+        self.outbox.write().fold_whole(whole, &self.ended.now().active)
     }
 
     /// Folds one event of a dead letter.

@@ -20,6 +20,7 @@ use super::ended::{EndedTable, Patch};
 use super::open::{OpenWork, read_back};
 use super::resting::{Kind, Kinds, Resting, RestingRow};
 use super::row::{AttemptRef, Delivery, ExecutionRow, Status};
+use super::whole::{Folded, Whole};
 use crate::rows::{self, tag};
 use crate::source::{At, ValueSource};
 use crate::store::Change;
@@ -212,6 +213,20 @@ impl Outbox {
         }
     }
 
+    /// Folds an execution that began and ended in one batch, unless its id is open already. Its row is never among the
+    /// open ones: what the events one by one come to.
+    pub(super) fn fold_whole(&mut self, whole: &Whole<'_>, ended: &EndedTable) -> Folded {
+        if self.get(whole.enqueued.0.execution).is_some() {
+            return Folded::No;
+        }
+        let mut row = Box::new(enqueued(whole.enqueued.0, whole.enqueued.1));
+        row.attempts.reserve_exact(1);
+        claimed(&mut row, whole.claimed.0, whole.claimed.1);
+        complete(&mut row, whole.completed.1);
+        ended.put(row);
+        Folded::Yes
+    }
+
     fn enqueued(&mut self, event: &Enqueued, at: At) {
         if self.resting.get(event.execution).is_some() {
             return;
@@ -261,9 +276,7 @@ impl Outbox {
 
     fn completed(&mut self, event: &Completed, at: At, ended: &EndedTable) {
         let Some(mut row) = self.take(event.app, event.execution) else { return };
-        end_attempt(&mut row, at);
-        row.crashes = 0;
-        end(&mut row, Status::Completed, at);
+        complete(&mut row, at);
         ended.put(row);
     }
 
@@ -319,6 +332,12 @@ impl Outbox {
         end(&mut row, Status::Dropped, at);
         ended.put(row);
     }
+}
+
+fn complete(row: &mut ExecutionRow, at: At) {
+    end_attempt(row, at);
+    row.crashes = 0;
+    end(row, Status::Completed, at);
 }
 
 fn store_key(execution: ExecutionId) -> Vec<u8> {

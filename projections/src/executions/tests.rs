@@ -4,9 +4,9 @@ use relive_log::events::*;
 use relive_log::{Lsn, RouteId, UnixMicros};
 
 use super::*;
-use crate::Views;
 use crate::tests::generator::*;
 use crate::tests::log::MemoryLog;
+use crate::{FoldedBatch, Views};
 
 fn after(events: Vec<Event>) -> (Views, Option<ExecutionRow>) {
     let log = MemoryLog::new();
@@ -204,4 +204,35 @@ fn listings_filter_and_go_from_the_highest_id_down() {
     );
     assert_eq!(views.executions().open(None).unwrap().len(), 10);
     assert_eq!(views.executions().open(Some(app(1))).unwrap().len(), 0);
+}
+
+#[test]
+fn p24_an_execution_that_came_whole_is_what_its_events_one_by_one_come_to() {
+    let source = Source::Route { route: RouteId::default(), sync: true };
+    let ends = |n, id| completed(app(n), execution(id), 1);
+    let put = put(app(0), "c", "k", "1");
+    for events in [
+        vec![enqueue(source.clone()), claim(1), ends(0, 1)],
+        vec![enqueue(source.clone()), claim(1), put.clone(), ends(0, 1)],
+        // Not whole: another execution, another app, no end, an end and more.
+        vec![enqueue(source.clone()), claim(1), ends(0, 2)],
+        vec![enqueue(source.clone()), claim(1), ends(1, 1)],
+        vec![enqueue(source.clone()), claim(1), put.clone()],
+        vec![enqueue(source.clone()), claim(1), ends(0, 1), put],
+    ] {
+        let (log, at_once, one_by_one) =
+            (MemoryLog::new(), MemoryLog::new().rebuilt(Lsn::ZERO), MemoryLog::new().rebuilt(Lsn::ZERO));
+        let batch = log.append(events);
+        at_once.apply(&batch.folded());
+        for (event, lsn) in batch.events.iter().zip(batch.first.0..) {
+            let alone = FoldedBatch {
+                first: Lsn(lsn),
+                last: Lsn(lsn),
+                events: std::slice::from_ref(event),
+                ..batch.folded()
+            };
+            one_by_one.apply(&alone);
+        }
+        assert_eq!(at_once.digest().unwrap(), one_by_one.digest().unwrap(), "{:?}", batch.events);
+    }
 }

@@ -9,6 +9,7 @@ mod line;
 mod read;
 mod table;
 mod types;
+mod values;
 mod written;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::run::Run;
 use crate::source::{At, ValueSource};
 use line::Lines;
 use table::Write;
+use values::Values;
 
 /// See the module.
 pub struct KvView {
@@ -36,6 +38,7 @@ pub struct KvView {
     source: Arc<dyn ValueSource>,
     horizon: Horizon,
     lines: Lines,
+    values: Values,
     /// Reused by the fold.
     scratch: Mutex<Vec<u8>>,
 }
@@ -49,7 +52,8 @@ impl std::fmt::Debug for KvView {
 impl KvView {
     pub(crate) fn new(source: Arc<dyn ValueSource>, runs: Vec<Arc<Run>>, horizon: Horizon) -> KvView {
         let (layers, lines) = (LayerSet::new(runs), Lines::default());
-        KvView { layers, source, horizon, lines, scratch: Mutex::new(Vec::new()) }
+        let (values, scratch) = (Values::default(), Mutex::new(Vec::new()));
+        KvView { layers, source, horizon, lines, values, scratch }
     }
 
     /// Which apps are forks of which, as the registry has it.

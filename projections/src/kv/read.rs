@@ -313,8 +313,14 @@ impl KvView {
     /// # Errors
     /// The log could not be read, or another event stands there.
     pub fn read_value(&self, pos: FramePos, lsn: Lsn) -> Result<SharedBytes, ReadError> {
+        if let Some(value) = self.values.get(lsn) {
+            return Ok(value);
+        }
         match self.source.event(pos, lsn).map_err(|source| ReadError::Log { lsn, source })? {
-            Event::Kv(KvEvent::Put(put)) => Ok(put.value),
+            Event::Kv(KvEvent::Put(put)) => {
+                self.values.keep(lsn, &put.value);
+                Ok(put.value)
+            }
             Event::Kv(KvEvent::Deleted(_) | KvEvent::Expired(_))
             | Event::App(_)
             | Event::Script(_)

@@ -2,8 +2,8 @@
 
 use relive_log::events::ErrorKind;
 
-use super::super::{CompileCache, compile};
-use super::{check, check_error, finish, given};
+use super::super::{CompileCache, Imports, compile};
+use super::{check, check_error, finish, given, json_of};
 
 #[test]
 fn a_script_is_evaluated_top_to_bottom() {
@@ -78,6 +78,48 @@ fn ctx_is_visible_everywhere_and_read_only() {
     }
     check_error("let a = 1;\nctx.app = \"x\";", ErrorKind::Runtime, 2, "");
     check_error("ctx = 1;", ErrorKind::Runtime, 1, "");
+}
+
+#[test]
+fn e166_a_part_of_ctx_is_what_it_is_in_the_whole() {
+    for field in [
+        "app",
+        "script",
+        "sdk",
+        "execution_id",
+        "root_execution_id",
+        "depth",
+        "attempt",
+        "principal",
+        "lsn",
+        "event",
+        "payload",
+        "request",
+        "nothing",
+        "request.method",
+        "request.path",
+        "request.params",
+        "request.query",
+        "request.headers",
+        "request.body",
+        "request.json",
+        "request.bytes",
+        "request.nothing",
+        "request.headers[\"x-a\"]",
+        "request.json.total",
+    ] {
+        let part = json_of(&finish(given(&format!("ctx.{field}"))));
+        let whole = json_of(&finish(given(&format!("let all = ctx; all.{field}"))));
+        assert_eq!(part, whole, "ctx.{field}");
+    }
+}
+
+#[test]
+fn e166_an_import_has_the_ctx_that_it_needs() {
+    let mut run = given("import \"lib\" as lib; [ctx.depth, lib::path()]");
+    let lib = compile("lib", "fn path() { ctx.request.path }").unwrap();
+    run.imports = Imports::new([("lib".to_owned(), lib)].into());
+    assert_eq!(json_of(&finish(run)).as_deref(), Ok(r#"[1,"/orders/7"]"#));
 }
 
 #[test]
