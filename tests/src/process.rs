@@ -172,6 +172,14 @@ pub struct Ended {
     pub after: Duration,
 }
 
+impl Ended {
+    /// Whether it said that a thread of it panicked. The thread that opens the views is left out: sled panics on what some
+    /// kills leave it, and then the views are rebuilt (V6).
+    pub fn panicked(&self) -> bool {
+        self.stderr.lines().any(|line| line.contains("panicked at") && !line.contains("'views-open'"))
+    }
+}
+
 /// A running process.
 #[derive(Debug)]
 pub struct Server {
