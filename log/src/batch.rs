@@ -20,6 +20,12 @@ impl Batch {
         Self { payload: Vec::new(), count: 0 }
     }
 
+    /// An empty batch with room for so many bytes.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        Self { payload: Vec::with_capacity(bytes), count: 0 }
+    }
+
     /// From a payload whose records were checked.
     pub(crate) fn from_payload(payload: &[u8], count: u32) -> Self {
         Self { payload: payload.to_vec(), count }

@@ -39,6 +39,9 @@ use crate::seams::{Entropy, uuid_v7};
 use crate::secrets::InstanceKey;
 use crate::settings::EngineSettings;
 
+/// Room for the events of a small call as the log takes them, bytes.
+pub(crate) const ENCODED_BYTES: usize = 1024;
+
 /// What a decision may look at.
 pub(crate) struct Scene<'a> {
     /// State as of the last applied batch.
@@ -114,6 +117,9 @@ impl Decision {
     /// Encodes what is there, so that this need not be done under the sequencer's lock.
     pub(crate) fn encode(&mut self) {
         let Decision { events, encoded, .. } = self;
+        if encoded.is_empty() {
+            *encoded = Batch::with_room(ENCODED_BYTES);
+        }
         events.iter().skip(encoded.len() as usize).for_each(|event| encoded.push(event));
     }
 

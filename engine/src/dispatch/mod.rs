@@ -373,11 +373,16 @@ impl Dispatch {
 
     /// Whether a sync call that arrives now would start at once.
     pub(crate) fn has_room_for_sync(&self) -> bool {
-        self.sync.is_empty()
+        self.room_for_sync() > 0
+    }
+
+    /// How many sync calls that arrive now would start at once.
+    pub(crate) fn room_for_sync(&self) -> usize {
+        let in_turn = self.sync.is_empty()
             && !self.alone_waits()
-            && self.free()
             && self.only.is_none()
-            && (!self.background_waits() || self.running_background >= self.reserved_for_background())
+            && (!self.background_waits() || self.running_background >= self.reserved_for_background());
+        if in_turn { self.places() } else { 0 }
     }
 
     /// Takes the next execution to start, if there is room for one (E50 to E53).
@@ -538,9 +543,16 @@ impl Dispatch {
     }
 
     fn free(&self) -> bool {
-        self.returning.is_empty()
-            && self.running.len() - self.away < self.gate
-            && self.running.len() < self.threads_max
+        self.places() > 0
+    }
+
+    /// Places that nobody has and nobody who was away wants back.
+    fn places(&self) -> usize {
+        if !self.returning.is_empty() {
+            return 0;
+        }
+        let (held, running) = (self.running.len() - self.away, self.running.len());
+        self.gate.saturating_sub(held).min(self.threads_max.saturating_sub(running))
     }
 
     const fn reserved_for_background(&self) -> usize {

@@ -26,7 +26,7 @@ use super::{Done, ReplyTo};
 use crate::command::Command;
 use crate::cron::CronTable;
 use crate::decide::commit::Ending;
-use crate::decide::{Decision, imports};
+use crate::decide::{Decision, ENCODED_BYTES, imports};
 use crate::dispatch::{Arrival, Dispatch, Join, Lane, Origin, Start};
 use crate::refusal::{Failure, Refusal, SubmitError};
 use crate::script::ContextInput;
@@ -118,7 +118,7 @@ impl Job {
     /// Encodes its enqueue and its claim, so that this need not be done under the sequencer's lock.
     pub(super) fn encode_opening(&mut self) {
         if let Some(enqueued) = &self.unrecorded {
-            self.encoded.clear();
+            self.encoded = Batch::with_room(ENCODED_BYTES);
             self.encoded.push(enqueued);
             self.encoded.push(&Event::Execution(ExecutionEvent::Claimed(self.claim.clone())));
         }
@@ -242,13 +242,13 @@ impl Core {
         self.supply.room() == Room::Low
     }
 
-    /// Whether a call that arrives now would be let in and start at once.
-    pub(super) fn has_room(&self, durability: &Durability) -> bool {
-        self.admitting
+    /// How many calls that arrive now would be let in and start at once.
+    pub(super) fn room(&self, durability: &Durability) -> usize {
+        let open = self.admitting
             && self.waiting.is_empty()
-            && self.dispatch.has_room_for_sync()
             && self.barrier <= durability.durable()
-            && !self.is_low()
+            && !self.is_low();
+        if open { self.dispatch.room_for_sync() } else { 0 }
     }
 
     /// Appends what ends work or lets the log shrink, applies it, and tells the dispatcher (E80).

@@ -3,11 +3,11 @@
 //! Owns: [`Sequencer`], its guard [`Held`], the [`Door`]. Never does: decide what may start; the door only shows what the
 //! last holder of the lock left behind.
 //!
-//! Invariants: E164 a call runs before it is let in only if the last holder of the lock would have let it start at once;
+//! Invariants: E164 a call runs before it is let in only if the last holder of the lock left room for it and for those inside;
 //! E165 nothing begins to run alone (D3) while such a call runs.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, WaitTimeoutResult};
@@ -29,7 +29,7 @@ pub(super) struct Sequencer {
 impl Sequencer {
     /// Nothing runs before the first holder of the lock gave it up.
     pub(super) const fn new(core: Core, durability: Durability) -> Sequencer {
-        let door = Door { open: AtomicBool::new(false), inside: AtomicUsize::new(0) };
+        let door = Door { room: AtomicUsize::new(0), inside: AtomicUsize::new(0) };
         Sequencer { core: Mutex::new(core), durability, door }
     }
 
@@ -50,7 +50,7 @@ impl Sequencer {
     }
 
     fn show(&self, core: &Core) {
-        self.door.open.store(core.has_room(&self.durability), Ordering::SeqCst);
+        self.door.room.store(core.room(&self.durability), Ordering::SeqCst);
     }
 }
 
@@ -100,26 +100,26 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Whether there is room, and who is inside without having asked for the lock.
+/// How many may be inside without having asked for the lock, and how many are.
 ///
-/// Who enters is counted before it looks whether the door is open, who shuts it shuts it before it counts: one of both
+/// Who enters is counted before it looks whether there is room, who shuts it shuts it before it counts: one of both
 /// sees the other (E165).
 pub(super) struct Door {
-    open: AtomicBool,
+    room: AtomicUsize,
     inside: AtomicUsize,
 }
 
 impl Door {
     /// Enters if there is room.
     pub(super) fn enter(&self) -> Option<Inside<'_>> {
-        self.inside.fetch_add(1, Ordering::SeqCst);
+        let others = self.inside.fetch_add(1, Ordering::SeqCst);
         let inside = Inside(self);
-        self.open.load(Ordering::SeqCst).then_some(inside)
+        (others < self.room.load(Ordering::SeqCst)).then_some(inside)
     }
 
     /// Lets nobody in until the lock is given up; answers how many are inside. For the holder of the lock.
     pub(super) fn shut(&self) -> usize {
-        self.open.store(false, Ordering::SeqCst);
+        self.room.store(0, Ordering::SeqCst);
         self.inside.load(Ordering::SeqCst)
     }
 }
@@ -138,15 +138,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn e164_nobody_enters_a_door_that_is_shut() {
-        let door = Door { open: AtomicBool::new(false), inside: AtomicUsize::new(0) };
+    fn e164_nobody_enters_where_there_is_no_room() {
+        let door = Door { room: AtomicUsize::new(0), inside: AtomicUsize::new(0) };
         assert!(door.enter().is_none());
         assert_eq!(door.inside.load(Ordering::SeqCst), 0, "who was turned away is not counted");
+        door.room.store(1, Ordering::SeqCst);
+        let first = door.enter();
+        assert!(first.is_some() && door.enter().is_none(), "no more than there is room for");
+        drop(first);
+        assert!(door.enter().is_some());
     }
 
     #[test]
     fn e165_who_shuts_the_door_knows_who_is_inside() {
-        let door = Door { open: AtomicBool::new(true), inside: AtomicUsize::new(0) };
+        let door = Door { room: AtomicUsize::new(2), inside: AtomicUsize::new(0) };
         let (first, second) = (door.enter(), door.enter());
         assert!(first.is_some() && second.is_some());
         assert_eq!(door.shut(), 2);

@@ -295,7 +295,11 @@ impl Limits {
 
     /// What the record of a run keeps of its bounds: those that are not the defaults.
     pub(crate) fn recorded(mut self) -> Vec<(u8, u64)> {
-        let mut defaults = Limits::default();
+        let mut defaults =
+            Limits { operations: self.operations, memory_bytes: self.memory_bytes, ..Limits::default() };
+        if self == defaults {
+            return Vec::new();
+        }
         let pairs = self.numbered().into_iter().zip(defaults.numbered());
         let other = pairs.filter(|((_, own), (_, default))| own != default);
         other.map(|((number, own), _)| (number, *own as u64)).collect()
