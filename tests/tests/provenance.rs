@@ -89,6 +89,82 @@ async fn readers_of_a_version_are_found_by_key_and_by_listing() {
     app.admin.get(&app.path("/kv/c/k/readers?lsn=999999")).await.problem(422, "in_the_future");
 }
 
+/// From a bad value: who was handed it, attempt by attempt, redrives included; and what each of them did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_a_version_set_off_is_among_its_readers() {
+    let worker = "let fixed = kv::get(\"flags\", \"fixed\");\nif fixed == () { throw \"bad value\" }\nlog::info(\"mends\");\nkv::set(\"out\", ctx.event.key, ctx.event.value)";
+    let manifest = Manifest::new()
+        .on_kv("in", "worker", worker, "retry = { max_attempts = 2, base_ms = 1 }")
+        .sync(
+            "POST /write",
+            "write",
+            "kv::set(\"in\", \"k\", ctx.request.json); kv::set(\"in\", \"other\", 1)",
+        )
+        .sync("GET /get", "getter", r#"kv::get("in", "k")"#);
+    let site = Site::with(&manifest).await;
+    let app = &site.app;
+    let before = app.put("in", "k", &json!("good")).await;
+    let writer = app.call("POST", "/write", "\"bad\"").await.expect(204).execution();
+    app.settled().await;
+    let got = app.call("GET", "/get", "").await.expect(200).execution();
+    app.put("flags", "fixed", &json!(true)).await;
+    let bad = app.items("/kv/in/k/history").await[0].clone();
+    assert_eq!(
+        (&bad["execution_id"], &bad["script"], &bad["line"]),
+        (&json!(writer), &json!("write"), &json!(1))
+    );
+    let version = bad["lsn"].as_u64().unwrap();
+    assert_eq!(app.letters("").await.len(), 3);
+    let executions = app.executions("script=worker").await;
+    let fired = executions.iter().find(|row| row["cause_lsn"] == json!(version)).unwrap();
+    let id = fired["dead_letter_id"].as_str().unwrap().to_owned();
+    let path = app.path(&format!("/dead-letters/{id}/redrive"));
+    let redriven = app.admin.send("POST", &path, &[], "{}").await.expect(202).json()["execution_id"].clone();
+    app.settled().await;
+    let site = site.crashed();
+    let app = &site.app;
+    let readers = app.items(&format!("/kv/in/k/readers?lsn={version}")).await;
+    let shown: Vec<_> =
+        readers.iter().map(|r| (&r["execution_id"], r["attempt"].as_u64(), r["via"].as_str())).collect();
+    let worker = &fired["execution_id"];
+    assert_eq!(
+        shown,
+        [
+            (worker, Some(1), Some("input")),
+            (worker, Some(2), Some("input")),
+            (&json!(got), Some(1), Some("key")),
+            (&redriven, Some(1), Some("input")),
+        ],
+        "{readers:#?}"
+    );
+    assert_eq!(app.items(&format!("/kv/in/k/readers?lsn={before}")).await.len(), 2, "its own attempts only");
+
+    let cli = Cli::of(&site.server, "shop");
+    let told = cli.run(&["exec", "show", worker.as_str().unwrap()]).expect(0).stdout;
+    for part in [
+        "script    worker version 1",
+        "status    dead_lettered",
+        "by        kv trigger",
+        &format!("event {version}"),
+        &format!("caused by {writer}"),
+        "\"bad\"",
+        "attempt 2: version 1",
+        "read    flags/fixed: absent",
+        "throw: bad value (line 2)",
+    ] {
+        assert!(told.contains(part), "{part:?} in\n{told}");
+    }
+    let told = cli.run(&["exec", "show", redriven.as_str().unwrap()]).expect(0).stdout;
+    for part in [
+        &format!("redrives  {id}"),
+        "logged  info: mends (line 3)",
+        "wrote   out/k = \"bad\", LSN",
+        "(line 4)",
+    ] {
+        assert!(told.contains(part), "{part:?} in\n{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_causal_tree_goes_over_triggers_letters_and_redrives_both_ways() {
     let manifest = Manifest::new()

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::execution::{Extent, told};
 use super::remote::Remote;
 use super::{backtest, debug, render, replay};
 use crate::client::{Failed, segment};
@@ -26,6 +27,9 @@ enum What {
     Show {
         /// Its id
         id: String,
+        /// All of it, however long
+        #[arg(long)]
+        full: bool,
     },
     /// The causal tree of an execution: what caused it and what it caused
     Trace {
@@ -194,9 +198,14 @@ pub(crate) fn run(command: &Exec) -> Result<(), Failed> {
                 undo_lines(&done).iter().for_each(|line| crate::out::say(line));
             }
         }
-        What::Show { id } => {
+        What::Show { id, full } => {
             let path = remote.path(&format!("/executions/{}", segment(id)))?;
-            render::object(remote, &remote.client()?.get(&path)?.json()?);
+            let shown = remote.client()?.get(&path)?.json()?;
+            if remote.json {
+                render::object(remote, &shown);
+            } else {
+                crate::out::say(&told(&shown, if *full { Extent::Full } else { Extent::Short }));
+            }
         }
         What::Debug(debug) => debug::run(remote, debug)?,
         What::Backtest(asked) => backtest::backtest(remote, asked)?,

@@ -11,6 +11,7 @@ mod dead_letters;
 mod debug;
 mod deploy;
 mod exec;
+mod execution;
 mod fork;
 mod fork_directory;
 mod holds;

@@ -1,15 +1,15 @@
-//! `…/kv/{collection}/{key}/readers`: which executions read a version of a key.
+//! `…/kv/{collection}/{key}/readers`: which executions read a version of a key, or were handed it as their input.
 //!
-//! Owns: finding readers by key and by listing, each attempt once. Never does: know how they are indexed.
+//! Owns: finding readers by key, by listing and by trigger, each attempt once. Never does: know how they are indexed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use relive_engine::node::Node;
-use relive_log::events::{AttemptRecord, Event, ExecutionEvent, ReadRecord, decode_record};
-use relive_log::{ExecutionId, Lsn};
-use relive_projections::{App, ExecutionRow, KeyReader};
+use relive_log::events::{AttemptRecord, Event, ExecutionEvent, Input, ReadRecord, decode_record};
+use relive_log::{ExecutionId, LetterId, Lsn};
+use relive_projections::{App, ExecutionRow, KeyReader, Resolution, Views};
 use serde_json::{Value, json};
 
 use super::error::{ApiError, ApiResult, ErrorCode};
@@ -74,6 +74,7 @@ fn find(node: &Node, asked: &Asked) -> ApiResult<(Lsn, Vec<(Found, Value)>)> {
     let version = kv.version_at(app, collection, key, asked.at).map_err(|e| view_error(&e))?;
     let version = version.map_or(Lsn::ZERO, |version| version.lsn);
     let next = kv.version_after(app, collection, key, version).map_err(|e| view_error(&e))?;
+    let mut rows: HashMap<ExecutionId, Option<ExecutionRow>> = HashMap::new();
     let mut readers: BTreeMap<(Lsn, u32), (KeyReader, &str)> = BTreeMap::new();
     for reader in index.key_readers(app, collection, key, version).map_err(|e| view_error(&e))? {
         readers.insert((reader.ended, reader.attempt), (reader, "key"));
@@ -85,7 +86,10 @@ fn find(node: &Node, asked: &Asked) -> ApiResult<(Lsn, Vec<(Found, Value)>)> {
             readers.insert((reader.ended, reader.attempt), (reader, "list"));
         }
     }
-    let mut rows: HashMap<ExecutionId, Option<ExecutionRow>> = HashMap::new();
+    for (reader, row) in handed(node, &asked.app, collection, key, version)? {
+        readers.entry((reader.ended, reader.attempt)).or_insert((reader, "input"));
+        rows.insert(row.execution, Some(row));
+    }
     let mut found = Vec::new();
     for (reader, via) in readers.into_values().filter(|(r, _)| r.ended <= asked.until).take(READERS_MAX) {
         let row = match rows.entry(reader.execution) {
@@ -99,6 +103,64 @@ fn find(node: &Node, asked: &Asked) -> ApiResult<(Lsn, Vec<(Found, Value)>)> {
         found.push((Found { ended: reader.ended, attempt: reader.attempt }, shown));
     }
     Ok((version, found))
+}
+
+/// The ended attempts of the work that this version fired (it is their input), redrives of it included.
+fn handed(
+    node: &Node,
+    app: &App,
+    collection: &str,
+    key: &str,
+    version: Lsn,
+) -> ApiResult<Vec<(KeyReader, ExecutionRow)>> {
+    let views = node.views();
+    let mut attempts = Vec::new();
+    for first in fired(node, app, collection, key, version)? {
+        let mut next = Some(first);
+        while let Some(execution) = next.take() {
+            let Some(row) = views.executions().get(app.id, execution).map_err(|e| view_error(&e))? else {
+                break;
+            };
+            next = row.letter.and_then(|letter| redriven_as(views, app, letter));
+            for attempt in &row.attempts {
+                let Some(ended) = attempt.ended else { continue };
+                let (attempt, pos, ended) = (attempt.attempt, ended.pos, ended.lsn);
+                attempts.push((KeyReader { execution, attempt, ended, pos }, row.clone()));
+            }
+        }
+    }
+    Ok(attempts)
+}
+
+fn redriven_as(views: &Views, app: &App, letter: LetterId) -> Option<ExecutionId> {
+    match views.dead_letters().get(app.id, letter)?.resolution? {
+        Resolution::Redriven { execution, .. } => Some(execution),
+        Resolution::HandlerFailed { .. } | Resolution::Resolved { .. } => None,
+    }
+}
+
+/// The executions that this version fired: they stand in its batch.
+fn fired(node: &Node, app: &App, collection: &str, key: &str, version: Lsn) -> ApiResult<Vec<ExecutionId>> {
+    let versions =
+        node.views().kv().history(app.id, collection, key, version, 1).map_err(|e| view_error(&e))?;
+    let Some(written) = versions.first().filter(|found| found.lsn == version) else { return Ok(Vec::new()) };
+    let frame = match node.reader().read_frame(written.pos) {
+        Ok(frame) => frame,
+        // Of a version below the horizon its value is left, and nothing that it fired.
+        Err(error) if error.horizon().is_some() => return Ok(Vec::new()),
+        Err(error) => return Err(log_error(&error)),
+    };
+    let mut fired = Vec::new();
+    for record in frame.records() {
+        let event = decode_record(record.type_, record.type_version, record.body)
+            .map_err(|e| ApiError::new(ErrorCode::ReadFailed, format!("event {}: {e}", record.lsn)))?;
+        if let Event::Execution(ExecutionEvent::Enqueued(enqueued)) = event
+            && matches!(enqueued.input, Input::Mutation(lsn) if lsn == version)
+        {
+            fired.push(enqueued.execution);
+        }
+    }
+    Ok(fired)
 }
 
 fn show(app: &App, reader: &KeyReader, via: &str, row: Option<&ExecutionRow>) -> Value {

@@ -34,7 +34,7 @@ pub(crate) struct Load {
     statuses: BTreeMap<u16, u64>,
     errors: u64,
     first_error: Option<String>,
-    windows: Vec<f64>,
+    pub(crate) windows: Vec<f64>,
     pub(crate) next: u64,
 }
 
@@ -87,23 +87,23 @@ pub(crate) struct Report {
 /// One figure beside what it should be.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Goal {
-    what: &'static str,
+    what: String,
     value: f64,
     goal: f64,
     met: bool,
 }
 
 impl Goal {
-    pub(crate) fn at_least(what: &'static str, value: f64, goal: f64) -> Self {
-        Self { what, value, goal, met: value >= goal }
+    pub(crate) fn at_least(what: impl Into<String>, value: f64, goal: f64) -> Self {
+        Self { what: what.into(), value, goal, met: value >= goal }
     }
 
-    pub(crate) fn at_most(what: &'static str, value: f64, goal: f64) -> Self {
-        Self { what, value, goal, met: value <= goal }
+    pub(crate) fn at_most(what: impl Into<String>, value: f64, goal: f64) -> Self {
+        Self { what: what.into(), value, goal, met: value <= goal }
     }
 
-    pub(crate) fn below(what: &'static str, value: f64, goal: f64) -> Self {
-        Self { what, value, goal, met: value < goal }
+    pub(crate) fn below(what: impl Into<String>, value: f64, goal: f64) -> Self {
+        Self { what: what.into(), value, goal, met: value < goal }
     }
 }
 
@@ -231,14 +231,20 @@ pub(crate) fn mib(bytes: u64) -> String {
 }
 
 /// The middle one; of two middle ones the lower.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(values: Vec<f64>) -> f64 {
+    quartiles(values)[1]
+}
+
+/// The values below which a quarter, a half and three quarters of them are; between two the lower.
+pub(crate) fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+    [1, 2, 3]
+        .map(|quarter| values.get(values.len().saturating_sub(1) * quarter / 4).copied().unwrap_or(f64::NAN))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{median, quartiles};
 
     #[test]
     fn medians() {
@@ -248,5 +254,6 @@ mod tests {
         check(&[1.0, 2.0], 1.0);
         check(&[7.0], 7.0);
         assert!(median(Vec::new()).is_nan());
+        assert_eq!(quartiles(vec![5.0, 1.0, 4.0, 2.0, 3.0]), [2.0, 3.0, 4.0]);
     }
 }

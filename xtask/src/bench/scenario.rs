@@ -167,6 +167,22 @@ fn token(data: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(data.join("admin.token"))?.trim().to_owned())
 }
 
+/// What the admin API answers to a POST of JSON.
+pub(crate) fn tell_control(
+    server: &Server,
+    data: &Path,
+    path: &str,
+    json: &str,
+) -> Result<serde_json::Value, Failure> {
+    let url = server.control_plane.as_deref().ok_or("no control plane")?;
+    let (address, path) = (url.trim_start_matches("http://"), format!("/api/v1{path}"));
+    let answer = http::post(address, &path, Some(&token(data)?), json)?;
+    if answer.status >= 300 {
+        return Err(format!("POST {path}: {} {}", answer.status, answer.body).into());
+    }
+    Ok(serde_json::from_str(&answer.body)?)
+}
+
 /// What the admin API answers to a GET.
 pub(crate) fn ask_control(server: &Server, data: &Path, path: &str) -> Result<serde_json::Value, Failure> {
     let url = server.control_plane.as_deref().ok_or("no control plane")?;

@@ -5,11 +5,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::process::{self, Server};
-use super::report::{Load, median};
+use super::report::{Goal, Load, median, print_goals, quartiles};
 use super::scenario;
 use crate::{Failure, Places, cargo};
 
@@ -17,6 +18,13 @@ use crate::{Failure, Places, cargo};
 const SHAPES: [(u64, u64); 3] = [(100_000, 1), (1000, 100), (1, 100_000)];
 /// Connections of the load on the two routes.
 const CONNECTIONS: u32 = 64;
+/// Length of a window in which one of the two routes is asked, seconds.
+const WINDOW_SECONDS: f64 = 0.25;
+/// Keys of the apps that are forked, and how often each is.
+const FORKED: [u64; 2] = [10_000, 1_000_000];
+const FORKS: usize = 15;
+/// Keys of one commit of the route that fills.
+const FILL: u64 = 1000;
 
 #[derive(Clone, Copy, Debug)]
 struct Options {
@@ -24,16 +32,20 @@ struct Options {
     pairs: usize,
     executions: usize,
     runs: usize,
+    /// Windows of four in which recorded and unrecorded writes take turns.
+    fours: usize,
 }
 
 impl Options {
     fn parse(arguments: &[&str]) -> Result<Self, Failure> {
-        let mut options = Self { seconds: 4.0, pairs: 3, executions: 50_000, runs: 200 };
+        let mut options = Self { seconds: 4.0, pairs: 3, executions: 50_000, runs: 200, fours: 40 };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
             match *word {
-                "--quick" => options = Self { seconds: 1.0, pairs: 1, executions: 20_000, runs: 40 },
+                "--quick" => {
+                    options = Self { seconds: 1.0, pairs: 1, executions: 20_000, runs: 40, fours: 12 }
+                }
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--pairs" => options.pairs = value()?.parse()?,
                 other => {
@@ -76,20 +88,19 @@ struct Backtested {
     same: usize,
 }
 
-/// Answers per second of the same script on a route that records and on one that does not.
+/// Answers per second of the same script on a route that records and on one that does not: four windows, the outer two
+/// recorded.
 #[derive(Clone, Debug, Serialize)]
 struct Recorded {
     full: f64,
     off: f64,
 }
 
-/// One figure beside what it should be.
+/// How long it took to fork an app.
 #[derive(Clone, Debug, Serialize)]
-struct Goal {
-    what: String,
-    value: f64,
-    goal: f64,
-    met: bool,
+struct Forked {
+    keys: u64,
+    ms: Vec<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,6 +111,7 @@ struct Report {
     replays: Vec<(&'static str, Replays)>,
     backtests: Vec<Backtested>,
     recording: Vec<Recorded>,
+    forks: Vec<Forked>,
     goals: Vec<Goal>,
 }
 
@@ -107,7 +119,6 @@ struct Bench {
     bin: PathBuf,
     work: PathBuf,
     options: Options,
-    next_key: u64,
 }
 
 pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> {
@@ -118,7 +129,7 @@ pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<bool, Failure> 
         }
     }
     let work = super::empty(places.records.join("bench-timetravel"))?;
-    let mut bench = Bench { bin: places.target.join("release"), work, options, next_key: 0 };
+    let bench = Bench { bin: places.target.join("release"), work, options };
     let report = bench.measure();
     std::fs::remove_dir_all(&bench.work)?;
     let report = report?;
@@ -138,7 +149,7 @@ impl Bench {
         process::ask(&self.bin.join("relive-timebench"), mode, &self.work.join(dir), rest)
     }
 
-    fn measure(&mut self) -> Result<Report, Failure> {
+    fn measure(&self) -> Result<Report, Failure> {
         let mut pairs = Vec::new();
         for (keys, versions) in SHAPES {
             println!("filling: {keys} keys with {versions} versions each");
@@ -173,9 +184,10 @@ impl Bench {
             (0..self.options.pairs).map(|_| self.ask("backtest", "backtest", &two)).collect();
         let backtests = backtests?;
         let recording = self.recording()?;
+        let forks = FORKED.iter().map(|keys| self.forks(*keys)).collect::<Result<Vec<_>, _>>()?;
         let cores = std::thread::available_parallelism()?.get();
-        let goals = goals(&pairs, &replays, &backtests, &recording);
-        Ok(Report { cores, pairs, replays, backtests, recording, goals })
+        let goals = goals(&pairs, &replays, &backtests, &recording, &forks);
+        Ok(Report { cores, pairs, replays, backtests, recording, forks, goals })
     }
 
     /// Now and then, one right after the other; who begins alternates.
@@ -202,39 +214,53 @@ impl Bench {
         Ok(Pair { what, versions, now, past })
     }
 
-    fn recording(&mut self) -> Result<Vec<Recorded>, Failure> {
+    /// Both routes of one process, asked in turn by the same connections.
+    fn recording(&self) -> Result<Vec<Recorded>, Failure> {
+        println!("writes that are recorded, and that are not");
         let data = self.work.join("data");
         let relive = Server::relive(&self.bin, &data)?;
         scenario::deploy(&self.bin, &self.work.join("app"), &relive, &data)?;
-        self.load(&relive, "write", 1.0)?;
-        self.load(&relive, "write-unrecorded", 1.0)?;
-        let mut found = Vec::new();
-        // A ratio near one needs more pairs than one of two.
-        for round in 0..self.options.pairs * 3 {
-            println!("round {}: writes that are recorded, and that are not", round + 1);
-            let (full, off) = if round.is_multiple_of(2) {
-                let full = self.load(&relive, "write", self.options.seconds)?;
-                (full, self.load(&relive, "write-unrecorded", self.options.seconds)?)
-            } else {
-                let off = self.load(&relive, "write-unrecorded", self.options.seconds)?;
-                (self.load(&relive, "write", self.options.seconds)?, off)
-            };
-            found.push(Recorded { full, off });
-        }
+        let windows = self.options.fours * 4;
+        let mut command = Command::new(self.bin.join("load"));
+        command.args(["--address", &relive.data_plane, "--method", "POST"]);
+        command.args(["--path", "/bench/write/key-{n}", "--beside", "/bench/write-unrecorded/key-{n}"]);
+        command.args(["--body", r#"{"order":{n},"text":"about as much as a small webhook has to say"}"#]);
+        command.args(["--connections", &CONNECTIONS.to_string(), "--warmup", "2"]);
+        command.args(["--windows", &windows.to_string()]);
+        command.args(["--seconds", &(windows as f64 * WINDOW_SECONDS).to_string()]);
+        let load: Load = serde_json::from_str(&process::output(&mut command)?)?;
         relive.stop()?;
-        Ok(found)
+        if load.problems() > 0 {
+            return Err(format!("{} of the writes failed", load.problems()).into());
+        }
+        let (fours, _) = load.windows.as_chunks();
+        Ok(fours.iter().map(|[a, b, c, d]| Recorded { full: (a + d) / 2.0, off: (b + c) / 2.0 }).collect())
     }
 
-    fn load(&mut self, server: &Server, route: &str, seconds: f64) -> Result<f64, Failure> {
-        let mut command = Command::new(self.bin.join("load"));
-        let path = format!("/bench/{route}/key-{{n}}");
-        command.args(["--address", &server.data_plane, "--method", "POST", "--path", &path]);
-        command.args(["--connections", &CONNECTIONS.to_string(), "--seconds", &seconds.to_string()]);
-        command.args(["--first", &self.next_key.to_string()]);
-        command.args(["--body", r#"{"order":{n},"text":"about as much as a small webhook has to say"}"#]);
-        let load: Load = serde_json::from_str(&process::output(&mut command)?)?;
-        self.next_key = self.next_key.max(load.next);
-        Ok(load.rate)
+    /// Forks of an app with so many keys, now.
+    fn forks(&self, keys: u64) -> Result<Forked, Failure> {
+        println!("forks of an app with {keys} keys");
+        let data = self.work.join(format!("forked-{keys}"));
+        let relive = Server::relive(&self.bin, &data)?;
+        scenario::deploy(&self.bin, &self.work.join("app"), &relive, &data)?;
+        let mut fill = Command::new(self.bin.join("load"));
+        fill.args(["--address", &relive.data_plane, "--method", "POST", "--path", "/bench/fill/{n}"]);
+        fill.args(["--connections", "4", "--warmup", "0", "--seconds", "600"]);
+        fill.args(["--requests", &(keys / FILL).to_string()]);
+        let load: Load = serde_json::from_str(&process::output(&mut fill)?)?;
+        if load.problems() > 0 {
+            return Err(format!("{} of the fills failed", load.problems()).into());
+        }
+        let mut ms = Vec::new();
+        for n in 0..FORKS {
+            let begin = Instant::now();
+            let fork = format!(r#"{{"slug":"fork-{n}"}}"#);
+            let _made = scenario::tell_control(&relive, &data, "/apps/bench/fork", &fork)?;
+            ms.push(begin.elapsed().as_secs_f64() * 1000.0);
+        }
+        relive.stop()?;
+        std::fs::remove_dir_all(data)?;
+        Ok(Forked { keys, ms })
     }
 }
 
@@ -243,9 +269,8 @@ fn goals(
     replays: &[(&'static str, Replays)],
     backtests: &[Backtested],
     recording: &[Recorded],
+    forks: &[Forked],
 ) -> Vec<Goal> {
-    let at_most = |what: String, value: f64, goal: f64| Goal { what, value, goal, met: value <= goal };
-    let at_least = |what: String, value: f64, goal: f64| Goal { what, value, goal, met: value >= goal };
     let mut goals = Vec::new();
     for (what, name) in
         [("get", "one key as of then, times now"), ("list", "1,000 keys as of then, times now")]
@@ -254,19 +279,27 @@ fn goals(
             let chosen = pairs.iter().filter(|pair| pair.what == what && pair.versions == versions);
             let ratios: Vec<f64> = chosen.map(|pair| pair.past.us / pair.now.us).collect();
             if !ratios.is_empty() {
-                goals.push(at_most(format!("{name}, {versions} versions a key"), median(ratios), 2.0));
+                goals.push(Goal::at_most(format!("{name}, {versions} versions a key"), median(ratios), 2.0));
             }
         }
     }
     for script in ["computes", "reads"] {
         let chosen = replays.iter().filter(|(of, _)| *of == script);
         let ratios = chosen.map(|(_, one)| one.replay_us / one.live_us).collect();
-        goals.push(at_most(format!("replay of a script that {script}, times live"), median(ratios), 1.2));
+        goals.push(Goal::at_most(
+            format!("replay of a script that {script}, times live"),
+            median(ratios),
+            1.2,
+        ));
     }
     let rates = backtests.iter().map(|one| one.per_second).collect();
-    goals.push(at_least("backtest, two threads: executions/s".to_owned(), median(rates), 20_000.0));
+    goals.push(Goal::at_least("backtest, two threads: executions/s", median(rates), 20_000.0));
     let shares = recording.iter().map(|one| one.full / one.off).collect();
-    goals.push(at_least("recorded writes, of the rate without".to_owned(), median(shares), 0.95));
+    goals.push(Goal::at_least("recorded writes, of the rate without", median(shares), 0.95));
+    let forked = |keys: u64| forks.iter().find(|fork| fork.keys == keys).map(|fork| median(fork.ms.clone()));
+    if let [Some(small), Some(large)] = FORKED.map(forked) {
+        goals.push(Goal::at_most("fork of a million keys, times one of ten thousand", large / small, 1.5));
+    }
     goals
 }
 
@@ -284,11 +317,17 @@ fn print(report: &Report) {
     for one in &report.backtests {
         println!("backtest: {} executions, {:.0}/s, {} same", one.executions, one.per_second, one.same);
     }
-    for Recorded { full, off } in &report.recording {
-        println!("writes: recorded {full:.0}/s, not recorded {off:.0}/s");
+    let rate = |of: fn(&Recorded) -> f64| median(report.recording.iter().map(of).collect());
+    let [low, middle, high] = quartiles(report.recording.iter().map(|one| one.full / one.off).collect());
+    println!(
+        "writes: recorded {:.0}/s, not recorded {:.0}/s; {} times four windows, ratio {middle:.3}, quartiles {low:.3} and {high:.3}",
+        rate(|one| one.full),
+        rate(|one| one.off),
+        report.recording.len(),
+    );
+    for Forked { keys, ms } in &report.forks {
+        println!("fork of an app with {keys} keys: {:.2} ms", median(ms.clone()));
     }
     println!();
-    for Goal { what, value, goal, met } in &report.goals {
-        println!("{} {what}: {value:.2} (goal {goal})", if *met { "met   " } else { "MISSED" });
-    }
+    print_goals(&report.goals);
 }

@@ -1,6 +1,9 @@
 //! The load generator: N keep-alive connections, in one process, that ask as fast as they are answered (closed loop), or
 //! at a rate (`--rate`: each request is due at its own time; what is late is asked at once and its wait counts).
 //!
+//! With `--beside PATH` the connections ask for two paths in turn, window by window (A B B A A B B A …): what comes and goes
+//! meanwhile, on the machine or in the server, meets both alike.
+//!
 //! `{n}` in the path or the body becomes a number that no other request of this process has. Prints one JSON object.
 //! A closed loop understates the tail of an overloaded server; all sides of a comparison are measured the same way.
 #![expect(clippy::print_stdout, reason = "its result goes to stdout")]
@@ -16,9 +19,6 @@ use relive_bench::client::Connection;
 use relive_bench::histogram::{Histogram, Summary};
 use serde::Serialize;
 
-/// Tenths of the duration whose rates are told apart, so that a decline is seen.
-const WINDOWS: usize = 10;
-
 #[derive(Clone, Debug, Parser)]
 struct Options {
     /// HOST:PORT of the listener
@@ -29,6 +29,12 @@ struct Options {
     /// Path, with `{n}` for a fresh number
     #[arg(long)]
     path: String,
+    /// The path of every second and third of four windows
+    #[arg(long)]
+    beside: Option<String>,
+    /// Equal parts of the duration whose rates are told apart, so that a decline is seen
+    #[arg(long, default_value_t = 10)]
+    windows: usize,
     /// Body, with `{n}` for a fresh number
     #[arg(long, default_value = "")]
     body: String,
@@ -54,7 +60,7 @@ struct Options {
 struct Tally {
     latencies: Histogram,
     statuses: BTreeMap<u16, u64>,
-    windows: [u64; WINDOWS],
+    windows: Vec<u64>,
     errors: u64,
     first_error: Option<String>,
 }
@@ -70,7 +76,7 @@ struct Report {
     /// Requests without an understood answer.
     errors: u64,
     first_error: Option<String>,
-    /// Rate in each tenth of the time.
+    /// Rate in each window.
     windows: Vec<f64>,
     /// The next fresh number.
     next: u64,
@@ -99,6 +105,23 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The window that this moment is in; during the warm-up the first.
+    fn window_of(&self, now: Instant) -> usize {
+        let since = now.saturating_duration_since(self.begin).as_nanos();
+        let window = usize::try_from(since / self.window.as_nanos().max(1)).unwrap_or(usize::MAX);
+        window.min(self.options.windows.saturating_sub(1))
+    }
+
+    /// What is asked for at this moment.
+    fn path(&self, now: Instant) -> &str {
+        match &self.options.beside {
+            Some(beside) if matches!(self.window_of(now) % 4, 1 | 2) => beside,
+            Some(_) | None => &self.options.path,
+        }
+    }
+}
+
 // One thread, as wrk would be given: two would take a core each from what is measured.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -106,7 +129,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let begin = start + Duration::from_secs_f64(options.warmup);
     let end = begin + Duration::from_secs_f64(options.seconds);
-    let window = Duration::from_secs_f64(options.seconds / WINDOWS as f64);
+    let window = Duration::from_secs_f64(options.seconds / options.windows as f64);
     let plan = Arc::new(Plan { next: AtomicU64::new(options.first), options, start, begin, end, window });
     let tasks: Vec<_> =
         (0..plan.options.connections).map(|_| tokio::spawn(drive(Arc::clone(&plan)))).collect();
@@ -120,7 +143,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// One connection until the end; opened again after an error, which is counted.
 async fn drive(plan: Arc<Plan>) -> Tally {
-    let mut tally = Tally::default();
+    let mut tally = Tally { windows: vec![0; plan.options.windows], ..Tally::default() };
     let mut open: Option<Connection> = None;
     loop {
         let mut sent = Instant::now();
@@ -137,7 +160,7 @@ async fn drive(plan: Arc<Plan>) -> Tally {
                     tokio::time::sleep_until(due.into()).await;
                     sent = due;
                 }
-                let answer = connection.call(&request(&plan.options, number)).await;
+                let answer = connection.call(&request(&plan.options, plan.path(sent), number)).await;
                 open = answer.is_ok().then_some(connection);
                 answer.map(Some)
             }
@@ -152,9 +175,7 @@ async fn drive(plan: Arc<Plan>) -> Tally {
             Ok(Some(answer)) if sent >= plan.begin && now <= plan.end => {
                 *tally.statuses.entry(answer.status).or_default() += 1;
                 tally.latencies.record(u64::try_from((now - sent).as_nanos()).unwrap_or(u64::MAX));
-                let window = (now - plan.begin).as_nanos() / plan.window.as_nanos().max(1);
-                let window = usize::try_from(window).unwrap_or(WINDOWS).min(WINDOWS - 1);
-                if let Some(window) = tally.windows.get_mut(window) {
+                if let Some(window) = tally.windows.get_mut(plan.window_of(now)) {
                     *window += u64::from(answer.status < 400);
                 }
             }
@@ -168,9 +189,9 @@ async fn drive(plan: Arc<Plan>) -> Tally {
     }
 }
 
-fn request(options: &Options, number: u64) -> Vec<u8> {
+fn request(options: &Options, path: &str, number: u64) -> Vec<u8> {
     let number = number.to_string();
-    let path = options.path.replace("{n}", &number);
+    let path = path.replace("{n}", &number);
     let body = options.body.replace("{n}", &number);
     format!(
         "{} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n{body}",
@@ -190,7 +211,8 @@ fn merge(total: &mut Tally, one: &Tally) {
     for (status, count) in &one.statuses {
         *total.statuses.entry(*status).or_default() += count;
     }
-    for (sum, count) in total.windows.iter_mut().zip(one.windows) {
+    total.windows.resize(one.windows.len(), 0);
+    for (sum, count) in total.windows.iter_mut().zip(&one.windows) {
         *sum += count;
     }
 }
@@ -209,7 +231,7 @@ fn report(plan: &Plan, total: Tally) -> Report {
         windows: total
             .windows
             .iter()
-            .map(|count| (*count as f64 / (seconds / WINDOWS as f64)).round())
+            .map(|count| (*count as f64 / plan.window.as_secs_f64()).round())
             .collect(),
         next: plan.next.load(Ordering::Relaxed),
     }
