@@ -241,3 +241,13 @@ async fn the_async_report_counts_what_was_stored() {
     assert_eq!(one["event"], json!(deliveries[0].event));
     let _ = app.call("GET", "/deliveries/nobody", "").await.expect(404);
 }
+
+/// The capsules beside the example run without a server, as they ran then and with the scripts of today.
+#[test]
+fn the_capsules_of_the_example_are_faithful() {
+    let example = repository().join("examples/webhooks");
+    let cli = Cli::offline();
+    let told = cli.run_in(&example, &["test", "capsules"]).expect(0);
+    assert!(told.stdout.contains("2 capsules, 0 differ"), "{}", told.stdout);
+    let _ = cli.run_in(&example, &["test", "capsules", "--scripts", "."]).expect(0);
+}

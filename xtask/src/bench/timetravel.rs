@@ -19,7 +19,7 @@ const SHAPES: [(u64, u64); 3] = [(100_000, 1), (1000, 100), (1, 100_000)];
 /// Connections of the load on the two routes.
 const CONNECTIONS: u32 = 64;
 /// Length of a window in which one of the two routes is asked, seconds.
-const WINDOW_SECONDS: f64 = 0.25;
+const WINDOW_SECONDS: f64 = 0.1;
 /// Keys of the apps that are forked, and how often each is.
 const FORKED: [u64; 2] = [10_000, 1_000_000];
 const FORKS: usize = 15;
@@ -38,13 +38,13 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[&str]) -> Result<Self, Failure> {
-        let mut options = Self { seconds: 4.0, pairs: 3, executions: 50_000, runs: 200, fours: 40 };
+        let mut options = Self { seconds: 4.0, pairs: 3, executions: 50_000, runs: 200, fours: 100 };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
             match *word {
                 "--quick" => {
-                    options = Self { seconds: 1.0, pairs: 1, executions: 20_000, runs: 40, fours: 12 }
+                    options = Self { seconds: 1.0, pairs: 1, executions: 20_000, runs: 40, fours: 25 }
                 }
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--pairs" => options.pairs = value()?.parse()?,
