@@ -19,13 +19,12 @@ use super::attempt::{Around, Program};
 use super::calling::NotHere;
 use super::core::{Job, NotAppended};
 use super::sequencer::Held;
-use super::settle::{IfLocked, Ran, Settled, Verdict, deliver};
+use super::settle::{IfLocked, Ran, Settled, Verdict};
 use super::snapshot::{Leave, Settle};
-use super::waiters::HandOver;
 use super::watches::BriefWatch;
-use super::{Node, Outcome, Reply, ReplyTo};
+use super::{Delivery, Node, Outcome, Reply, ReplyTo};
 use crate::decide::Decision;
-use crate::decide::commit::{Success, commit};
+use crate::decide::commit::{Ending, Success, commit};
 use crate::refusal::SubmitError;
 use crate::script::{ContextInput, Stopwatch};
 
@@ -37,12 +36,6 @@ pub(super) enum Briefly {
     NotTried(Opening, ReplyTo),
     /// It ran for nothing: it was not brief, or met a conflict.
     Elsewhere(Opening, ReplyTo),
-}
-
-/// What a try on its caller's thread came to.
-enum Tried {
-    Ran(Ran, Vec<LogLine>),
-    NotBrief,
 }
 
 impl Node {
@@ -62,11 +55,11 @@ impl Node {
         let job = &mut *opening.job;
         let (tried, input) = match self.ready(job) {
             Ok((program, input)) => (self.try_here(job, &program, input.clone()), Some(input)),
-            Err(error) => (Tried::Ran(never_began(job, error), Vec::new()), None),
+            Err(error) => (Some((never_began(job, error), Vec::new())), None),
         };
         drop(inside);
         match tried {
-            Tried::Ran(ran, logs) => {
+            Some((ran, logs)) => {
                 let ended = match ran {
                     Ran::Good { reply: answer, success, depends_on } if success.only_read() => {
                         let read = Read { answer, success, depends_on, logs };
@@ -81,7 +74,7 @@ impl Node {
                 job.live = input;
                 Ok(Briefly::Elsewhere(opening, reply))
             }
-            Tried::NotBrief => {
+            None => {
                 job.live = input;
                 let mut core = self.core.lock();
                 if core.dispatch.alone_waits() {
@@ -105,7 +98,7 @@ impl Node {
             return Ok(());
         }
         let Some((program, input)) = self.ready_or_finish(&mut job) else { return Ok(()) };
-        if let Tried::Ran(ran, logs) = self.try_here(&job, &program, input.clone()) {
+        if let Some((ran, logs)) = self.try_here(&job, &program, input.clone()) {
             match self.finish(&mut job, ran, logs, IfLocked::Leave) {
                 Verdict::Ended => return Ok(()),
                 Verdict::Conflict | Verdict::Blocked => {}
@@ -117,10 +110,16 @@ impl Node {
         Ok(())
     }
 
-    fn try_here(self: &Arc<Self>, job: &Job, program: &Program, input: ContextInput) -> Tried {
+    /// What a run on this thread comes to, with what it logged; `None`: it was not brief.
+    fn try_here(
+        self: &Arc<Self>,
+        job: &Job,
+        program: &Program,
+        input: ContextInput,
+    ) -> Option<(Ran, Vec<LogLine>)> {
         let pace = program.main.pace();
         if !pace.try_brief() {
-            return Tried::NotBrief;
+            return None;
         }
         let watch = Arc::new(BriefWatch::new(&job.stop, self.settings.brief_operations));
         let around = Around {
@@ -136,10 +135,10 @@ impl Node {
             } else {
                 pace.was_long()
             }
-            return Tried::NotBrief;
+            return None;
         }
         let logs = finished.record.logs.clone();
-        Tried::Ran(self.judge(job, finished, snapshot, 0), logs)
+        Some((self.judge(job, finished, snapshot, 0), logs))
     }
 
     /// As [`Node::end_at_once`], for a call that only read: what it leaves on record depends on nothing that the lock
@@ -180,7 +179,7 @@ impl Node {
             Err(why @ NotAppended::Failed(_)) => return Err(why.into()),
         }
         let outcome = Outcome { execution, lsn: snapshot, result: Ok(result), logs };
-        self.deliver_after(core, depends_on, self.delivery(job.ending.clone(), reply, outcome));
+        self.deliver_after(core, depends_on, &job.ending, (reply, outcome));
         Ok(AtOnce::Ended)
     }
 
@@ -207,19 +206,27 @@ impl Node {
         };
         let outcome = Outcome { execution, lsn, result, logs };
         self.pump(&mut core);
-        self.deliver_after(core, after, self.delivery(job.ending.clone(), reply, outcome));
+        self.deliver_after(core, after, &job.ending, (reply, outcome));
         Ok(AtOnce::Ended)
     }
 
     /// Gives the lock up and hands an outcome over, once what it depends on is durable.
-    fn deliver_after(&self, core: Held<'_>, after: Lsn, delivery: HandOver) {
+    fn deliver_after(
+        self: &Arc<Self>,
+        core: Held<'_>,
+        after: Lsn,
+        ending: &Ending,
+        (reply, outcome): (ReplyTo, Outcome),
+    ) {
         if self.durability.durable() < after {
             // Under the lock: a shutdown closes the queue only after that.
-            self.waiters.hand_over_when_durable(after, delivery);
+            self.waiters.hand_over_when_durable(after, self.delivery(ending.clone(), reply, outcome));
             return;
         }
         drop(core);
-        deliver(delivery);
+        if reply(outcome) == Delivery::Gone {
+            self.record_gone(ending);
+        }
     }
 }
 

@@ -316,7 +316,7 @@ impl Node {
     }
 
     /// Records that an outcome found nobody (D5), unless that is recorded already.
-    fn record_gone(self: &Arc<Self>, ending: &Ending) {
+    pub(super) fn record_gone(self: &Arc<Self>, ending: &Ending) {
         let execution = ending.execution;
         let mut core = self.core.lock();
         match self.views.executions().get(ending.app, execution) {
@@ -336,7 +336,7 @@ impl Node {
 }
 
 /// Hands an outcome over that waits for nothing, and does what is left to do.
-pub(super) fn deliver(delivery: HandOver) {
+fn deliver(delivery: HandOver) {
     if let Some(action) = delivery(Ok(())) {
         action(Ok(()));
     }

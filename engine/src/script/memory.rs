@@ -10,7 +10,11 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 
+use libmimalloc_sys::{mi_malloc, mi_realloc, mi_zalloc};
 use mimalloc::MiMalloc;
+
+/// The alignment that every block of mimalloc has for which nothing is said.
+const PLAIN_ALIGN: usize = 8;
 
 thread_local! {
     /// Allocated minus freed by this thread; memory that another thread frees makes it drift, so only
@@ -28,18 +32,25 @@ pub fn held_bytes() -> i64 {
     HELD_BYTES.get()
 }
 
+/// Whether a block for this layout need not be asked for with its alignment, which takes mimalloc more time and room.
+const fn is_plain(layout: Layout) -> bool {
+    layout.align() <= PLAIN_ALIGN
+}
+
 fn count(bytes: usize, sign: i64) {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     HELD_BYTES.set(HELD_BYTES.get().wrapping_add(sign.wrapping_mul(bytes)));
 }
 
 #[expect(unsafe_code, reason = "a global allocator is an unsafe trait; ADR 0002 says why one is needed")]
-// SAFETY: every call goes to `MiMalloc` with the caller's own arguments, so `MiMalloc`'s guarantees are this one's;
-// the counting beside it neither allocates nor unwinds (a const thread-local `Cell` without a destructor).
+// SAFETY: every call goes to mimalloc with the caller's own arguments, so its guarantees are this one's (its blocks are
+// aligned to 8 bytes at least, which is all that a plain layout asks for); the counting beside it neither allocates nor unwinds (a const thread-local `Cell` without a destructor).
 unsafe impl GlobalAlloc for MeteredAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds the contract of `alloc`, which is handed on unchanged.
-        let block = unsafe { MiMalloc.alloc(layout) };
+        let block = unsafe {
+            if is_plain(layout) { mi_malloc(layout.size()).cast() } else { MiMalloc.alloc(layout) }
+        };
         if !block.is_null() {
             count(layout.size(), 1);
         }
@@ -48,7 +59,9 @@ unsafe impl GlobalAlloc for MeteredAlloc {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for `alloc`.
-        let block = unsafe { MiMalloc.alloc_zeroed(layout) };
+        let block = unsafe {
+            if is_plain(layout) { mi_zalloc(layout.size()).cast() } else { MiMalloc.alloc_zeroed(layout) }
+        };
         if !block.is_null() {
             count(layout.size(), 1);
         }
@@ -63,7 +76,13 @@ unsafe impl GlobalAlloc for MeteredAlloc {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the block came from `MiMalloc` with this layout; the caller checked `size`.
-        let moved = unsafe { MiMalloc.realloc(block, layout, size) };
+        let moved = unsafe {
+            if is_plain(layout) {
+                mi_realloc(block.cast(), size).cast()
+            } else {
+                MiMalloc.realloc(block, layout, size)
+            }
+        };
         if !moved.is_null() {
             count(layout.size(), -1);
             count(size, 1);
