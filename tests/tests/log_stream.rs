@@ -189,3 +189,25 @@ async fn tail_follows_over_a_restart() {
     drop(tail.wait());
     reader.join().unwrap();
 }
+
+/// The limit has a name, and whoever goes makes room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_streams_is_bounded() {
+    const STREAMS_MAX: usize = 256;
+    let site = Site::with(&Manifest::new()).await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        streams.push(open(&site, "?from=1").await);
+    }
+    let path = site.app.path("/log/stream");
+    let refused = site.app.admin.events(&path, &[]).await.err().expect("a refusal");
+    assert!(refused.text().contains("256 streams"), "{refused:?}");
+    refused.problem(503, "overloaded");
+    // Those that are open go on, and the instance answers everybody else.
+    let lsn = site.app.put("c", "k", &json!(1)).await;
+    let last = streams.last_mut().unwrap();
+    while last.next().await.unwrap().0 != lsn.to_string() {}
+    streams.truncate(STREAMS_MAX - 1);
+    let opened = until("a place to be free", || async { site.app.admin.events(&path, &[]).await.ok() }).await;
+    assert_eq!(opened.headers["content-type"], "text/event-stream");
+}

@@ -268,6 +268,47 @@ async fn what_a_hold_keeps_stays_readable_until_it_is_released() {
     assert!(released[0]["data"]["by"].is_object(), "{released:?}");
 }
 
+/// A hold and a cut that meet: whichever comes first, a hold that was taken keeps what it names, for ever, and one that was
+/// too late is told so. Nothing in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_races_a_cut_is_kept_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = short(&data).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    let mut asked = 0;
+    let (mut kept, mut late) = (0, 0);
+    let deadline = std::time::Instant::now() + Duration::from_secs(40);
+    while (kept < 5 || late < 5) && std::time::Instant::now() < deadline {
+        // What is asked for is about to be cut: the horizon itself, while the log grows.
+        let at = number(&instance(&server.admin()).await, "/lsn/horizon");
+        let (admin, name) = (server.admin(), format!("h{asked}"));
+        let grow = write(&app, &name, 0..60);
+        let hold = async {
+            tokio::time::sleep(Duration::from_millis(7 * (asked % 40))).await;
+            admin.post("/api/v1/holds", &json!({"name": name, "at": at})).await
+        };
+        let (answer, ()) = tokio::join!(hold, grow);
+        asked += 1;
+        if answer.status == 201 {
+            kept += 1;
+            for round in 0..3 {
+                assert!(number(&instance(&server.admin()).await, "/lsn/horizon") <= at, "hold {name}");
+                write(&app, &format!("{name}-{round}"), 0..40).await;
+            }
+            assert!(number(&instance(&server.admin()).await, "/lsn/horizon") <= at, "hold {name}");
+            drop(server.admin().delete(&format!("/api/v1/holds/{name}")).await.expect(204));
+            write(&app, &format!("{name}-go"), 0..60).await;
+        } else {
+            answer.problem(410, "below_horizon");
+            late += 1;
+        }
+    }
+    println!("holds beside cuts: asked={asked} kept={kept} late={late}");
+    assert!(kept > 0 && asked > 5, "asked {asked}, kept {kept}, late {late}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holds_are_for_administrators_of_the_instance_and_name_what_is_there() {
     let site = Site::with(&manifest()).await;
@@ -342,9 +383,6 @@ async fn a_log_that_was_cut_is_verified_and_its_views_are_made_again_offline() {
     assert_eq!(rebuilt["applied_lsn"], found["report"]["valid_lsn"], "{rebuilt}");
     let again = log(&["verify", "--deep", "--json"]).expect(0).json();
     assert_eq!(again["views"], json!("same"), "{again}");
-    let salvage = dir.path().join("out");
-    let refused = log(&["salvage", "--out", salvage.to_str().unwrap()]).expect(1);
-    assert!(refused.stderr.contains("was cut") && !salvage.exists(), "{refused:?}");
     // A damaged snapshot and a damaged base are named, with what to do; nothing is changed.
     let before = damage::digests(&data);
     for (kind, advice) in [("snap-", "a start uses the older one"), ("base-", "from a backup")] {
@@ -362,6 +400,82 @@ async fn a_log_that_was_cut_is_verified_and_its_views_are_made_again_offline() {
     everything_current_is_there(&server.app("shop"), &versions).await;
     let shown = instance(&server.admin()).await;
     assert_eq!(shown["log"]["align_bytes"], json!(4096), "a log keeps its shape");
+}
+
+/// A log whose beginning was cut, damaged behind its snapshots: the salvaged directory serves what was kept below the cut,
+/// what the snapshots hold and what follows, and an instance lives on in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l41_a_log_that_was_cut_is_salvaged_and_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = short(&data).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    let mut versions = Vec::new();
+    for n in 0..10 {
+        versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
+    }
+    app.put("old", "k0", &json!("newer")).await;
+    let mut horizon = 1;
+    for round in 0..2 {
+        write(&app, &format!("r{round}"), 0..250).await;
+        horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
+    }
+    let hurt = app.put("late", "lost", &json!("this-value-is-lost")).await;
+    app.put("late", "kept", &json!("this-value-is-kept")).await;
+    assert_eq!(server.terminate().code, Some(0));
+    let found = damage::files_with(&data.join("log"), b"this-value-is-lost");
+    let [file] = found.as_slice() else { panic!("{found:?}") };
+    flip(file, damage::find(&std::fs::read(file).unwrap(), b"this-value-is-lost").unwrap());
+    let before = damage::digests(&data);
+    let log = |data: &Path, words: &[&str]| {
+        let all = ["log"].iter().chain(words).copied().chain(["--data", data.to_str().unwrap()]);
+        Cli::offline().run(&all.collect::<Vec<_>>())
+    };
+    let out = dir.path().join("out");
+    let (to, loss) = (out.to_str().unwrap().to_owned(), format!("{hurt}-{hurt}"));
+    let refused = log(&data, &["salvage", "--out", &to]).expect(1);
+    assert!(refused.stderr.contains(&format!("--accept-loss {loss}")) && !out.exists(), "{refused:?}");
+    let words = ["salvage", "--out", &to, "--accept-loss", &loss, "--json"];
+    // Without its base, or with no sound snapshot, it is refused by name.
+    let base = snapshots(&data, "base-").pop().unwrap();
+    let whole = std::fs::read(&base).unwrap();
+    std::fs::remove_file(&base).unwrap();
+    let refused = log(&data, &words).expect(65);
+    assert!(
+        refused.stderr.contains("base-") && refused.stderr.contains("backup") && !out.exists(),
+        "{refused:?}"
+    );
+    std::fs::write(&base, whole).unwrap();
+    let made = log(&data, &words).expect(0).json();
+    assert_eq!(made["salvaged"]["beginning"]["lost_below"], json!([]), "{made}");
+    assert!(!made["salvaged"]["beginning"]["snapshots"].as_array().unwrap().is_empty(), "{made}");
+    assert!(damage::digests(&data) == before, "L41");
+    let found = log(&out, &["verify", "--deep", "--json"]).expect(0).json();
+    assert_eq!(found["status"], json!("sound"), "{found}");
+    let server = short(&out).env("RELIVE_LOG_RECYCLE", "off").start();
+    let app = server.app("shop");
+    everything_current_is_there(&app, &versions).await;
+    assert_eq!(app.value("late", "kept").await, Some(json!("this-value-is-kept")));
+    assert_eq!(app.value("late", "lost").await, None);
+    let first_segment = files(&out.join("log"))[0].file_name().unwrap().to_string_lossy().into_owned();
+    // It is cut again, and what stood in the old log's places is taken along.
+    write(&app, "after", 0..400).await;
+    above(&server.admin(), "/lsn/horizon", hurt).await;
+    // Segments that were cut are gone: with recycling off none is kept for another use.
+    let shown = instance(&server.admin()).await;
+    assert_eq!(shown["log"]["recycle"], json!("off"), "{shown}");
+    let names = || files(&out.join("log")).into_iter().map(|path| path.file_name().unwrap().to_owned());
+    until("retired segments to be removed", || async {
+        let gone = |name: &str| name > first_segment.as_str() && !name.starts_with("tmp-");
+        names().all(|name| gone(&name.to_string_lossy())).then_some(())
+    })
+    .await;
+    everything_current_is_there(&app, &versions).await;
+    assert_eq!(app.value("late", "kept").await, Some(json!("this-value-is-kept")));
+    assert_eq!(server.terminate().code, Some(0));
+    let found = log(&out, &["verify", "--deep", "--json"]).expect(0).json();
+    assert_eq!((&found["status"], &found["views"]), (&json!("sound"), &json!("same")), "{found}");
 }
 
 /// kill -9 while snapshots are written and the log is cut, again and again.

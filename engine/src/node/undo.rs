@@ -40,7 +40,7 @@ impl Node {
                 ),
             }
         })?;
-        let frame = self.reader.read_frame(ended.pos).map_err(unreadable)?;
+        let frame = self.reader.read_frame_of(ended.pos, ended.lsn).map_err(unreadable)?;
         let scene = self.scene();
         let mut plan = UndoPlan::default();
         for record in frame.records() {

@@ -284,7 +284,7 @@ impl Archive {
         let (enqueued, claimed) = (row.enqueued, one.claimed);
         let read = |pos, lsn| self.reader.read_event(pos, lsn).map_err(|error| log_failed(&error));
         let events = if enqueued.pos == claimed.pos
-            && let Ok(frame) = self.reader.read_frame(enqueued.pos)
+            && let Ok(frame) = self.reader.read_frame_of(enqueued.pos, enqueued.lsn)
         {
             let event = |lsn| {
                 let raw = frame.records().find(|raw| raw.lsn == lsn);
@@ -308,7 +308,7 @@ impl Archive {
     /// What the batch that ended an attempt says.
     fn ended(&self, row: &ExecutionRow, one: &AttemptRef) -> Result<Option<Recorded>, NotReplayable> {
         let Some(at) = one.ended else { return Err(NotReplayable::StillRunning(one.attempt)) };
-        let frame = self.reader.read_frame(at.pos).map_err(|error| log_failed(&error))?;
+        let frame = self.reader.read_frame_of(at.pos, at.lsn).map_err(|error| log_failed(&error))?;
         let mut writes = BTreeMap::new();
         let (mut sends, mut letters) = (Vec::new(), Vec::new());
         let mut too_deep = 0;

@@ -316,7 +316,8 @@ pub(super) fn salvage(data: &[u8]) {
     assert!(image(&disk, DIR) == original, "L41: a salvage changed the damaged log");
     let made = match made {
         Ok(made) => made,
-        Err(SalvageError::WasCut { .. }) => return,
+        // Of a cut log the base, or every snapshot, is damaged.
+        Err(SalvageError::Open(OpenError::Damaged { .. })) if survey.log_start > Lsn::FIRST => return,
         Err(error) => unreachable!("L41: the survey's own losses were not taken: {error}"),
     };
     let log =

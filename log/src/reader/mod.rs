@@ -1,7 +1,7 @@
 //! Reading the durable log: by position, by LSN, by time, and in order.
 //!
 //! Owns: [`Reader`], [`Scan`] and [`Tail`](tail::Tail). Never does: return anything that is not durable (L9) or whose
-//! checksum was not checked; go on over lost events without being told to (L19); cache payloads.
+//! checksum was not checked; go on over lost events without being told to (L19); cache payloads. Upholds L42.
 
 pub(crate) mod frame;
 pub(crate) mod index;
@@ -97,6 +97,18 @@ impl Reader {
         load(&mut walker, &header, pos)
     }
 
+    /// The batch with the event `lsn`, whose frame stands at `pos`. A place in a segment below the log's first one is that
+    /// of an earlier timeline if the event is not cut (a salvaged log begins above them): then it is looked up by its LSN (L42).
+    ///
+    /// # Errors
+    /// As for `read_frame`; `Cut` when the event is; `Gap` when it is lost.
+    pub fn read_frame_of(&self, pos: FramePos, lsn: Lsn) -> Result<Frame, ReadError> {
+        match self.read_frame(pos) {
+            Err(ReadError::Cut { .. }) if lsn >= self.first_lsn() => self.read_frame(self.frame_of(lsn)?.pos),
+            read => read,
+        }
+    }
+
     /// The event `lsn` out of the batch at `pos`, with the batch's commit time. Below the start of the log, it is read
     /// from the base.
     ///
@@ -104,7 +116,7 @@ impl Reader {
     /// As for `read_frame`; `NotInFrame` when the batch does not hold that LSN; `Decode`; `Cut` when the event was not
     /// kept.
     pub fn read_event(&self, pos: FramePos, lsn: Lsn) -> Result<(Event, UnixMicros), ReadError> {
-        let frame = match self.read_frame(pos) {
+        let frame = match self.read_frame_of(pos, lsn) {
             Ok(frame) => frame,
             Err(cut @ ReadError::Cut { .. }) => {
                 let kept = self.kept(lsn, cut)?;
@@ -126,7 +138,8 @@ impl Reader {
     /// # Errors
     /// As for `read_event`, for any of them.
     pub fn read_events(&self, pos: FramePos, lsns: &[Lsn]) -> Result<(Vec<Event>, UnixMicros), ReadError> {
-        let frame = match self.read_frame(pos) {
+        let near = lsns.first().copied().unwrap_or_default();
+        let frame = match self.read_frame_of(pos, near) {
             Ok(frame) => frame,
             Err(ReadError::Cut { .. }) => {
                 let mut events = Vec::with_capacity(lsns.len());
@@ -157,7 +170,7 @@ impl Reader {
     /// # Errors
     /// As for `read_event`.
     pub fn raw_event(&self, pos: FramePos, lsn: Lsn) -> Result<RawEvent, ReadError> {
-        let frame = match self.read_frame(pos) {
+        let frame = match self.read_frame_of(pos, lsn) {
             Ok(frame) => frame,
             Err(cut @ ReadError::Cut { .. }) => return self.kept(lsn, cut),
             Err(error) => return Err(error),
@@ -165,7 +178,7 @@ impl Reader {
         let record = frame.records().find(|r| r.lsn == lsn).ok_or(ReadError::NotInFrame { pos, lsn })?;
         Ok(RawEvent {
             lsn,
-            pos,
+            pos: frame.pos,
             commit_time: frame.commit_time,
             type_: record.type_,
             type_version: record.type_version,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::disk::{Disk, DiskFile, OpenMode, ZeroPace, replace_small};
 use crate::error::{AppendError, OpenError};
-use crate::format::Geometry;
 use crate::format::frame::{FrameKey, OpenNote};
 use crate::format::manifest::Manifest;
 use crate::format::segment::{SegmentHeader, segment_name};
 use crate::format::watermark::{Clean, SLOT_STRIDE, Slot, WATERMARK_LEN};
+use crate::format::{FRAME_HEADER_LEN, Geometry};
 use crate::options::LogOptions;
+use crate::recovery::gather::damaged;
 use crate::recovery::{LOG_DIR, MANIFEST, MANIFEST_BAK, WATERMARK, io_error};
 use crate::writer::layout::{Group, Layout, Limits, Resume};
 use crate::writer::seal::seal;
@@ -91,16 +92,14 @@ impl<'a> Builder<'a> {
         self.layout.next_lsn()
     }
 
-    /// Adds a batch; its first event gets [`Builder::next_lsn`].
-    pub(super) fn batch(&mut self, batch: &Batch, commit: UnixMicros) -> Result<(), OpenError> {
+    /// Adds a batch; its first event gets [`Builder::next_lsn`]. Where its frame will stand.
+    pub(super) fn batch(&mut self, batch: &Batch, commit: UnixMicros) -> Result<FramePos, OpenError> {
         match self.layout.append(batch, commit, Purpose::NewWork, &ENDLESS) {
-            Ok(_) => Ok(()),
+            Ok(appended) => Ok(appended.pos),
             Err(AppendError::Busy) => {
                 self.flush()?;
-                self.layout
-                    .append(batch, commit, Purpose::NewWork, &ENDLESS)
-                    .map(drop)
-                    .map_err(|error| self.refused(&error))
+                let appended = self.layout.append(batch, commit, Purpose::NewWork, &ENDLESS);
+                appended.map(|appended| appended.pos).map_err(|error| self.refused(&error))
             }
             Err(error) => Err(self.refused(&error)),
         }
@@ -167,6 +166,25 @@ impl<'a> Builder<'a> {
 
     fn path(&self, seq: u32) -> PathBuf {
         self.dir.join(LOG_DIR).join(segment_name(seq))
+    }
+
+    /// Writes what is buffered; the `hdr_crc` of the frame at a place that [`Builder::batch`] named.
+    pub(super) fn chain_at(&mut self, pos: FramePos) -> Result<u32, OpenError> {
+        self.flush()?;
+        let path = self.path(pos.segment);
+        let file = self.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        let mut bytes = [0; FRAME_HEADER_LEN];
+        file.read_exact_at(&mut bytes, u64::from(pos.offset)).map_err(io_error("read", &path))?;
+        let header = self
+            .key
+            .parse(pos, &bytes)
+            .map_err(|check| damaged(self.dir, format!("{pos}: {check}, in what was just written")))?;
+        Ok(header.hdr_crc)
+    }
+
+    /// Snapshots that the new log has from its beginning, ascending; their files are installed already.
+    pub(super) fn set_snapshots(&mut self, snapshots: Vec<Lsn>) {
+        self.manifest.snapshots = snapshots;
     }
 
     /// Writes the rest, WATERMARK, and MANIFEST last.

@@ -67,7 +67,6 @@ impl From<SalvageError> for ForkError {
         match error {
             SalvageError::Open(error) => ForkError::Open(error),
             SalvageError::NotEmpty { out, entry } => ForkError::NotEmpty { out, entry },
-            SalvageError::WasCut { start } => ForkError::WasCut { start },
             other @ (SalvageError::NotAccepted { .. } | SalvageError::Changed { .. }) => {
                 let source = std::io::Error::other(other.to_string());
                 ForkError::Open(OpenError::Io { op: "write", path: PathBuf::new(), source })

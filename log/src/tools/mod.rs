@@ -10,6 +10,7 @@
 //! were accepted).
 
 mod build;
+mod carry;
 mod fork;
 mod offline;
 mod rebuild;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 pub use fork::{ForkError, ForkPlan, ForkedLog, fork};
 pub use offline::{OfflineLog, OfflineSnapshots, Upto};
 pub use rebuild::{Rebuilt, rebuild_manifest, rebuild_watermark};
-pub use salvage::{SalvageError, Salvaged, salvage};
+pub use salvage::{Beginning, SalvageError, Salvaged, salvage};
 pub use survey::{SegmentSurvey, Span, SpanStatus, Survey, survey};
 pub use verify::{Depth, Repaired, SnapshotCheck, Verified, repair, verify};
 

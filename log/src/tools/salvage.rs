@@ -1,8 +1,10 @@
 //! A new log out of a damaged one: everything that validates, at its LSN, and a Gap frame for everything that is lost.
 //!
-//! Owns: that copy, and that its losses are exactly those that were accepted (L41). Never does: write to the damaged
-//! log; write anything before the list was accepted.
+//! Owns: that copy, and that its losses are exactly those that were accepted (L41). A log whose beginning was cut takes
+//! over the snapshots that stand for it (`carry`). Never does: write to the damaged log; write anything before the list
+//! was accepted.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,9 +16,10 @@ use crate::error::OpenError;
 use crate::format::frame::FrameKind;
 use crate::options::LogOptions;
 use crate::recovery::{LOCK, io_error, sync_parent};
-use crate::{Gap, Lsn};
+use crate::{FramePos, Gap, Lsn};
 
 use super::build::Builder;
+use super::carry::{Carried, Placed};
 use super::survey::{Survey, each_kept, survey_held};
 use super::{Progress, hold};
 
@@ -37,6 +40,22 @@ pub struct Salvaged {
     pub lost_before: Vec<Gap>,
     /// The timeline of the new log.
     pub timeline: u32,
+    /// Of a log whose beginning was cut: what stands for it.
+    pub beginning: Option<Beginning>,
+}
+
+/// What stands for the cut beginning of a salvaged log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Beginning {
+    /// Last LSNs of the state snapshots that were taken over, ascending. The next start begins from the last one.
+    pub snapshots: Vec<Lsn>,
+    /// State snapshots that stayed behind, each with the reason.
+    pub left_behind: Vec<String>,
+    /// What is damaged in the base: values from before the log's start that stand there cannot be read.
+    pub base_damage: Option<String>,
+    /// Of the losses those that lie below every snapshot that was taken over: the state refers to them, values among them
+    /// cannot be read, and what was open then is not known.
+    pub lost_below: Vec<Gap>,
 }
 
 /// Why nothing was salvaged.
@@ -52,14 +71,6 @@ pub enum SalvageError {
         losses: Vec<Gap>,
         /// What was accepted.
         accepted: Vec<Gap>,
-    },
-    /// Not supported yet: the events below the log's start stand in snapshots, which name places in this log.
-    #[error(
-        "the log begins at LSN {start}: a log whose beginning was cut cannot be salvaged by this version; restore a backup"
-    )]
-    WasCut {
-        /// The first LSN of the log.
-        start: Lsn,
     },
     /// The new directory exists and is not empty. Nothing was written.
     #[error("{out} is not empty: it holds {entry}")]
@@ -101,23 +112,36 @@ pub fn salvage(
 ) -> Result<Salvaged, SalvageError> {
     let _held = hold(disk, dir)?;
     let survey = survey_held(disk, dir, &mut |_, _| {})?;
-    if survey.log_start > Lsn::FIRST {
-        return Err(SalvageError::WasCut { start: survey.log_start });
-    }
     if survey.losses != accepted {
         return Err(SalvageError::NotAccepted { losses: survey.losses, accepted: accepted.to_vec() });
     }
+    let was_cut = survey.log_start > Lsn::FIRST;
+    let carried = was_cut.then(|| Carried::find(disk, dir, &survey)).transpose()?;
     let _out = begin_out(disk.as_ref(), out)?;
     let mut manifest = survey.manifest.clone();
     manifest.geometry.timeline += 1;
     manifest.snapshots.clear();
-    let timeline = manifest.geometry.timeline;
+    if let Some(carried) = &carried {
+        // Above every segment that places in the snapshots can name; the last ones may be lost.
+        let last = survey.segments.last().map_or(manifest.first_seq, |last| last.segment);
+        manifest.first_seq = last.max(carried.last_segment()) + 1;
+    }
+    let (timeline, first_seq) = (manifest.geometry.timeline, manifest.first_seq);
+    let start = FramePos { segment: first_seq, offset: manifest.geometry.first_offset() };
     let mut builder = Builder::begin(disk.as_ref(), out, manifest, survey.epoch + 1, options)?;
-    let (events, batches) = copy(disk.as_ref(), dir, &survey, &mut builder, progress)?;
+    let wanted = carried.as_ref().map(Carried::lsns).unwrap_or_default();
+    let Copied { events, batches, ends } =
+        copy(disk.as_ref(), dir, &survey, &mut builder, &wanted, progress)?;
     if builder.next_lsn() <= survey.proven_lsn {
         builder.gap(survey.proven_lsn);
     }
     let last_lsn = builder.next_lsn().prev();
+    let beginning = match carried {
+        Some(carried) => {
+            Some(take_over(disk.as_ref(), out, carried, &ends, (timeline, start), &mut builder)?)
+        }
+        None => None,
+    };
     builder.finish()?;
     Ok(Salvaged {
         first_lsn: survey.log_start,
@@ -127,7 +151,28 @@ pub fn salvage(
         lost: survey.losses,
         lost_before: survey.gaps,
         timeline,
+        beginning,
     })
+}
+
+/// Installs what stands for the cut beginning; MANIFEST, which comes last, will name it.
+fn take_over(
+    disk: &dyn Disk,
+    out: &Path,
+    carried: Carried,
+    ends: &BTreeMap<Lsn, FramePos>,
+    (timeline, start): (u32, FramePos),
+    builder: &mut Builder<'_>,
+) -> Result<Beginning, OpenError> {
+    let mut placed: BTreeMap<Lsn, Placed> = BTreeMap::new();
+    for (&lsn, &pos) in ends {
+        placed.insert(lsn, (pos, builder.chain_at(pos)?));
+    }
+    carried.write(disk, out, timeline, start, &|lsn| placed.get(&lsn).copied())?;
+    let snapshots = carried.lsns();
+    builder.set_snapshots(snapshots.clone());
+    let Carried { left_behind, base_damage, lost_below, .. } = carried;
+    Ok(Beginning { snapshots, left_behind, base_damage, lost_below })
 }
 
 /// The new directory, locked.
@@ -150,15 +195,24 @@ pub(super) fn begin_out(disk: &dyn Disk, out: &Path) -> Result<crate::disk::Lock
     Ok(lock.ok_or_else(|| OpenError::Locked { dir: out.to_owned() })?)
 }
 
-/// Copies every batch that is kept; how many events and batches.
+/// What was copied.
+struct Copied {
+    events: u64,
+    batches: u64,
+    /// Where the frames stand that end with an LSN that was asked for.
+    ends: BTreeMap<Lsn, FramePos>,
+}
+
+/// Copies every batch that is kept.
 fn copy(
     disk: &dyn Disk,
     dir: &Path,
     survey: &Survey,
     builder: &mut Builder<'_>,
+    wanted: &[Lsn],
     progress: Progress<'_>,
-) -> Result<(u64, u64), SalvageError> {
-    let (mut events, mut batches) = (0, 0);
+) -> Result<Copied, SalvageError> {
+    let (mut events, mut batches, mut ends) = (0, 0, BTreeMap::new());
     each_kept(disk, dir, &survey.manifest, &survey.kept, progress, &mut |frame| {
         let (expected, first) = (builder.next_lsn(), frame.header.first_lsn);
         if first > expected {
@@ -175,10 +229,15 @@ fn copy(
         events += u64::from(frame.header.record_count);
         batches += 1;
         let batch = Batch::from_payload(frame.payload, frame.header.record_count);
-        Ok(builder.batch(&batch, frame.header.commit_time)?)
+        let pos = builder.batch(&batch, frame.header.commit_time)?;
+        let last = frame.next_lsn.prev();
+        if wanted.contains(&last) {
+            ends.insert(last, pos);
+        }
+        Ok(())
     })?;
     if events == survey.events {
-        Ok((events, batches))
+        Ok(Copied { events, batches, ends })
     } else {
         Err(SalvageError::Changed { expected: survey.last_lsn, found: builder.next_lsn().prev() })
     }

@@ -17,6 +17,7 @@ mod golden;
 mod reading;
 mod real;
 mod rows;
+mod salvage_cut;
 mod sim;
 mod snapshots;
 mod tools;

@@ -72,12 +72,14 @@ impl Case {
     #[track_caller]
     fn refuses(self, row: Row, lsns: Option<(u64, u64)>) {
         let before = image(&self.disk);
-        let Err(OpenError::Damaged { lsns: found, report: Some(report), .. }) =
+        let Err(OpenError::Damaged { lsns: found, report: Some(report), evidence, .. }) =
             open_sim(&self.disk, &small(), 9)
         else {
             panic!("expected a refusal by {row:?}")
         };
         assert_eq!((report.row, found), (row, lsns.map(|(a, b)| (Lsn(a), Lsn(b)))));
+        let end = FramePos { segment: report.end_segment, offset: report.end_offset };
+        assert!(end.segment > 0 && evidence.contains(&format!("the log stops at {end} ")), "{evidence}");
         assert!(image(&self.disk) == before, "L11: a refusal touches nothing");
     }
 }

@@ -15,14 +15,14 @@ use relive_log::{
 use crate::sim::model::{Model, dir, image, open_sim, segment, small};
 
 /// One segment at least is walked, and as little as that allows.
-fn late() -> LogOptions {
+pub(crate) fn late() -> LogOptions {
     LogOptions { walk_bytes_min: 0, recycle: Recycle::Off, ..small() }
 }
 
-struct World {
-    disk: SimDisk,
-    model: Model,
-    log: OpenedLog,
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
+    pub(crate) model: Model,
+    pub(crate) log: OpenedLog,
 }
 
 fn settle(log: &mut OpenedLog) {
@@ -47,7 +47,7 @@ impl World {
         world
     }
 
-    fn append(&mut self, batches: usize) {
+    pub(crate) fn append(&mut self, batches: usize) {
         for _ in 0..batches {
             self.model.append_with_room(&mut self.log, &[2000, 3000], UnixMicros(5));
             settle(&mut self.log);
@@ -55,13 +55,13 @@ impl World {
         self.model.note_durable(self.log.durability.durable());
     }
 
-    fn snapshot(&mut self) -> Lsn {
+    pub(crate) fn snapshot(&mut self) -> Lsn {
         assert!(self.model.snapshot(&self.log.snapshots).unwrap());
         self.log.snapshots.newest()
     }
 
     /// Two snapshots and a cut below the older one.
-    fn cut(batches: usize) -> Self {
+    pub(crate) fn cut(batches: usize) -> Self {
         let mut world = World::new(batches);
         world.snapshot();
         world.append(1);
@@ -80,11 +80,11 @@ impl World {
     }
 }
 
-fn state_path(lsn: Lsn) -> PathBuf {
+pub(crate) fn state_path(lsn: Lsn) -> PathBuf {
     dir().join(format!("snapshots/snap-{:020}.snap", lsn.0))
 }
 
-fn base_path(lsn: Lsn) -> PathBuf {
+pub(crate) fn base_path(lsn: Lsn) -> PathBuf {
     dir().join(format!("snapshots/base-{:020}.snap", lsn.0))
 }
 

@@ -174,7 +174,7 @@ fn attempt(node: &Node, row: &ExecutionRow, one: &AttemptRef) -> ApiResult<Shown
         put("error", Value::Null);
         return Ok(Shown { attempt: shown.into(), outcome: None });
     };
-    let frame = node.reader().read_frame(at.pos).map_err(|e| log_error(&e))?;
+    let frame = node.reader().read_frame_of(at.pos, at.lsn).map_err(|e| log_error(&e))?;
     let ended = Ended::read(&frame, at, row.execution)?;
     put("error", ended.error);
     put("writes", ended.writes.into());

@@ -144,7 +144,7 @@ fn fired(node: &Node, app: &App, collection: &str, key: &str, version: Lsn) -> A
     let versions =
         node.views().kv().history(app.id, collection, key, version, 1).map_err(|e| view_error(&e))?;
     let Some(written) = versions.first().filter(|found| found.lsn == version) else { return Ok(Vec::new()) };
-    let frame = match node.reader().read_frame(written.pos) {
+    let frame = match node.reader().read_frame_of(written.pos, version) {
         Ok(frame) => frame,
         // Of a version below the horizon its value is left, and nothing that it fired.
         Err(error) if error.horizon().is_some() => return Ok(Vec::new()),
@@ -182,7 +182,7 @@ fn show(app: &App, reader: &KeyReader, via: &str, row: Option<&ExecutionRow>) ->
 
 /// Whether a listing of that attempt returned this version of the key.
 fn listed(node: &Node, reader: &KeyReader, collection: &str, key: &str, version: Lsn) -> ApiResult<bool> {
-    let frame = node.reader().read_frame(reader.pos).map_err(|e| log_error(&e))?;
+    let frame = node.reader().read_frame_of(reader.pos, reader.ended).map_err(|e| log_error(&e))?;
     let Some(record) = frame.records().find(|record| record.lsn == reader.ended) else { return Ok(false) };
     let event = decode_record(record.type_, record.type_version, record.body)
         .map_err(|e| ApiError::new(ErrorCode::ReadFailed, format!("event {}: {e}", reader.ended)))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use relive_log::tools::{self, Rebuilt, SalvageError};
+use relive_log::tools::{self, Beginning, Rebuilt, SalvageError};
 use relive_log::{Gap, LogOptions, OpenError};
 use serde_json::json;
 
@@ -41,6 +41,9 @@ pub(super) fn salvage(remote: &Remote, dir: &Path, out: &Path, accepted: &[Gap])
     if !made.lost_before.is_empty() {
         lines.push(format!("lost in earlier salvages: LSN {}", ranges(&made.lost_before)));
     }
+    if let Some(beginning) = &made.beginning {
+        lines.extend(beginning_of(beginning));
+    }
     if !keys.is_empty() {
         lines.push(format!("copied too: {}", keys.join(", ")));
     }
@@ -49,6 +52,31 @@ pub(super) fn salvage(remote: &Remote, dir: &Path, out: &Path, accepted: &[Gap])
     }
     tell(remote, &value, &lines);
     Ok(())
+}
+
+/// What stands for a beginning that was cut.
+fn beginning_of(beginning: &Beginning) -> Vec<String> {
+    let snapshots: Vec<_> = beginning.snapshots.iter().map(ToString::to_string).collect();
+    let mut lines = vec![format!(
+        "the log's beginning was cut: copied with it are its base and the snapshots at LSN {}; the next start begins from \
+         the last one",
+        snapshots.join(", ")
+    )];
+    lines.extend(beginning.left_behind.iter().map(|why| format!("left behind: {why}")));
+    if let Some(damage) = &beginning.base_damage {
+        lines.push(format!(
+            "the base is damaged, and so is its copy: {damage}. Values from before the log's start that stand there cannot be \
+             read; put that file back from a backup of the old directory before salvaging, if there is one"
+        ));
+    }
+    if !beginning.lost_below.is_empty() {
+        lines.push(format!(
+            "no snapshot is older than LSN {}: values written there and not since cannot be read, and work that those events \
+             ended or began is what the snapshot says",
+            ranges(&beginning.lost_below)
+        ));
+    }
+    lines
 }
 
 fn not_salvaged(error: &SalvageError) -> Failed {
@@ -66,7 +94,7 @@ fn not_salvaged(error: &SalvageError) -> Failed {
                  --accept-loss {losses}{accepted}"
             ))
         }
-        SalvageError::WasCut { .. } | SalvageError::NotEmpty { .. } | SalvageError::Changed { .. } => {
+        SalvageError::NotEmpty { .. } | SalvageError::Changed { .. } => {
             Failed::new(format!("nothing was salvaged: {error}"))
         }
     }
