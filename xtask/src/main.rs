@@ -23,7 +23,8 @@ const USAGE: &str = "\
 cargo xtask test [--quick] [--job NAME]…   everything that a change must pass; --quick: fmt, clippy, unit tests
 cargo xtask bench [--quick]                everything that is promised about speed: `bench log`, `engine` and `timetravel`
 cargo xtask fuzz [TARGET] [--seconds N]    coverage-guided fuzzing of one target or of all, N seconds each (60)
-cargo xtask mutants [--shard K/N]          changes recovery, frames and snapshots of the log, one by one: do the tests notice?
+cargo xtask mutants [--file PART]… [--shard K/N] [--survivors] [--again] [--report]   changes recovery, frames and
+                                           snapshots of the log, one by one: do the tests notice? Goes on where it stopped
 cargo xtask soak [--hours N]               lives of the log with fresh seeds, for hours (8); prints a seed that fails
 cargo xtask bench log [--quick] [--seconds N] [--pairs N] [--mib N]   the log alone beside the bare disk
 cargo xtask bench timetravel [--quick] [--seconds N] [--pairs N]   reads of the past, replays, backtests, what recording costs

@@ -24,7 +24,10 @@ pub(crate) struct Report {
     rate: f64,
     /// Groups that became durable per second.
     syncs: f64,
+    /// Of events.
     mib_per_second: f64,
+    /// Of what the log takes up on disk for them: headers and padding too, as the floor writes them.
+    disk_mib_per_second: f64,
     peak_rss_bytes: u64,
     log_bytes: u64,
 }
@@ -51,7 +54,9 @@ pub(crate) fn measure(dir: &Path, producers: usize, size: usize, seconds: f64) -
         threads.push(builder.spawn(move || run(&appender, &durability, &counts, size))?);
     }
     std::thread::sleep(WARM_UP);
-    let seen = || (counts.acknowledged.load(Ordering::Relaxed), counts.groups.load(Ordering::Relaxed));
+    let seen = || {
+        (counts.acknowledged.load(Ordering::Relaxed), counts.groups.load(Ordering::Relaxed), reader.bytes())
+    };
     let (begin, before) = (Instant::now(), seen());
     std::thread::sleep(Duration::from_secs_f64(seconds));
     let (elapsed, after) = (begin.elapsed().as_secs_f64(), seen());
@@ -67,6 +72,7 @@ pub(crate) fn measure(dir: &Path, producers: usize, size: usize, seconds: f64) -
         rate,
         syncs: (after.1 - before.1) as f64 / elapsed,
         mib_per_second: rate * size as f64 / f64::from(1 << 20),
+        disk_mib_per_second: (after.2 - before.2) as f64 / elapsed / f64::from(1 << 20),
         peak_rss_bytes: peak_rss_bytes(),
         log_bytes,
     })

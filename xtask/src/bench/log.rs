@@ -63,7 +63,10 @@ struct Floor {
 struct Produced {
     rate: f64,
     syncs: f64,
+    /// Of events.
     mib_per_second: f64,
+    /// With headers and padding, as the floor's.
+    disk_mib_per_second: f64,
     peak_rss_bytes: u64,
     log_bytes: u64,
 }
@@ -213,8 +216,8 @@ fn goals(pairs: &[Pair], reads: &[Read; 2], opened: &[Opened]) -> Vec<Goal> {
         Goal::at_least("256 producers: times the rate of one", rate(256) / alone, 20.0),
         Goal::at_least("256 producers: acknowledged events/s", rate(256), 300_000.0),
         Goal::at_least(
-            "64 KiB events: of the floor's MiB/s",
-            of(1, LARGE, &|pair| pair.log.mib_per_second / pair.floor.mib_per_second),
+            "64 KiB events: of the floor's MiB/s on disk",
+            of(1, LARGE, &|pair| pair.log.disk_mib_per_second / pair.floor.mib_per_second),
             0.8,
         ),
         Goal::at_least("reading, batches of 1: events/s", reads[0].rate, 2_000_000.0),
@@ -227,11 +230,12 @@ fn print(report: &Report) {
     println!("\n{} cores; every line a process of its own\n", report.cores);
     for Pair { producers, event_bytes, log, floor } in &report.pairs {
         println!(
-            "{producers:>4} × {event_bytes:>5} B  {:>8.0} acked/s {:>6.0} syncs/s {:>6.1} MiB/s {:>4} MiB RSS | floor \
+            "{producers:>4} × {event_bytes:>5} B  {:>8.0} acked/s {:>6.0} syncs/s {:>6.1} MiB/s ({:.1} on disk) {:>4} MiB RSS | floor \
              {:>6.0} syncs/s {:>6.1} MiB/s",
             log.rate,
             log.syncs,
             log.mib_per_second,
+            log.disk_mib_per_second,
             log.peak_rss_bytes >> 20,
             floor.rate,
             floor.mib_per_second,
