@@ -365,12 +365,28 @@ mod tests {
         for code in 0..=255 {
             let kind = FrameKind::from_code(code);
             assert_eq!(kind.code(), code);
+            assert_eq!(matches!(kind, FrameKind::Ignorable(_)), code >= 128, "{code}");
+            assert_eq!(matches!(kind, FrameKind::Unknown(_)), code == 0 || (5..128).contains(&code), "{code}");
             assert_eq!(
                 key.parse(POS, &sealed(&key, kind)).map(|h| (h.kind, h.last_lsn())),
                 Ok((kind, Lsn(9)))
             );
         }
         check_damage(&sealed(&key, FrameKind::Batch), |bytes| key.parse(POS, bytes).is_ok());
+    }
+
+    #[test]
+    fn a_payload_may_be_as_long_as_the_log_allows_and_no_longer() {
+        let key = FrameKey::new(&GEOMETRY);
+        let with = |payload_len: u32| {
+            let mut bytes = sealed(&key, FrameKind::Batch);
+            bytes[8..12].copy_from_slice(&payload_len.to_le_bytes());
+            let raw: [u8; FRAME_HEADER_LEN] = bytes[..FRAME_HEADER_LEN].try_into().unwrap();
+            bytes[60..].copy_from_slice(&key.hdr_crc(POS, &raw).to_le_bytes());
+            key.parse(POS, &bytes).map(|header| header.payload_len)
+        };
+        let max = GEOMETRY.max_payload;
+        assert_eq!((with(max), with(max + 1)), (Ok(max), Err("payload length")));
     }
 
     /// Under a right checksum: another header length or an unknown flag, alone, is refused.
@@ -414,6 +430,11 @@ mod tests {
         let good = *b"0123456789abc\0\0\0";
         header.payload_crc = crc32fast::hash(&good);
         check_damage(&good, |bytes| check_payload(&header, bytes).is_ok());
+        // Under a right checksum: padding that is not zero, or longer than it has to be, alone, is refused.
+        for wrong in [&b"0123456789abc\0\x01\0"[..], b"0123456789abc\0\0\0\0\0\0\0\0\0\0\0"] {
+            header.payload_crc = crc32fast::hash(wrong);
+            assert_eq!(check_payload(&header, wrong), Err("payload padding"));
+        }
     }
 
     #[test]
@@ -431,6 +452,10 @@ mod tests {
         strange[16] = 2;
         assert_eq!(GapNote::decode(&strange), None, "a reason that this build does not know");
         assert_eq!(GapNote::decode(&note.encode()[..23]), None);
+        let mut more = note.encode();
+        more[20] = 1;
+        assert_eq!(GapNote::decode(&more), None, "what must be zero is not");
+        assert_eq!(GapNote::decode(&[&note.encode()[..], &[0]].concat()), None, "one byte more");
     }
 
     #[test]

@@ -95,6 +95,8 @@ fn exists(disk: &SimDisk, path: &PathBuf) -> bool {
 /// What a policy for snapshots goes by: how much log there is behind the newest one.
 #[test]
 fn bytes_behind_the_newest_snapshot() {
+    let log = open_sim(&SimDisk::new(SimOptions::new(2)), &late(), 1).unwrap();
+    assert_eq!(log.snapshots.free_space().unwrap(), u64::MAX, "a simulated disk without a limit");
     let mut world = World::new(1);
     let snapshots = world.log.snapshots.clone();
     assert_eq!(snapshots.segment_bytes(), small().segment_bytes);

@@ -52,6 +52,22 @@ struct Options {
     report: bool,
 }
 
+impl Options {
+    /// Whether a mutant is asked now, when those that are left get the outcome `left`.
+    fn wants(&self, n: usize, mutant: &Mutant, before: Option<Outcome>, left: Outcome) -> bool {
+        let of_files = self.files.is_empty() || self.files.iter().any(|part| mutant.file.contains(part));
+        let of_shard = self.shard.is_none_or(|(k, of)| n % of == k);
+        let survived = matches!(before, Some(Outcome::Survived | Outcome::Doubtful));
+        let due = match left {
+            Outcome::Doubtful => before == Some(Outcome::Survived) || (before.is_none() && !self.survivors),
+            Outcome::Survived | Outcome::Caught | Outcome::Endless | Outcome::Unviable | Outcome::LeftOut => {
+                before == Some(Outcome::Doubtful)
+            }
+        };
+        of_files && of_shard && due && (survived || !self.survivors)
+    }
+}
+
 fn main() -> ExitCode {
     match options().and_then(|options| run(&options)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -103,33 +119,26 @@ fn run(options: &Options) -> Result<bool, Failure> {
         println!("{} mutants in one build, {} do not compile", mutants.len(), built.unviable.len());
         let suites = suites(&built.binaries);
         let limits = baseline(&built.package, &suites)?;
-        for (n, mutant) in mutants.iter().enumerate() {
-            let before = lines.get(&mutant.key).map(|line| line.outcome);
-            let wanted = (options.files.is_empty()
-                || options.files.iter().any(|part| mutant.file.contains(part)))
-                && options.shard.is_none_or(|(k, of)| n % of == k)
-                && before.is_none_or(|outcome| outcome == Outcome::Survived)
-                && (!options.survivors || before.is_some());
-            if !wanted {
-                continue;
+        let (quick, long) = limits.split_at(limits.len().saturating_sub(1));
+        // First all of them before the tests of seconds, then what is left before the long ones.
+        for (suites, left) in [(quick, Outcome::Doubtful), (long, Outcome::Survived)] {
+            for (n, mutant) in mutants.iter().enumerate() {
+                let before = lines.get(&mutant.key).map(|line| line.outcome);
+                if !options.wants(n, mutant, before, left) {
+                    continue;
+                }
+                let ended = match () {
+                    () if built.unviable.contains(&mutant.id) => Ended::at_once(Outcome::Unviable),
+                    () if built.left_out.contains(&mutant.id) => Ended::at_once(Outcome::LeftOut),
+                    () => ask(&built.package, suites, mutant, left)?,
+                };
+                let by = ended.by.as_deref().unwrap_or_default();
+                println!("{:?} {:.1} s {by}: {}", ended.outcome, ended.seconds, mutant.place);
+                let Ended { outcome, by, seconds } = ended;
+                let line = Line { key: mutant.key.clone(), outcome, by, seconds };
+                results::append(&file, &line)?;
+                lines.insert(mutant.key.clone(), line);
             }
-            let ended = if built.unviable.contains(&mutant.id) {
-                Ended { outcome: Outcome::Unviable, by: None, seconds: 0.0 }
-            } else if built.left_out.contains(&mutant.id) {
-                Ended { outcome: Outcome::LeftOut, by: None, seconds: 0.0 }
-            } else {
-                ask(&built.package, &limits, mutant)?
-            };
-            let by = ended.by.as_deref().unwrap_or_default();
-            println!("{:?} {:.1} s {by}: {}", ended.outcome, ended.seconds, mutant.place);
-            let line = Line {
-                key: mutant.key.clone(),
-                outcome: ended.outcome,
-                by: ended.by,
-                seconds: ended.seconds,
-            };
-            results::append(&file, &line)?;
-            lines.insert(mutant.key.clone(), line);
         }
     }
     let known = known(&std::fs::read_to_string(root.join(KNOWN))?);
@@ -162,7 +171,8 @@ fn suites(binaries: &[PathBuf]) -> Vec<Suite<'_>> {
     suites
 }
 
-/// Runs every suite with nothing changed; they get ten times that, and twenty seconds at least, before they are endless.
+/// Runs every suite with nothing changed; they get three times that of processor time, and five seconds at least, before
+/// they are endless.
 fn baseline<'a>(package: &Path, suites: &[Suite<'a>]) -> Result<Vec<Suite<'a>>, Failure> {
     let mut limits = Vec::new();
     for suite in suites {
@@ -174,13 +184,14 @@ fn baseline<'a>(package: &Path, suites: &[Suite<'a>]) -> Result<Vec<Suite<'a>>, 
         }
         println!("nothing changed: {:.1} s", ended.seconds);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a test run")]
-        let seconds = (ended.seconds * 10.0) as u64;
-        limits.push(Suite { cpu_seconds_max: seconds.clamp(20, 120), ..suite.clone() });
+        let seconds = (ended.seconds * 3.0) as u64;
+        limits.push(Suite { cpu_seconds_max: seconds.clamp(5, 60), ..suite.clone() });
     }
     Ok(limits)
 }
 
-fn ask(package: &Path, suites: &[Suite<'_>], mutant: &Mutant) -> Result<Ended, Failure> {
+/// Asks one suite after the other; a mutant that nothing notices gets the outcome `left`.
+fn ask(package: &Path, suites: &[Suite<'_>], mutant: &Mutant, left: Outcome) -> Result<Ended, Failure> {
     let mut seconds = 0.0;
     for suite in suites {
         let ended = trial::run(package, suite, mutant.id)?;
@@ -189,7 +200,7 @@ fn ask(package: &Path, suites: &[Suite<'_>], mutant: &Mutant) -> Result<Ended, F
             return Ok(Ended { seconds, ..ended });
         }
     }
-    Ok(Ended { outcome: Outcome::Survived, by: None, seconds })
+    Ok(Ended { outcome: left, by: None, seconds })
 }
 
 /// The file's lines up to ` # `, which begins the reason.

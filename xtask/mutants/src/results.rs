@@ -60,7 +60,7 @@ impl Row {
         match outcome {
             Some(Outcome::Caught) => self.caught += 1,
             Some(Outcome::Endless) => self.endless += 1,
-            Some(Outcome::Survived) => {
+            Some(Outcome::Survived | Outcome::Doubtful) => {
                 self.survived += 1;
                 self.known += u32::from(known);
             }
@@ -95,7 +95,7 @@ pub(crate) fn report(
         let known = is_known(mutant);
         rows.entry(&mutant.file).or_default().count(outcome, known);
         sum.count(outcome, known);
-        if outcome == Some(Outcome::Survived) && !known {
+        if matches!(outcome, Some(Outcome::Survived | Outcome::Doubtful)) && !known {
             unknown.push(mutant);
         }
     }

@@ -28,6 +28,8 @@ pub(crate) enum Outcome {
     /// The tests did not end.
     Endless,
     Survived,
+    /// It survived the tests of seconds and waits for the long ones.
+    Doubtful,
     Unviable,
     /// It stands in a constant.
     LeftOut,
@@ -50,6 +52,12 @@ pub(crate) struct Ended {
     /// The test that failed first.
     pub(crate) by: Option<String>,
     pub(crate) seconds: f64,
+}
+
+impl Ended {
+    pub(crate) const fn at_once(outcome: Outcome) -> Self {
+        Self { outcome, by: None, seconds: 0.0 }
+    }
 }
 
 /// Runs a suite with a mutant; 0 for none.
