@@ -80,6 +80,8 @@ pub struct Limits {
     /// Of executions that wait for their first attempt about so many are kept in full; of the others only where their
     /// `enqueued` stands.
     pub rest_above: usize,
+    /// When a cut takes so many that wait, they become a run; fewer go to the store.
+    pub waiting_run_rows: usize,
     /// How often, in events, `apply` looks whether a cut is due.
     pub check_events: usize,
     /// As many neighbouring runs of one size class are merged into one.
@@ -109,6 +111,7 @@ impl Default for Limits {
             seal_bytes: 32 * 1024 * 1024,
             round_rows: 1000,
             rest_above: 2048,
+            waiting_run_rows: 64,
             check_events: 64,
             merge_ratio: 8,
             runs_max: 64,

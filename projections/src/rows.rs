@@ -4,10 +4,10 @@
 //! never read: the views are rebuilt.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 /// Bump this whenever the shape of anything that is written under `views/` changes.
-pub(crate) const SCHEMA: u64 = 6;
+pub(crate) const SCHEMA: u64 = 7;
 
 /// No row is longer.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -19,6 +19,17 @@ const CONFIG: Configuration<LittleEndian, Varint, Limit<ROW_BYTES_MAX>> =
 #[expect(clippy::expect_used, reason = "bincode encodes derived types into a Vec without a failure path")]
 pub(crate) fn encode<T: Encode>(row: &T) -> Vec<u8> {
     bincode::encode_to_vec(row, CONFIG).expect("encoding into a Vec")
+}
+
+/// Appends the bytes of a row.
+#[expect(clippy::expect_used, reason = "bincode encodes derived types into a Vec without a failure path")]
+pub(crate) fn encode_to<T: Encode>(row: &T, out: &mut Vec<u8>) {
+    bincode::encode_into_std_write(row, out, CONFIG).expect("encoding into a Vec");
+}
+
+/// What these bytes begin with; `None` if it is something else.
+pub(crate) fn decode_prefix<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Option<T> {
+    bincode::borrow_decode_from_slice(bytes, CONFIG).ok().map(|(row, _)| row)
 }
 
 /// The row of these bytes; `None` if they are not one, or more than one.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use relive_log::events::{AppEvent, Event, decode_record};
-use relive_log::{AppId, FramePos, Gap, Lsn, Reader};
+use relive_log::{AppId, FramePos, Gap, Lsn, Reader, UnixMicros};
 
 use crate::abandoned::Abandoned;
 use crate::cron::CronView;
@@ -23,7 +23,7 @@ use crate::dead_letters::DeadLetters;
 use crate::digest::Digest;
 use crate::disk::{self, DiskLayer, Runs, Sealed, SealedQueue, State};
 use crate::error::{ReadError, StoreError, ViewsError};
-use crate::executions::{Executions, Folded, Whole};
+use crate::executions::{ExecutionRow, Executions, Folded, Whole};
 use crate::holds::Holds;
 use crate::horizon::{Horizon, Lowest};
 use crate::idempotency::Idempotency;
@@ -99,6 +99,7 @@ impl Views {
             for (key, value) in rows {
                 views.load(&key, &value, &*source)?;
             }
+            views.executions.load_waiting()?;
             views.kv.set_lines(views.registry.lines());
             Ok((views, report))
         })
@@ -114,7 +115,12 @@ impl Views {
         let horizon = Horizon::new(Lsn::FIRST);
         let limits = layer.as_ref().map(|layer| &layer.limits);
         Views {
-            executions: Executions::new(runs.ended, horizon.clone(), Arc::clone(&source), limits),
+            executions: Executions::new(
+                (runs.ended, runs.waiting),
+                horizon.clone(),
+                Arc::clone(&source),
+                limits,
+            ),
             kv: KvView::new(source, runs.kv, horizon.clone()),
             index: Index::new(runs.index, horizon.clone()),
             idempotency: Idempotency::new(runs.keyed),
@@ -395,7 +401,9 @@ impl Views {
     /// A run is damaged or could not be read.
     pub fn verify(&self) -> Result<(), ViewsError> {
         let (kv, ended, index) = (self.kv.layers.now(), self.executions.ended.now(), self.index.layers.now());
-        for run in kv.runs.iter().chain(&ended.runs).chain(&index.runs) {
+        let (keyed, waiting) = (self.idempotency.layers.now(), self.executions.waiting.now());
+        let runs = kv.runs.iter().chain(&ended.runs).chain(&index.runs);
+        for run in runs.chain(&keyed.runs).chain(&waiting.runs) {
             run.verify()?;
         }
         Ok(())
@@ -414,13 +422,14 @@ impl Views {
             return Ok(None);
         }
         let (kv, ended, index) = (self.kv.layers.now(), self.executions.ended.now(), self.index.layers.now());
-        let keyed = self.idempotency.layers.now();
+        let (keyed, waiting) = (self.idempotency.layers.now(), self.executions.waiting.now());
         let open = |number: u64, kind: RunKind| {
             let runs = match kind {
                 RunKind::Kv => &kv.runs,
                 RunKind::Ended => &ended.runs,
                 RunKind::Index => &index.runs,
                 RunKind::Keyed => &keyed.runs,
+                RunKind::Waiting => &waiting.runs,
             };
             runs.iter().find(|run| run.meta().number == number).cloned()
         };
@@ -444,6 +453,7 @@ impl Views {
             + self.executions.ended.lag_bytes()
             + self.index.layers.lag_bytes()
             + self.idempotency.layers.lag_bytes()
+            + self.executions.waiting.lag_bytes()
             + self.sealed.lock().iter().map(|sealed| sealed.rows.len() * ROW_BYTES).sum::<usize>()
     }
 
@@ -487,7 +497,7 @@ impl Views {
         }
         let mut rows = Vec::new();
         self.registry.cut(&mut rows);
-        self.executions.cut(&mut rows);
+        self.executions.cut(last, &mut rows);
         self.dead_letters.cut(&mut rows);
         self.jobs.cut(&mut rows);
         self.abandoned.cut(&mut rows);
@@ -499,6 +509,7 @@ impl Views {
             ended: self.executions.ended.freeze(),
             index: self.index.layers.freeze(),
             keyed: self.idempotency.layers.freeze(),
+            waiting: self.executions.waiting.freeze(),
             rows,
         };
         self.sealed.lock().push_back(Arc::new(sealed));
@@ -581,6 +592,27 @@ impl Views {
         self.cut();
         self.write_ready(durable)?;
         layer.flush()
+    }
+
+    /// Rows of the outbox by due time, then by age: those behind `after`, enqueued at or below `up_to`, at most `limit`.
+    /// They are as of the LSN in the answer, between two batches: work that ends and what its end sets off are never
+    /// both missing.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub fn outbox_page(
+        &self,
+        app: Option<AppId>,
+        after: Option<(UnixMicros, Lsn)>,
+        up_to: Option<Lsn>,
+        limit: usize,
+    ) -> Result<(Lsn, Vec<ExecutionRow>), ReadError> {
+        let (applied, chosen) = {
+            let _applier = self.applier.lock();
+            let applied = self.applied();
+            (applied, self.executions.choose(app, after, up_to.unwrap_or(applied), limit))
+        };
+        Ok((applied, self.executions.chosen(chosen)?))
     }
 
     /// A digest of all that the views hold, positions included; independent of layers. Visits every row, while

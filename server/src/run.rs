@@ -144,6 +144,7 @@ impl Instance {
             internals,
             data: settings.data.clone(),
             base_lag_bytes: settings.base_lag_bytes,
+            pages: settings.pages,
             started_at: clock::now(),
         });
         let bind = |address| {

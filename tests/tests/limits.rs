@@ -4,7 +4,7 @@ use relive_tests::{Cli, Launch, Manifest, Site};
 use serde_json::json;
 
 /// Script, what its error is, which setting it names; each is one over a limit that the test sets low.
-const SCRIPTS: [(&str, &str, &str, &str); 10] = [
+const SCRIPTS: [(&str, &str, &str, &str); 11] = [
     ("operations", "let n = 0; loop { n += 1; }", "operations", "RELIVE_MAX_OPERATIONS"),
     ("levels", "fn f(n) { if n == 0 { 0 } else { f(n - 1) } } f(20)", "call_depth", "RELIVE_MAX_CALL_LEVELS"),
     ("string", r#"let s = "xxxxxxxxxxxxxxxx"; loop { s += s; }"#, "size", "RELIVE_MAX_STRING"),
@@ -24,6 +24,12 @@ const SCRIPTS: [(&str, &str, &str, &str); 10] = [
         "runtime",
         "RELIVE_MAX_VALUE",
     ),
+    (
+        "write_bytes",
+        r#"let v = ""; for n in 0..40 { v += "0123456789"; } for n in 0..3 { kv::set("w", `k${n}`, v); }"#,
+        "writes",
+        "RELIVE_MAX_WRITE_BYTES",
+    ),
     ("fan_out", r#"for n in 0..3 { kv::set("in", `k${n}`, 1); }"#, "fan_out", "RELIVE_MAX_FAN_OUT"),
 ];
 
@@ -35,6 +41,7 @@ fn low(launch: Launch) -> Launch {
         .env("RELIVE_MAX_ARRAY", 100)
         .env("RELIVE_MAX_MAP", 100)
         .env("RELIVE_MAX_WRITES", 5)
+        .env("RELIVE_MAX_WRITE_BYTES", 1000)
         .env("RELIVE_MAX_KEY", 32)
         .env("RELIVE_MAX_COLLECTION_NAME", 16)
         .env("RELIVE_MAX_VALUE", 512)
@@ -136,4 +143,69 @@ async fn limits_of_requests_are_settings_and_errors_name_them() {
     assert_eq!(before, after, "nothing was written");
     let _ = app.admin.send("PUT", &app.key_path("c", &"k".repeat(32)), &[], value(512)).await.expect(200);
     let _ = app.data.send("POST", "/shop/x", &[], "x".repeat(1000)).await.expect(204);
+}
+
+/// What depends on the machine or on the process is not replayed; it is refused all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_time_and_the_size_of_a_commit_are_settings_and_errors_name_them() {
+    let rows = [
+        ("memory", r#"let a = []; loop { a.push("x" + a.len); }"#, "memory", "RELIVE_MAX_MEMORY"),
+        ("time", "let n = 0; loop { n += 1; }", "timeout", "RELIVE_EXECUTION_TIMEOUT_MS"),
+        (
+            "batch",
+            r#"let v = ""; for n in 0..100 { v += "0123456789"; } for n in 0..100 { kv::set("w", `k${n}`, v); }"#,
+            "writes",
+            "RELIVE_MAX_BATCH",
+        ),
+    ];
+    let mut manifest = Manifest::new();
+    for (name, source, ..) in rows {
+        manifest = manifest.sync(&format!("POST /{name}"), name, source);
+    }
+    let low = |launch: Launch| {
+        launch
+            .env("RELIVE_MAX_MEMORY", "2MiB")
+            .env("RELIVE_EXECUTION_TIMEOUT_MS", 300)
+            .env("RELIVE_MAX_BATCH", "64KiB")
+    };
+    let site = Site::launched(low, &manifest).await;
+    for (name, _, kind, setting) in rows {
+        let reply = site.app.call("POST", &format!("/{name}"), "").await;
+        let record = site.app.execution(&reply.execution()).await;
+        let error = &record["last_error"];
+        assert_eq!(error["kind"], json!(kind), "{name}: {record}");
+        assert!(error["message"].as_str().unwrap().contains(setting), "{name} names {setting}: {error}");
+    }
+    assert!(site.app.items("/kv").await.is_empty(), "nothing was written");
+}
+
+/// A page ends early, with a cursor, after at least one item; one more than the most is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_as_long_as_the_settings_say() {
+    let fill =
+        r#"let v = ""; for n in 0..30 { v += "0123456789"; } for n in 0..9 { kv::set("c", `k${n}`, v); }"#;
+    let manifest = Manifest::new()
+        .sync("POST /fill", "fill", fill)
+        .sync("GET /default", "default", r#"kv::list("c").items.len()"#)
+        .sync("GET /most", "most", r#"kv::list("c", #{limit: 7}).items.len()"#)
+        .sync("GET /more", "more", r#"kv::list("c", #{limit: 8}).items.len()"#);
+    let low = |launch: Launch| {
+        launch.env("RELIVE_LIST_PAGE", 3).env("RELIVE_MAX_LIST_PAGE", 7).env("RELIVE_MAX_LIST_BYTES", 1300)
+    };
+    let site = Site::launched(low, &manifest).await;
+    let app = &site.app;
+    assert!(app.call("POST", "/fill", "").await.status < 300);
+    let page = async |query: &str| app.get(&format!("/kv/c{query}")).await["items"].as_array().unwrap().len();
+    assert_eq!(
+        (page("").await, page("?limit=4").await, page("?limit=7").await),
+        (3, 4, 4),
+        "1300 bytes: four"
+    );
+    let refused = app.admin.get(&app.path("/kv/c?limit=8")).await;
+    assert_eq!((refused.status, refused.json()["setting"].clone()), (422, json!("RELIVE_MAX_LIST_PAGE")));
+    assert_eq!(app.call("GET", "/default", "").await.expect(200).json(), json!(3));
+    assert_eq!(app.call("GET", "/most", "").await.expect(200).json(), json!(4));
+    let more = app.call("GET", "/more", "").await;
+    let record = app.execution(&more.execution()).await;
+    assert!(record["last_error"]["message"].as_str().unwrap().contains("RELIVE_MAX_LIST_PAGE"), "{record}");
 }

@@ -15,7 +15,7 @@ use super::meta::Meta;
 use super::{DiskLayer, State, generation};
 use crate::digest::Digest;
 use crate::error::ViewsError;
-use crate::executions::EndedTable;
+use crate::executions::{EndedTable, WaitingTable};
 use crate::idempotency::KeyedTable;
 use crate::index::IndexTable;
 use crate::kv::{self, Table};
@@ -32,6 +32,7 @@ pub(crate) struct Sealed {
     pub(crate) ended: Option<Arc<EndedTable>>,
     pub(crate) index: Option<Arc<IndexTable>>,
     pub(crate) keyed: Option<Arc<KeyedTable>>,
+    pub(crate) waiting: Option<Arc<WaitingTable>>,
     pub(crate) rows: Vec<Change>,
 }
 
@@ -62,12 +63,19 @@ impl DiskLayer {
             }
             None => None,
         };
+        let waiting = match &sealed.waiting {
+            Some(table) => {
+                self.write_run(state, RunKind::Waiting, |w| table.write_run(w))?.map(|run| (table, run))
+            }
+            None => None,
+        };
         let mut meta = Meta { applied: sealed.last, ..state.meta.clone() };
         let written = [
             kv.as_ref().map(|(_, run)| *run.meta()),
             ended.as_ref().map(|(_, run)| *run.meta()),
             index.as_ref().map(|(_, run)| *run.meta()),
             keyed.as_ref().map(|(_, run)| *run.meta()),
+            waiting.as_ref().map(|(_, run)| *run.meta()),
         ];
         meta.runs.splice(0..0, written.into_iter().flatten());
         self.commit(state, meta, &sealed.rows)?;
@@ -82,6 +90,9 @@ impl DiskLayer {
         }
         if let Some((table, run)) = keyed {
             views.idempotency().layers.written(table, run);
+        }
+        if let Some((table, run)) = waiting {
+            views.executions().waiting.written(table, run);
         }
         Ok(())
     }

@@ -11,13 +11,16 @@ use relive_log::Lsn;
 use super::meta::Meta;
 use super::{DiskLayer, State};
 use crate::error::ViewsError;
-use crate::executions::collapse;
+use crate::executions::{collapse, is_gone};
 use crate::idempotency::{enqueued_at, newest};
 use crate::kv;
 use crate::layers::{LayerSet, MemoryTable};
 use crate::options::Limits;
 use crate::run::{Collapse, Reach, Run, RunKind, merge};
 use crate::views::Views;
+
+/// So many times as many rows of runs as executions that wait are kept.
+const WAITING_RATIO: u64 = 4;
 
 /// Neighbours that should be merged: position of the newest among the runs of one kind, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +96,26 @@ impl DiskLayer {
             Some(newest(values)).filter(|row| enqueued_at(row).is_none_or(|at| keyed.keeps(at)))
         };
         let into = Collapse::Into { horizon, make: &make };
-        self.merge_kind(state, RunKind::Keyed, &keyed.layers, into)
+        let merged = self.merge_kind(state, RunKind::Keyed, &keyed.layers, into)?;
+        if merged > 0 {
+            return Ok(merged);
+        }
+        self.merge_waiting(state, views)
+    }
+
+    /// What waits no more is worth nothing: when most rows are of that, all runs become one, so that a start reads about
+    /// as many rows as there is work.
+    fn merge_waiting(&self, state: &mut State, views: &Views) -> Result<usize, ViewsError> {
+        let executions = views.executions();
+        let rows: Vec<u64> = state.meta.of_kind(RunKind::Waiting).map(|run| run.rows).collect();
+        let live = u64::try_from(executions.open_count()).unwrap_or(u64::MAX);
+        let worth = live.saturating_add(self.limits.tier_rows).saturating_mul(WAITING_RATIO);
+        let newest = Collapse::Newest { is_gone };
+        if rows.iter().sum::<u64>() > worth {
+            let all = Group { at: 0, len: rows.len() };
+            return self.merge_group(state, RunKind::Waiting, &executions.waiting, newest, all);
+        }
+        self.merge_kind(state, RunKind::Waiting, &executions.waiting, newest)
     }
 
     fn merge_kind<T: MemoryTable>(
@@ -104,10 +126,27 @@ impl DiskLayer {
         collapse: Collapse<'_>,
     ) -> Result<usize, ViewsError> {
         let rows: Vec<u64> = state.meta.of_kind(kind).map(|run| run.rows).collect();
-        let Some(group) = due(&rows, &self.limits) else { return Ok(0) };
+        match due(&rows, &self.limits) {
+            Some(group) => self.merge_group(state, kind, layers, collapse, group),
+            None => Ok(0),
+        }
+    }
+
+    fn merge_group<T: MemoryTable>(
+        &self,
+        state: &mut State,
+        kind: RunKind,
+        layers: &LayerSet<T>,
+        collapse: Collapse<'_>,
+        group: Group,
+    ) -> Result<usize, ViewsError> {
         let old: Vec<Arc<Run>> = layers.now().runs.iter().skip(group.at).take(group.len).cloned().collect();
         // Nothing below the oldest run can come back to light.
-        let reach = if group.at + group.len == rows.len() { Reach::Oldest } else { Reach::OlderStay };
+        let reach = if group.at + group.len == state.meta.of_kind(kind).count() {
+            Reach::Oldest
+        } else {
+            Reach::OlderStay
+        };
         let new =
             self.write_run(state, kind, |writer| merge(&old, writer, collapse, reach)).map_err(|error| {
                 if matches!(error, ViewsError::Run(_)) { self.break_off(state, error) } else { error }

@@ -42,6 +42,8 @@ pub(crate) struct Runs {
     pub(crate) index: Vec<Arc<Run>>,
     /// Calls with an `Idempotency-Key`.
     pub(crate) keyed: Vec<Arc<Run>>,
+    /// Executions that wait for their first attempt.
+    pub(crate) waiting: Vec<Arc<Run>>,
 }
 
 /// What opening gives to the views.
@@ -140,6 +142,7 @@ fn from_snapshot(
         ended: of_kind(RunKind::Ended),
         index: of_kind(RunKind::Index),
         keyed: of_kind(RunKind::Keyed),
+        waiting: of_kind(RunKind::Waiting),
     };
     let report = OpenedViews { applied: lsn, rebuilt, snapshot: Some(lsn), quarantined, generation: number };
     Ok(Opened { layer, runs, rows: restored.rows, report })
@@ -279,6 +282,7 @@ fn open_runs(
             RunKind::Ended => runs.ended.push(Arc::new(run)),
             RunKind::Index => runs.index.push(Arc::new(run)),
             RunKind::Keyed => runs.keyed.push(Arc::new(run)),
+            RunKind::Waiting => runs.waiting.push(Arc::new(run)),
         }
     }
     Ok(runs)

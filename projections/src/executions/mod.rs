@@ -8,6 +8,7 @@ mod open;
 mod outbox;
 mod resting;
 mod row;
+mod waiting;
 mod whole;
 
 use std::ops::ControlFlow;
@@ -23,14 +24,15 @@ pub(crate) use ended::{EndedTable, collapse};
 pub use open::{OpenWork, Woken};
 use outbox::{Outbox, Persists};
 pub use row::{AttemptRef, Delivery, ExecutionFilter, ExecutionRow, Status};
+pub(crate) use waiting::{WaitingTable, is_gone};
 pub(crate) use whole::{Folded, Whole};
 
 use crate::digest::Digest;
-use crate::error::ReadError;
+use crate::error::{ReadError, StoreError, ViewsError};
 use crate::layers::{Direction, KeyMerge, LayerCursor, LayerSet};
 use crate::options::Limits;
 use crate::rows::{self, tag};
-use crate::run::{Cursor, Run};
+use crate::run::{Cursor, Run, each_newest};
 use crate::source::{At, ValueSource};
 use crate::store::Change;
 
@@ -39,6 +41,8 @@ pub struct Executions {
     outbox: RwLock<Outbox>,
     source: Arc<dyn ValueSource>,
     pub(crate) ended: LayerSet<EndedTable>,
+    /// Only written, and read by a start.
+    pub(crate) waiting: LayerSet<WaitingTable>,
     horizon: Horizon,
 }
 
@@ -49,19 +53,20 @@ impl std::fmt::Debug for Executions {
 }
 
 impl Executions {
-    /// `limits`: of views that are written to disk.
+    /// `limits`: of views that are written to disk. Runs of what ended, and of what waits.
     pub(crate) fn new(
-        runs: Vec<Arc<Run>>,
+        (ended, waiting): (Vec<Arc<Run>>, Vec<Arc<Run>>),
         horizon: Horizon,
         source: Arc<dyn ValueSource>,
         limits: Option<&Limits>,
     ) -> Executions {
-        let (rest_above, persists) = match limits {
-            Some(limits) => (limits.rest_above, Persists::Yes),
-            None => (Limits::default().rest_above, Persists::No),
+        let (limits, persists) = match limits {
+            Some(limits) => (*limits, Persists::Yes),
+            None => (Limits::default(), Persists::No),
         };
-        let outbox = RwLock::new(Outbox::new(Arc::clone(&source), rest_above, persists));
-        Executions { outbox, source, ended: LayerSet::new(runs), horizon }
+        let outbox = RwLock::new(Outbox::new(Arc::clone(&source), limits, persists));
+        let (ended, waiting) = (LayerSet::new(ended), LayerSet::new(waiting));
+        Executions { outbox, source, ended, waiting, horizon }
     }
 
     /// Folds one event. What ends moves under the outbox's lock: a reader finds it in one of both.
@@ -95,6 +100,24 @@ impl Executions {
         Some(())
     }
 
+    /// Takes what waits from its runs, row by row: nearly all of it rests at once.
+    ///
+    /// # Errors
+    /// A run could not be read, or a row is none.
+    pub(crate) fn load_waiting(&self) -> Result<(), ViewsError> {
+        let layers = self.waiting.now();
+        let (mut outbox, mut decodes) = (self.outbox.write(), true);
+        each_newest(&layers.runs, |row| {
+            decodes &= is_gone(row.value) || outbox.load_waiting(row.value).is_some();
+            Ok(())
+        })?;
+        if decodes {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged { check: "a waiting row does not decode" }.into())
+        }
+    }
+
     /// The oldest input of open work, and the letters that open work refers to.
     pub(crate) fn needed(&self) -> (Option<Lsn>, Vec<(AppId, LetterId)>) {
         let (mut oldest, mut letters) = (None, Vec::new());
@@ -112,8 +135,9 @@ impl Executions {
     }
 
     /// The changes of the store since the last cut.
-    pub(crate) fn cut(&self, out: &mut Vec<Change>) {
-        self.outbox.write().cut(out);
+    pub(crate) fn cut(&self, last: Lsn, out: &mut Vec<Change>) {
+        let waiting = self.outbox.write().cut(last, out);
+        self.waiting.now().active.fill(waiting);
     }
 
     /// One execution of this app.

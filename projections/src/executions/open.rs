@@ -94,6 +94,13 @@ impl From<RestingRow> for Rests {
     }
 }
 
+/// Open work of a page: its row, or where it is read back.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    row: Option<ExecutionRow>,
+    rests: Rests,
+}
+
 /// An `enqueued` event, and where it stands.
 pub(super) type ReadBack = Result<(Box<Enqueued>, At), ReadError>;
 
@@ -212,22 +219,20 @@ impl Executions {
     /// # Errors
     /// The log could not be read.
     pub fn open(&self, app: Option<AppId>) -> Result<Vec<ExecutionRow>, ReadError> {
-        self.outbox_page(app, None, Lsn::MAX, usize::MAX)
+        self.chosen(self.choose(app, None, Lsn::MAX, usize::MAX))
     }
 
-    /// Rows of the outbox by due time, then by age: those behind `after`, enqueued at or below `up_to`, at most `limit`.
-    ///
-    /// # Errors
-    /// The log could not be read.
-    pub fn outbox_page(
+    /// Open work by due time, then by age: what is behind `after`, enqueued at or below `up_to`, at most `limit`.
+    pub(crate) fn choose(
         &self,
         app: Option<AppId>,
         after: Option<(UnixMicros, Lsn)>,
         up_to: Lsn,
         limit: usize,
-    ) -> Result<Vec<ExecutionRow>, ReadError> {
+    ) -> Vec<Chosen> {
+        let outbox = self.outbox.read();
         let mut first = BinaryHeap::new();
-        self.visit_open(|work| {
+        for work in outbox.below(None) {
             let place = (work.due_at, work.lsn);
             let wanted = app.is_none_or(|app| work.app == app) && work.lsn <= up_to;
             if wanted && after.is_none_or(|after| place > after) {
@@ -236,12 +241,28 @@ impl Executions {
                     first.pop();
                 }
             }
-            ControlFlow::Continue(())
-        });
-        let mut out = Vec::with_capacity(first.len());
-        for (_, execution) in first.into_sorted_vec() {
-            // What ended meanwhile is not in the outbox any more.
-            out.extend(self.open_row(execution)?);
+        }
+        let chosen = first.into_sorted_vec().into_iter().filter_map(|(_, execution)| outbox.get(execution));
+        chosen.map(|work| Chosen { row: work.row.cloned(), rests: work.rests() }).collect()
+    }
+
+    /// The rows of what was chosen, as they were then.
+    pub(crate) fn chosen(&self, chosen: Vec<Chosen>) -> Result<Vec<ExecutionRow>, ReadError> {
+        let resting = chosen.iter().filter(|chosen| chosen.row.is_none());
+        let rests: Vec<Rests> = resting.map(|chosen| chosen.rests).collect();
+        let mut read = read_back(&*self.source, &rests).into_iter();
+        let mut out = Vec::with_capacity(chosen.len());
+        for Chosen { row, rests } in chosen {
+            match row {
+                Some(row) => out.push(row),
+                None => match read.next() {
+                    Some(Ok((event, at))) => out.push(enqueued(&event, at)),
+                    // It ended meanwhile, and the log was cut above it.
+                    Some(Err(_)) if rests.lsn < self.source.first() => {}
+                    Some(Err(error)) => return Err(error),
+                    None => {}
+                },
+            }
         }
         Ok(out)
     }

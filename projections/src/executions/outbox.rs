@@ -3,7 +3,8 @@
 //! Owns: the fold of the family `execution`. Never does: decide (an event for a row that is not there, or that
 //! would not be legal, changes nothing).
 //!
-//! Invariants: P6 a row that came and went between two cuts leaves no trace in the store; P22 a row rests only while
+//! Invariants: P6 a row that came and went between two cuts leaves no trace on disk; P25 what the store has no run has,
+//! and the other way round; P22 a row rests only while
 //! its `enqueued` is all that ever happened to it, and can be read back.
 
 use std::collections::btree_map::Entry;
@@ -14,13 +15,15 @@ use relive_log::events::{
     AbandonReason, Abandoned, AfterFailure, AloneEnded, AttemptFailed, Claimed, Completed, DepthExceeded,
     Dropped, Enqueued, ErrorKind, ExecutionEvent, Input, Released,
 };
-use relive_log::{AppId, ExecutionId};
+use relive_log::{AppId, ExecutionId, Lsn};
 
 use super::ended::{EndedTable, Patch};
 use super::open::{OpenWork, read_back};
-use super::resting::{Kind, Kinds, Resting, RestingRow};
+use super::resting::{Kind, Kinds, Resting, RestingRow, Stands};
 use super::row::{AttemptRef, Delivery, ExecutionRow, Status};
+use super::waiting::{self, WaitingRow};
 use super::whole::{Folded, Whole};
+use crate::options::Limits;
 use crate::rows::{self, tag};
 use crate::source::{At, ValueSource};
 use crate::store::Change;
@@ -31,14 +34,14 @@ struct OpenRow {
     row: Box<ExecutionRow>,
     /// Changed since the last cut.
     dirty: bool,
-    /// A cut gave it to the store.
-    persisted: bool,
+    /// Where a cut put it.
+    stands: Stands,
 }
 
 /// Whether rows are given to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Persists {
-    /// At the cuts: a row rests only after that, so that the store has it in full.
+    /// At the cuts: a row rests only after that, so that it stands on disk in full.
     Yes,
     /// These views live in memory only.
     No,
@@ -52,30 +55,33 @@ pub(super) struct Outbox {
     kinds: Kinds,
     /// Rows in full that had not begun when they were added, oldest first: the next ones to rest.
     waiting: VecDeque<ExecutionId>,
-    /// So many stay in full.
-    rest_above: usize,
+    /// How many stay in full, and from how many on those that wait become a run.
+    limits: Limits,
     persists: Persists,
     /// Ids that became dirty since the last cut; some may be gone again.
     touched: Vec<ExecutionId>,
-    /// Rows of the store that are gone since the last cut.
-    removed: Vec<ExecutionId>,
-    /// Rows that the next cut gives to the store.
+    /// Rows on disk that are gone since the last cut.
+    removed: Vec<(ExecutionId, Stands)>,
+    /// Rows that the next cut takes.
     dirty: usize,
+    /// The kind of the row that was read last.
+    last_kind: Option<u32>,
 }
 
 impl Outbox {
-    pub(super) fn new(source: Arc<dyn ValueSource>, rest_above: usize, persists: Persists) -> Outbox {
+    pub(super) fn new(source: Arc<dyn ValueSource>, limits: Limits, persists: Persists) -> Outbox {
         Outbox {
             source,
             open: BTreeMap::new(),
             resting: Resting::default(),
             kinds: Kinds::default(),
             waiting: VecDeque::new(),
-            rest_above,
+            limits,
             persists,
             touched: Vec::new(),
             removed: Vec::new(),
             dirty: 0,
+            last_kind: None,
         }
     }
 
@@ -115,39 +121,86 @@ impl Outbox {
     /// Takes a row that the store had; it rests if it can be read back.
     pub(super) fn load(&mut self, row: ExecutionRow) {
         let (execution, enqueued) = (row.execution, row.enqueued.lsn);
-        self.open.insert(execution, OpenRow { row: Box::new(row), dirty: false, persisted: true });
+        self.open.insert(execution, OpenRow { row: Box::new(row), dirty: false, stands: Stands::Store });
         // The log may have been cut above what ends behind this state (P22).
         if enqueued >= self.source.first() {
             self.waiting.push_back(execution);
-            if self.waiting.len() > 2 * self.rest_above {
+            if self.waiting.len() > 2 * self.limits.rest_above {
                 self.let_rest();
             }
         }
     }
 
-    /// The changes since the last cut.
-    pub(super) fn cut(&mut self, out: &mut Vec<Change>) {
-        for execution in std::mem::take(&mut self.removed) {
-            // A key stands once in a batch: if the id was used again, its new row replaces the old one.
-            if self.get(execution).is_none() {
-                out.push((store_key(execution), None));
+    /// Takes a row of a run of what waits: it rests at once if it can be read back. `None`: it is no such row.
+    pub(super) fn load_waiting(&mut self, value: &[u8]) -> Option<()> {
+        let head = waiting::head(value)?;
+        let (execution, At { lsn, pos, .. }) = (head.execution, head.enqueued);
+        let readable = lsn >= self.source.first() && lsn <= self.source.readable();
+        if let Some(kind) = self.kinds.number_of(&head, self.last_kind).filter(|_| readable) {
+            self.last_kind = Some(kind);
+            let (due_at, ordered) = (head.due_at, head.ordering_key.is_some());
+            self.resting.insert(RestingRow {
+                execution,
+                lsn,
+                pos,
+                due_at,
+                kind,
+                ordered,
+                stands: Stands::Run,
+            });
+        } else {
+            let row = Box::new(waiting::full(value)?);
+            self.open.insert(execution, OpenRow { row, dirty: false, stands: Stands::Run });
+        }
+        Some(())
+    }
+
+    /// The changes of the store since the last cut; answers those of the runs of what waits.
+    pub(super) fn cut(&mut self, last: Lsn, out: &mut Vec<Change>) -> Vec<WaitingRow> {
+        let mut waiting = Vec::new();
+        let mut leave = |execution, stands, waiting: &mut Vec<WaitingRow>| match stands {
+            Stands::Store => out.push((store_key(execution), None)),
+            Stands::Run => waiting.push(WaitingRow::gone(execution, last)),
+            Stands::Nowhere => {}
+        };
+        for (execution, stands) in std::mem::take(&mut self.removed) {
+            match self.open.get_mut(&execution).filter(|open| open.stands == Stands::Nowhere) {
+                // A key stands once in a batch: the id was used again, its new row replaces the old one.
+                Some(again) => again.stands = stands,
+                None => leave(execution, stands, &mut waiting),
             }
         }
-        for execution in std::mem::take(&mut self.touched) {
-            if let Some(open) = self.open.get_mut(&execution).filter(|open| open.dirty) {
-                open.dirty = false;
-                open.persisted = true;
-                out.push((store_key(execution), Some(rows::encode(&*open.row))));
+        let mut changed = std::mem::take(&mut self.touched);
+        changed.retain(|execution| self.open.get(execution).is_some_and(|open| open.dirty));
+        let waits =
+            |execution: &&ExecutionId| self.open.get(execution).is_some_and(|open| may_wait(&open.row));
+        let to_run = changed.iter().filter(waits).count() >= self.limits.waiting_run_rows;
+        let mut rows = Vec::new();
+        for execution in changed {
+            let Some(open) = self.open.get_mut(&execution).filter(|open| open.dirty) else { continue };
+            let before = open.stands;
+            open.dirty = false;
+            if to_run && may_wait(&open.row) {
+                open.stands = Stands::Run;
+                waiting.push(WaitingRow::waits(&open.row, last));
+            } else {
+                open.stands = Stands::Store;
+                rows.push((store_key(execution), Some(rows::encode(&*open.row))));
+            }
+            if before != open.stands {
+                leave(execution, before, &mut waiting);
             }
         }
+        out.append(&mut rows);
         self.dirty = 0;
+        waiting
     }
 
     /// Lets the oldest rows rest that have not begun: all but so many, as far as the log gives them back (P22).
     fn let_rest(&mut self) {
         let readable = self.source.readable();
         let mut resting = Vec::new();
-        for _ in self.rest_above..self.waiting.len() {
+        for _ in self.limits.rest_above..self.waiting.len() {
             let Some(execution) = self.waiting.pop_front() else { break };
             let Some(open) = self.open.get(&execution).filter(|open| is_untouched(&open.row)) else {
                 continue;
@@ -166,7 +219,7 @@ impl Outbox {
                 due_at: open.row.due_at,
                 kind,
                 ordered: open.row.ordering_key.is_some(),
-                persisted: open.persisted,
+                stands: open.stands,
             });
             self.open.remove(&execution);
         }
@@ -177,8 +230,8 @@ impl Outbox {
 
     /// Puts a row that was read back in the place of the one that rests.
     pub(super) fn wake(&mut self, row: ExecutionRow) {
-        if let Some(RestingRow { persisted, .. }) = self.resting.remove(row.execution) {
-            self.open.insert(row.execution, OpenRow { row: Box::new(row), dirty: false, persisted });
+        if let Some(RestingRow { stands, .. }) = self.resting.remove(row.execution) {
+            self.open.insert(row.execution, OpenRow { row: Box::new(row), dirty: false, stands });
         }
     }
 
@@ -232,12 +285,12 @@ impl Outbox {
             return;
         }
         let Entry::Vacant(entry) = self.open.entry(event.execution) else { return };
-        entry.insert(OpenRow { row: Box::new(enqueued(event, at)), dirty: true, persisted: false });
+        entry.insert(OpenRow { row: Box::new(enqueued(event, at)), dirty: true, stands: Stands::Nowhere });
         self.touched.push(event.execution);
         self.dirty += 1;
         if !event.source.reply_to() {
             self.waiting.push_back(event.execution);
-            if self.waiting.len() > 2 * self.rest_above {
+            if self.waiting.len() > 2 * self.limits.rest_above {
                 self.let_rest();
             }
         }
@@ -268,8 +321,8 @@ impl Outbox {
             Entry::Occupied(_) | Entry::Vacant(_) => return None,
         };
         self.dirty -= usize::from(open.dirty);
-        if open.persisted {
-            self.removed.push(execution);
+        if open.stands != Stands::Nowhere {
+            self.removed.push((execution, open.stands));
         }
         Some(open.row)
     }
@@ -344,6 +397,11 @@ fn store_key(execution: ExecutionId) -> Vec<u8> {
     rows::key(tag::OPEN_EXECUTION, &[execution.as_bytes()])
 }
 
+/// Whether a run of what waits may have the row.
+fn may_wait(row: &ExecutionRow) -> bool {
+    is_untouched(row) && Kind::may_rest(row)
+}
+
 /// Whether the row is what its `enqueued` made of it (P22).
 fn is_untouched(row: &ExecutionRow) -> bool {
     row.status == Status::Pending
@@ -358,31 +416,16 @@ fn is_untouched(row: &ExecutionRow) -> bool {
 /// The row as its `enqueued` makes it.
 pub(super) fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
     ExecutionRow {
-        app: event.app,
-        execution: event.execution,
         root: event.root,
         depth: event.depth,
         caused_by: event.caused_by,
         cause: event.cause,
-        script: event.script.clone(),
-        source: event.source.clone(),
-        status: Status::Pending,
-        enqueued: at,
         due_at: event.due_at,
         ordering_key: event.ordering_key.clone(),
         principal: event.principal.clone(),
         redrive_of: event.redrive_of,
         keyed: event.idempotency.is_some(),
         pinned_version: event.pinned_version,
-        attempts: Vec::new(),
-        failures_counted: 0,
-        crashes: 0,
-        last_error: None,
-        ended_at: None,
-        delivery: None,
-        abandoned: None,
-        drop_reason: None,
-        letter: None,
         recorded: match &event.input {
             Input::Mutation(_)
             | Input::Letter(_)
@@ -393,69 +436,26 @@ pub(super) fn enqueued(event: &Enqueued, at: At) -> ExecutionRow {
             | Input::Message { .. } => true,
             Input::NotRecorded => false,
         },
+        ..ExecutionRow::new((event.app, event.execution), &event.script, &event.source, at)
     }
 }
 
 /// What is known of a row that rests.
 pub(super) fn thin(work: &OpenWork<'_>) -> ExecutionRow {
-    ExecutionRow {
-        app: work.app,
-        execution: work.execution,
-        root: work.execution,
-        depth: 0,
-        caused_by: None,
-        cause: None,
-        script: work.script.to_owned(),
-        source: work.source.clone(),
-        status: Status::Pending,
-        enqueued: At { lsn: work.lsn, pos: work.pos, time: work.due_at },
-        due_at: work.due_at,
-        ordering_key: None,
-        principal: None,
-        redrive_of: None,
-        keyed: false,
-        pinned_version: None,
-        attempts: Vec::new(),
-        failures_counted: 0,
-        crashes: 0,
-        last_error: None,
-        ended_at: None,
-        delivery: None,
-        abandoned: None,
-        drop_reason: None,
-        letter: None,
-        recorded: true,
-    }
+    let at = At { lsn: work.lsn, pos: work.pos, time: work.due_at };
+    ExecutionRow::new((work.app, work.execution), work.script, work.source, at)
 }
 
 fn depth_exceeded(event: &DepthExceeded, at: At) -> ExecutionRow {
     ExecutionRow {
-        app: event.app,
-        execution: event.execution,
         root: event.root,
         depth: event.depth,
         caused_by: event.caused_by,
         cause: Some(event.cause),
-        script: event.script.clone(),
-        source: event.source.clone(),
         status: Status::Dropped,
-        enqueued: at,
-        due_at: at.time,
-        ordering_key: None,
-        principal: None,
-        redrive_of: None,
-        keyed: false,
-        pinned_version: None,
-        attempts: Vec::new(),
-        failures_counted: 0,
-        crashes: 0,
-        last_error: None,
         ended_at: Some(at),
-        delivery: None,
-        abandoned: None,
         drop_reason: Some(DEPTH_EXCEEDED.to_owned()),
-        letter: None,
-        recorded: true,
+        ..ExecutionRow::new((event.app, event.execution), &event.script, &event.source, at)
     }
 }
 

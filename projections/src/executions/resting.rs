@@ -3,7 +3,7 @@
 //! Owns: [`RestingRow`], its order by id, and the [`Kind`]s that such rows share. Never does: read the log.
 //!
 //! Invariant: P22 a row rests only while its `enqueued` is all that ever happened to it, can be read back, and stands in
-//! full in the store: views that begin from an older state fold ends of work whose `enqueued` was cut since.
+//! full on disk: views that begin from an older state fold ends of work whose `enqueued` was cut since.
 //!
 //! Rows stand in leaves, sorted: ids begin with a time, so that nearly all are added at the end of the last leaf and
 //! taken from the beginning of the first one, and leaves are full.
@@ -16,6 +16,18 @@ use relive_log::events::Source;
 use relive_log::{AppId, ExecutionId, FramePos, Lsn, UnixMicros};
 
 use super::row::ExecutionRow;
+use super::waiting::Head;
+
+/// Where an open row stands on disk (P25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// No cut took it, or these views live in memory only.
+    Nowhere,
+    /// In the store.
+    Store,
+    /// In a run of what waits.
+    Run,
+}
 
 /// Rows of a leaf that is full.
 const LEAF_ROWS: usize = 512;
@@ -34,19 +46,33 @@ type KindKey = (AppId, u8, [u8; 16], String);
 impl Kind {
     /// The kind of this row; `None` for work that never rests: someone waits for it, or it is of a dead letter.
     pub(super) fn of(row: &ExecutionRow) -> Option<Kind> {
-        let kind = Kind { app: row.app, script: row.script.clone(), source: row.source.clone() };
-        (row.redrive_of.is_none() && kind.key().is_some()).then_some(kind)
+        let kind = || Kind { app: row.app, script: row.script.clone(), source: row.source.clone() };
+        Kind::may_rest(row).then(kind)
+    }
+
+    /// Whether such work rests, as long as nothing happened to it.
+    pub(super) fn may_rest(row: &ExecutionRow) -> bool {
+        row.redrive_of.is_none() && source_key(&row.source).is_some()
+    }
+
+    fn is_of(&self, head: &Head<'_>) -> bool {
+        self.app == head.app && self.script == head.script && self.source == head.source
     }
 
     fn key(&self) -> Option<KindKey> {
-        let (tag, id) = match &self.source {
-            Source::Route { route, sync: false } => (0, *route.as_bytes()),
-            Source::Kv { trigger } => (1, *trigger.as_bytes()),
-            Source::Cron { trigger } => (2, *trigger.as_bytes()),
-            Source::Queue { trigger } => (3, *trigger.as_bytes()),
-            Source::Route { sync: true, .. } | Source::DeadLetter { .. } | Source::Direct => return None,
-        };
+        let (tag, id) = source_key(&self.source)?;
         Some((self.app, tag, id, self.script.clone()))
+    }
+}
+
+/// The trigger or route of work that may rest.
+const fn source_key(source: &Source) -> Option<(u8, [u8; 16])> {
+    match source {
+        Source::Route { route, sync: false } => Some((0, *route.as_bytes())),
+        Source::Kv { trigger } => Some((1, *trigger.as_bytes())),
+        Source::Cron { trigger } => Some((2, *trigger.as_bytes())),
+        Source::Queue { trigger } => Some((3, *trigger.as_bytes())),
+        Source::Route { sync: true, .. } | Source::DeadLetter { .. } | Source::Direct => None,
     }
 }
 
@@ -58,6 +84,13 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
+    /// The number of the kind of a row that was read; `last`: that of the row before it, mostly the same.
+    pub(super) fn number_of(&mut self, head: &Head<'_>, last: Option<u32>) -> Option<u32> {
+        let same = last.filter(|number| self.get(*number).is_some_and(|kind| kind.is_of(head)));
+        let kind = || Kind { app: head.app, script: head.script.to_owned(), source: head.source.clone() };
+        same.or_else(|| self.number(kind()))
+    }
+
     /// The number of a kind.
     pub(super) fn number(&mut self, kind: Kind) -> Option<u32> {
         let key = kind.key()?;
@@ -88,8 +121,8 @@ pub(super) struct RestingRow {
     pub(super) kind: u32,
     /// Whether it stands in a line (D13): its key is read from the log.
     pub(super) ordered: bool,
-    /// A cut gave it to the store.
-    pub(super) persisted: bool,
+    /// Where a cut put it.
+    pub(super) stands: Stands,
 }
 
 const _: () = assert!(size_of::<RestingRow>() <= 48);
@@ -182,7 +215,7 @@ mod tests {
             due_at: UnixMicros(0),
             kind: 0,
             ordered: false,
-            persisted: false,
+            stands: Stands::Nowhere,
         }
     }
 

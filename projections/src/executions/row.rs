@@ -181,6 +181,43 @@ pub struct ExecutionRow {
 }
 
 impl ExecutionRow {
+    /// Work that was recorded at `at`, is due then, caused by nothing, and of which nothing more is known.
+    pub(super) fn new(
+        (app, execution): (AppId, ExecutionId),
+        script: &str,
+        source: &Source,
+        at: At,
+    ) -> ExecutionRow {
+        ExecutionRow {
+            app,
+            execution,
+            root: execution,
+            depth: 0,
+            caused_by: None,
+            cause: None,
+            script: script.to_owned(),
+            source: source.clone(),
+            status: Status::Pending,
+            enqueued: at,
+            due_at: at.time,
+            ordering_key: None,
+            principal: None,
+            redrive_of: None,
+            keyed: false,
+            pinned_version: None,
+            attempts: Vec::new(),
+            failures_counted: 0,
+            crashes: 0,
+            last_error: None,
+            ended_at: None,
+            delivery: None,
+            abandoned: None,
+            drop_reason: None,
+            letter: None,
+            recorded: true,
+        }
+    }
+
     /// The letter whose input it takes: that of the work that it redrives, or handles.
     #[must_use]
     pub const fn refers_to(&self) -> Option<LetterId> {

@@ -233,4 +233,4 @@ impl MemoryTable for KeyedTable {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

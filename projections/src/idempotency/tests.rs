@@ -9,7 +9,7 @@ use crate::tests::generator::*;
 use crate::tests::log::MemoryLog;
 use crate::tests::rig::Rig;
 
-fn call(of: u8, route: &str, key: &str, id: u8) -> Event {
+pub(crate) fn call(of: u8, route: &str, key: &str, id: u8) -> Event {
     let source = Source::Route { route: relive_log::RouteId::default(), sync: true };
     let Event::Execution(ExecutionEvent::Enqueued(mut event)) = enqueued(app(of), execution(id), source)
     else {

@@ -22,6 +22,8 @@ pub(crate) enum RunKind {
     Index,
     /// Calls with an `Idempotency-Key`.
     Keyed,
+    /// Executions that wait for their first attempt.
+    Waiting,
 }
 
 impl RunKind {
@@ -31,6 +33,7 @@ impl RunKind {
             RunKind::Ended => 2,
             RunKind::Index => 3,
             RunKind::Keyed => 4,
+            RunKind::Waiting => 5,
         }
     }
 
@@ -41,6 +44,7 @@ impl RunKind {
             RunKind::Ended => "ended",
             RunKind::Index => "index",
             RunKind::Keyed => "keyed",
+            RunKind::Waiting => "waiting",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::block::RowRef;
 use super::cursor::Cursor;
 use super::reader::Run;
 use super::writer::RunWriter;
-use crate::error::ViewsError;
+use crate::error::{RunError, ViewsError};
 
 /// What becomes of several rows of one key.
 #[derive(Clone, Copy)]
@@ -22,6 +22,11 @@ pub(crate) enum Collapse<'a> {
     },
     /// Those stay that this says.
     Where(&'a dyn Fn(&[u8]) -> bool),
+    /// The newest row of each key, unless it says that the key is gone and no older run is left.
+    Newest {
+        /// Whether a row's value says so.
+        is_gone: fn(&[u8]) -> bool,
+    },
     /// One row with the newest LSN; its value is made of all, newest first. `None`: the horizon has passed it.
     Into {
         /// The first LSN that the log holds.
@@ -76,12 +81,43 @@ pub(crate) fn merge(
                         writer.push(row)?;
                     }
                 }
+                Collapse::Newest { is_gone } => {
+                    if same.rows == 1 && !(reach == Reach::Oldest && is_gone(row.value)) {
+                        writer.push(row)?;
+                    }
+                }
                 Collapse::Into { .. } => same.values.push(row.value.to_vec()),
             }
         }
         cursor.advance()?;
     }
     same.flush(writer, collapse)
+}
+
+/// Calls with the newest row of each key, in order.
+pub(crate) fn each_newest(
+    runs: &[Arc<Run>],
+    mut each: impl FnMut(RowRef<'_>) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let mut cursors = Vec::with_capacity(runs.len());
+    for run in runs {
+        let mut cursor = Cursor::scanning(run);
+        cursor.seek(&[], Lsn::MAX)?;
+        cursors.push(cursor);
+    }
+    let mut last: Option<Vec<u8>> = None;
+    while let Some(cursor) = first(&mut cursors) {
+        if let Some(row) = cursor.row()
+            && last.as_deref() != Some(row.key)
+        {
+            each(row)?;
+            let last = last.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(row.key);
+        }
+        cursor.advance()?;
+    }
+    Ok(())
 }
 
 /// Rows of one key, newest first.

@@ -40,7 +40,7 @@ pub(crate) use codec::{Bytes, len32};
 pub(crate) use common::Common;
 pub(crate) use cursor::Cursor;
 pub(crate) use format::{RunId, RunKind, RunMeta};
-pub(crate) use merge::{Collapse, Reach, merge};
+pub(crate) use merge::{Collapse, Reach, each_newest, merge};
 pub(crate) use reader::Run;
 pub(crate) use writer::RunWriter;
 

@@ -78,34 +78,26 @@ impl SnapshotItems for SnapshotReader {
     }
 }
 
-impl SnapshotSource for Snapshots {
-    fn newest_first(&self) -> Vec<Lsn> {
-        self.list().iter().rev().map(|info| info.last_lsn).collect()
-    }
+/// What both sources have in common.
+macro_rules! source_of_files {
+    ($source:ty) => {
+        impl SnapshotSource for $source {
+            fn newest_first(&self) -> Vec<Lsn> {
+                self.list().iter().rev().map(|info| info.last_lsn).collect()
+            }
 
-    fn open(&self, lsn: Lsn) -> Result<(Box<dyn SnapshotItems>, u128), SnapshotError> {
-        let reader = self.read(lsn)?;
-        let digest = reader.info().digest;
-        Ok((Box::new(reader), digest))
-    }
+            fn open(&self, lsn: Lsn) -> Result<(Box<dyn SnapshotItems>, u128), SnapshotError> {
+                let reader = self.read(lsn)?;
+                let digest = reader.info().digest;
+                Ok((Box::new(reader), digest))
+            }
 
-    fn give_up(&self, lsn: Lsn, why: &SnapshotError) {
-        Snapshots::give_up(self, lsn, why);
-    }
+            fn give_up(&self, lsn: Lsn, why: &SnapshotError) {
+                <$source>::give_up(self, lsn, why);
+            }
+        }
+    };
 }
 
-impl SnapshotSource for OfflineSnapshots {
-    fn newest_first(&self) -> Vec<Lsn> {
-        self.list().iter().rev().map(|info| info.last_lsn).collect()
-    }
-
-    fn open(&self, lsn: Lsn) -> Result<(Box<dyn SnapshotItems>, u128), SnapshotError> {
-        let reader = self.read(lsn)?;
-        let digest = reader.info().digest;
-        Ok((Box::new(reader), digest))
-    }
-
-    fn give_up(&self, lsn: Lsn, why: &SnapshotError) {
-        OfflineSnapshots::give_up(self, lsn, why);
-    }
-}
+source_of_files!(Snapshots);
+source_of_files!(OfflineSnapshots);

@@ -69,7 +69,7 @@ impl StateAt {
             head.extend_from_slice(&rows::encode(&(run.meta().kind, run.meta().number)));
             (items.push)(&head)?;
             items.kind = ROWS;
-            let mut cursor = Cursor::new(run);
+            let mut cursor = Cursor::scanning(run);
             cursor.seek(&[], Lsn::MAX)?;
             while let Some(row) = cursor.row() {
                 digest.add_versioned(row.key, row.lsn.0, row.value);

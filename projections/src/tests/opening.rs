@@ -3,15 +3,17 @@
 #![expect(clippy::disallowed_methods, reason = "tests harm files behind the seam's back")]
 
 use relive_log::evidence::APPLIED_NAME;
-use relive_log::{Lsn, evidence};
+use relive_log::{Lsn, UnixMicros, evidence};
 
 use super::generator::{
-    app, app_created, claimed, completed, delete, deployed, enqueued, execution, put, secret_set,
+    app, app_created, claimed, completed, delete, deployed, enqueued, execution, failed, put, secret_set,
+    trigger,
 };
 use super::rig::{Rig, settle};
 use crate::disk::generation;
 use crate::{IfAhead, RebuildReason, Trust, Views, ViewsError, Waiting};
-use relive_log::events::Source;
+use relive_log::disk::OpenMode;
+use relive_log::events::{AfterFailure, ErrorKind, Source};
 
 /// A rig whose views hold a bit of everything, on disk.
 pub(super) fn filled(rig: &Rig) -> Views {
@@ -184,4 +186,83 @@ fn p6_executions_that_came_and_went_leave_no_row_in_the_store() {
     let writes = store.changes();
     settle(&views, rig.log.last());
     assert_eq!(store.changes() - writes, 2, "the open one, and !meta");
+}
+
+/// Files of what waits, bytes.
+fn waiting_bytes(rig: &Rig) -> u64 {
+    let waiting =
+        rig.files().into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "waiting"));
+    waiting.map(|path| rig.disk().open(&path, OpenMode::Read).unwrap().len().unwrap()).sum()
+}
+
+#[test]
+fn p23_a_backlog_stands_in_runs_not_in_the_store_and_leaves_the_disk_when_it_is_drained() {
+    let rig = Rig::new();
+    let crate::StoreKind::Memory(store) = rig.options.store.clone() else { panic!("a store in memory") };
+    let (views, _) = rig.open();
+    rig.log.commit(&views, vec![app_created(app(0), "shop")]);
+    settle(&views, rig.log.last());
+    let writes = store.changes();
+    let source = || Source::Queue { trigger: trigger(1) };
+    for n in (0..200).step_by(10) {
+        let batch = (n..n + 10).map(|n| enqueued(app(0), execution(n), source())).collect();
+        rig.log.commit(&views, batch);
+        settle(&views, rig.log.last());
+    }
+    let checkpoints = store.changes() - writes;
+    assert!(checkpoints <= 40, "only !meta, after a cut or a merge: {checkpoints}");
+    let (backlog, digest) = (waiting_bytes(&rig), views.digest().unwrap());
+    assert!(backlog > 200 * 100, "{backlog}");
+    drop(views);
+    let (views, opened) = rig.try_open().unwrap();
+    assert_eq!((opened.rebuilt, views.executions().open_count()), (None, 200));
+    assert_eq!(views.digest().unwrap(), digest, "what a start reads is what was open");
+    // One fails once and waits for its retry: the store has it now, and no run.
+    let retry = AfterFailure::Retry { due_at: UnixMicros(9) };
+    let failing =
+        vec![claimed(app(0), execution(0), 1), failed(app(0), execution(0), 1, ErrorKind::Throw, retry)];
+    rig.log.commit(&views, failing);
+    settle(&views, rig.log.last());
+    let digest = views.digest().unwrap();
+    drop(views);
+    let (views, _) = rig.try_open().unwrap();
+    assert_eq!((views.executions().open_count(), views.digest().unwrap()), (200, digest));
+    for n in 1..200 {
+        let id = execution(n);
+        rig.log.commit(&views, vec![claimed(app(0), id, 1), completed(app(0), id, 1)]);
+        settle(&views, rig.log.last());
+    }
+    let left = waiting_bytes(&rig);
+    assert!(left * 4 < backlog, "{left} bytes of {backlog} are left on disk");
+    let digest = views.digest().unwrap();
+    drop(views);
+    let (views, _) = rig.try_open().unwrap();
+    assert_eq!((views.executions().open_count(), views.digest().unwrap()), (1, digest));
+}
+
+#[test]
+fn v5_damage_in_any_kind_of_run_is_found() {
+    for kind in ["kv", "ended", "index", "keyed", "waiting"] {
+        let mut rig = Rig::new();
+        rig.options.limits.verify_bytes_max = 0;
+        let (views, _) = rig.open();
+        rig.log.commit(&views, vec![app_created(app(0), "shop"), put(app(0), "c", "k", "1")]);
+        let source = || Source::Queue { trigger: trigger(1) };
+        rig.log.commit(&views, (0..9).map(|n| enqueued(app(0), execution(n), source())).collect());
+        rig.log.commit(&views, vec![claimed(app(0), execution(0), 1), completed(app(0), execution(0), 1)]);
+        rig.log.commit(&views, vec![crate::idempotency::tests::call(0, "POST /a", "k", 99)]);
+        settle(&views, rig.log.last());
+        views.verify().unwrap();
+        let of_kind = |path: &std::path::PathBuf| path.extension().is_some_and(|known| known == kind);
+        let path = rig.files().into_iter().find(of_kind).unwrap_or_else(|| panic!("no run of kind {kind}"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[70] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(views.verify().is_err(), "{kind}");
+        assert!(matches!(views.maintain(rig.log.last()), Err(ViewsError::Broken(_))), "{kind}");
+        drop(views);
+        let (views, opened) = rig.open();
+        assert_eq!(opened.rebuilt, Some(RebuildReason::MarkedBroken), "{kind}");
+        assert_eq!(views.digest().unwrap(), rig.log.rebuilt(rig.log.last()).digest().unwrap(), "{kind}");
+    }
 }

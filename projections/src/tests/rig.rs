@@ -19,6 +19,7 @@ pub(crate) const TINY: Limits = Limits {
     seal_bytes: 1 << 20,
     round_rows: 5,
     rest_above: 1,
+    waiting_run_rows: 2,
     check_events: 1,
     merge_ratio: 3,
     runs_max: 6,

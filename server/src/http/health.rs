@@ -31,7 +31,6 @@ pub(crate) async fn healthz() -> Response {
 
 /// The views are complete and calls are answered; 503 with the progress until then.
 pub(crate) async fn readyz(State(shared): Ctx) -> Response {
-    let (folded, target) = shared.progressed();
     match shared.running() {
         Some(node) => {
             let body = json!({
@@ -43,11 +42,14 @@ pub(crate) async fn readyz(State(shared): Ctx) -> Response {
             Json(body).into_response()
         }
         None => {
+            let progress = shared.progressed();
             let body = json!({
                 "status": "rebuilding",
                 "durability": DURABILITY,
-                "folded_lsn": folded,
-                "target_lsn": target,
+                "folded_lsn": progress.folded,
+                "target_lsn": progress.target,
+                "events_per_second": progress.per_second,
+                "seconds_left": progress.seconds_left,
             });
             (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], Json(body)).into_response()
         }

@@ -16,9 +16,6 @@ use super::query::{Instant, Query};
 use super::shared::{Shared, below_horizon, blocking, in_the_future, log_error, view_error};
 use super::{Ctx, dto};
 
-/// Bytes of keys and values in one page.
-const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// As of what a read goes: what is durable and now; or the last LSN of the batch that the instant names, with times
 /// to live as of its commit, or as of the time that was asked for (K1, K3).
 pub(crate) async fn as_of(shared: &Shared, at: Option<Instant>) -> ApiResult<AsOf> {
@@ -134,7 +131,7 @@ pub(crate) async fn list(
         cursor: page.position().map(str::to_owned),
         reverse: false,
         limit: page.limit,
-        bytes_max: PAGE_BYTES_MAX,
+        bytes_max: shared.pages().bytes_max,
     };
     let node = Arc::clone(shared.node().await?);
     let id = app.id;

@@ -16,9 +16,6 @@ use super::query::Query;
 use super::shared::{blocking, view_error};
 use super::{Ctx, dto};
 
-/// Bytes of keys and values in one page.
-const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// Where a page goes on: the first instant (the second is the cursor's own), then collection and key.
 struct Place {
     from: AsOf,
@@ -59,7 +56,7 @@ pub(crate) async fn diff(
         }
     };
     let collection = query.get("collection").map(str::to_owned);
-    let range = DiffRange { collection, after, limit: page.limit, bytes_max: PAGE_BYTES_MAX };
+    let range = DiffRange { collection, after, limit: page.limit, bytes_max: shared.pages().bytes_max };
     let node = Arc::clone(shared.node().await?);
     let id = app.id;
     let found =

@@ -33,6 +33,7 @@ mod log_stream;
 mod outbox;
 mod pace;
 mod page;
+mod progress;
 mod query;
 mod queues;
 pub(crate) mod replay;
@@ -62,7 +63,7 @@ pub(crate) use data::DataPlane;
 pub(crate) use dto::rfc3339;
 pub(crate) use error::{ApiError, Internals};
 pub(crate) use instance::counted;
-pub(crate) use query::{Instant, parse_instant};
+pub(crate) use query::{Instant, PageLimits, parse_instant};
 pub(crate) use serve::{Listener, Stop, serve};
 pub(crate) use shared::{Shared, SharedParts};
 

@@ -1,6 +1,6 @@
 //! `/apps/{app}/outbox`: pending and running work by due time.
 //!
-//! Owns: its paging. Never does: decide what runs next.
+//! Owns: its paging; a page is as of one LSN. Never does: decide what runs next.
 
 use std::sync::Arc;
 
@@ -33,15 +33,16 @@ pub(crate) async fn list(
     let query = Query::parse(query.as_deref(), &PAGING)?;
     let (app, _) = shared.app(&app).await?;
     let page = Page::of(&shared, &query, "outbox", Some(app.id))?;
-    let pinned = page.pinned(shared.seen().await?);
     let node = shared.node().await?;
     let (reader, id, limit) = (Arc::clone(node), app.id, page.limit + 1);
-    let after = page.position().and_then(place);
-    let rows = blocking(move || {
-        let outbox = reader.views().executions();
-        outbox.outbox_page(Some(id), after, pinned, limit).map_err(|e| view_error(&e))
+    let (after, up_to) = (page.position().and_then(place), page.from.as_ref().map(|cursor| cursor.lsn));
+    let (at, rows) = blocking(move || {
+        reader.views().outbox_page(Some(id), after, up_to, limit).map_err(|e| view_error(&e))
     })
     .await?;
+    // What the page may have seen is durable before anybody is told.
+    shared.durable(at).await?;
+    let pinned = page.pinned(at);
     Ok(page.answer_sorted(
         &shared,
         rows.iter(),

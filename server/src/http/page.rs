@@ -41,7 +41,7 @@ impl Page {
                 .with("field", "cursor")
             })?),
         };
-        Ok(Page { scope, limit: query.limit()?, from })
+        Ok(Page { scope, limit: query.limit(shared.pages())?, from })
     }
 
     /// As of which LSN the list is: the cursor's, or `now`.
@@ -133,6 +133,7 @@ mod tests {
             internals: Internals::Hidden,
             data: std::path::PathBuf::new(),
             base_lag_bytes: 64 << 20,
+            pages: crate::http::query::PageLimits { items: 100, items_max: 1000, bytes_max: 4 << 20 },
             started_at: relive_log::UnixMicros(0),
         })
     }

@@ -8,10 +8,16 @@ use relive_log::{Lsn, UnixMicros};
 
 use super::error::{ApiError, ErrorCode};
 
-/// Items of a page when the caller names no number.
-pub(crate) const LIMIT_DEFAULT: usize = 100;
-/// The most items of a page.
-pub(crate) const LIMIT_MAX: usize = 1000;
+/// How long a page of a list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageLimits {
+    /// Items when the caller names no number (`RELIVE_LIST_PAGE`).
+    pub(crate) items: usize,
+    /// The most items (`RELIVE_MAX_LIST_PAGE`).
+    pub(crate) items_max: usize,
+    /// Bytes of keys and values, after which a page of keys ends early (`RELIVE_MAX_LIST_BYTES`).
+    pub(crate) bytes_max: usize,
+}
 
 /// Parameters of one request.
 #[derive(Debug, Default)]
@@ -91,12 +97,14 @@ impl Query {
     }
 
     /// `limit`.
-    pub(crate) fn limit(&self) -> Result<usize, ApiError> {
-        let want = format!("a whole number from 1 to {LIMIT_MAX}");
+    pub(crate) fn limit(&self, limits: PageLimits) -> Result<usize, ApiError> {
+        let want = format!("a whole number from 1 to {} (RELIVE_MAX_LIST_PAGE)", limits.items_max);
         match self.parsed::<usize>("limit", &want)? {
-            None => Ok(LIMIT_DEFAULT),
-            Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-            Some(limit) => Err(ApiError::invalid("limit", format!("{limit} is not {want}"))),
+            None => Ok(limits.items),
+            Some(limit) if (1..=limits.items_max).contains(&limit) => Ok(limit),
+            Some(limit) => Err(ApiError::invalid("limit", format!("{limit} is not {want}"))
+                .with("limit", limits.items_max)
+                .with("setting", "RELIVE_MAX_LIST_PAGE")),
         }
     }
 
@@ -146,10 +154,11 @@ mod tests {
         ] {
             assert_eq!(parse_instant(text), want, "{text}");
         }
+        let limits = PageLimits { items: 100, items_max: 1000, bytes_max: 1 };
         for (query, want) in
             [("", Some(100)), ("limit=1000", Some(1000)), ("limit=1001", None), ("limit=0", None)]
         {
-            assert_eq!(Query::parse(Some(query), &["limit"]).unwrap().limit().ok(), want, "{query}");
+            assert_eq!(Query::parse(Some(query), &["limit"]).unwrap().limit(limits).ok(), want, "{query}");
         }
     }
 

@@ -3,7 +3,6 @@
 //! Owns: [`Shared`], the bridge from the node's callbacks to futures, and the rule that an answer waits until
 //! what it depends on is durable (S3). Never does: hold a lock over an await.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,6 +16,8 @@ use super::auth::{Caller, Token};
 use super::cursor::CursorKey;
 use super::error::{ApiError, ApiResult, ErrorCode, Internals, Plane};
 use super::log_stream::STREAMS_MAX;
+use super::progress::{Progress, Progressed};
+use super::query::PageLimits;
 use super::serve::Stop;
 use crate::housekeeping::House;
 
@@ -37,6 +38,8 @@ pub(crate) struct SharedParts {
     pub(crate) data: std::path::PathBuf,
     /// How far the views on disk may lag behind before admissions slow down.
     pub(crate) base_lag_bytes: u64,
+    /// How long a page of a list is.
+    pub(crate) pages: PageLimits,
     /// When the process started.
     pub(crate) started_at: UnixMicros,
 }
@@ -46,8 +49,7 @@ pub(crate) struct Shared {
     node: OnceLock<Arc<Node>>,
     house: OnceLock<Arc<House>>,
     ready: watch::Sender<bool>,
-    folded: AtomicU64,
-    target: AtomicU64,
+    progress: Progress,
     /// Notified when more of the log is durable.
     pub(crate) grown: Arc<Notify>,
     /// Places for streams of the log.
@@ -63,13 +65,11 @@ impl Shared {
     pub(crate) fn new(parts: SharedParts) -> Arc<Shared> {
         let cursors = CursorKey::derive(&parts.cursor_secret);
         let ready = watch::Sender::new(false);
-        let zero = || AtomicU64::new(0);
         Arc::new(Shared {
             node: OnceLock::new(),
             house: OnceLock::new(),
             ready,
-            folded: zero(),
-            target: zero(),
+            progress: Progress::default(),
             grown: Arc::new(Notify::new()),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             parts,
@@ -89,13 +89,12 @@ impl Shared {
 
     /// The views reach `lsn` of `target`.
     pub(crate) fn progress(&self, lsn: Lsn, target: Lsn) {
-        self.folded.store(lsn.0, Ordering::Relaxed);
-        self.target.store(target.0, Ordering::Relaxed);
+        self.progress.report(lsn, target);
     }
 
-    /// How far the views are: LSN folded, LSN to reach.
-    pub(crate) fn progressed(&self) -> (u64, u64) {
-        (self.folded.load(Ordering::Relaxed), self.target.load(Ordering::Relaxed))
+    /// How far the views are.
+    pub(crate) fn progressed(&self) -> Progressed {
+        self.progress.now()
     }
 
     /// The node runs: calls that waited go on.
@@ -119,13 +118,17 @@ impl Shared {
         match (opened, self.node.get()) {
             (Ok(Ok(_)), Some(node)) => Ok(node),
             _ => {
-                let (folded, target) = self.progressed();
+                let Progressed { folded, target, per_second, seconds_left } = self.progressed();
                 Err(ApiError::new(
                     ErrorCode::Rebuilding,
-                    format!("the views are being rebuilt: LSN {folded} of {target}"),
+                    format!(
+                        "the views are being rebuilt: LSN {folded} of {target}, {per_second} events a second"
+                    ),
                 )
                 .with("folded_lsn", folded)
-                .with("target_lsn", target))
+                .with("target_lsn", target)
+                .with("events_per_second", per_second)
+                .with("seconds_left", seconds_left))
             }
         }
     }
@@ -142,6 +145,11 @@ impl Shared {
             Ok(result) => result.map_err(|failure| ApiError::of_failure(&failure, Plane::Control)),
             Err(_) => Err(stopped()),
         }
+    }
+
+    /// How long a page of a list is.
+    pub(crate) const fn pages(&self) -> PageLimits {
+        self.parts.pages
     }
 
     /// Waits until what a read of the views may have seen is durable; answers as of which LSN that is.

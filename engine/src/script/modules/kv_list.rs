@@ -59,8 +59,9 @@ fn query(host: &Host, collection: &str, options: &Map) -> Answer<ListQuery> {
                 let asked = value.as_int().map_err(|_| wrong("an integer"))?;
                 let max = host.limits.list_page_max;
                 let fits = usize::try_from(asked).ok().filter(|limit| (1..=max).contains(limit));
-                query.limit =
-                    fits.ok_or_else(|| runtime(format!("kv::list: limit is {asked}, not 1 to {max}")))?;
+                query.limit = fits.ok_or_else(|| {
+                    runtime(format!("kv::list: limit is {asked}, not 1 to {max} (RELIVE_MAX_LIST_PAGE)"))
+                })?;
             }
             unknown => return Err(runtime(format!("kv::list knows no option {unknown}"))),
         }
