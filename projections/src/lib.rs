@@ -30,6 +30,7 @@
 //! | P20 | a fork reads what its base held at the moment of the fork, but for what was written in it | `kv::line` |
 //! | P23 | a value that is read again without the log is the one that its event wrote | `kv::values` |
 //! | P24 | an execution that came whole, in one batch, is folded as its events one by one would be | `executions::whole` |
+//! | P25 | an open execution stands in the store or, by its newest row there, in a run of what waits, never in both | `executions::waiting` |
 //! | P15 | the position of a schedule never goes back | `cron` |
 
 mod abandoned;

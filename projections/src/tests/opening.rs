@@ -6,8 +6,8 @@ use relive_log::evidence::APPLIED_NAME;
 use relive_log::{Lsn, UnixMicros, evidence};
 
 use super::generator::{
-    app, app_created, claimed, completed, delete, deployed, enqueued, execution, failed, put, secret_set,
-    trigger,
+    app, app_created, claimed, completed, delete, deployed, enqueued, execution, failed, put, put_until,
+    secret_set, trigger,
 };
 use super::rig::{Rig, settle};
 use crate::disk::generation;
@@ -246,7 +246,9 @@ fn v5_damage_in_any_kind_of_run_is_found() {
         let mut rig = Rig::new();
         rig.options.limits.verify_bytes_max = 0;
         let (views, _) = rig.open();
-        rig.log.commit(&views, vec![app_created(app(0), "shop"), put(app(0), "c", "k", "1")]);
+        let until = UnixMicros(u64::MAX / 2);
+        let put = put_until(app(0), "c", "k", "1", until);
+        rig.log.commit(&views, vec![app_created(app(0), "shop"), put]);
         let source = || Source::Queue { trigger: trigger(1) };
         rig.log.commit(&views, (0..9).map(|n| enqueued(app(0), execution(n), source())).collect());
         rig.log.commit(&views, vec![claimed(app(0), execution(0), 1), completed(app(0), execution(0), 1)]);
