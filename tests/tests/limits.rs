@@ -149,7 +149,12 @@ async fn limits_of_requests_are_settings_and_errors_name_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_time_and_the_size_of_a_commit_are_settings_and_errors_name_them() {
     let rows = [
-        ("memory", r#"let a = []; loop { a.push("x" + a.len); }"#, "memory", "RELIVE_MAX_MEMORY"),
+        (
+            "memory",
+            r#"let t = ""; for n in 0..100 { t += "0123456789"; } let m = #{}; let n = 0; loop { n += 1; m["k" + n] = t + n; }"#,
+            "memory",
+            "RELIVE_MAX_MEMORY",
+        ),
         ("time", "let n = 0; loop { n += 1; }", "timeout", "RELIVE_EXECUTION_TIMEOUT_MS"),
         (
             "batch",
