@@ -200,7 +200,7 @@ async fn the_number_of_streams_is_bounded() {
         streams.push(open(&site, "?from=1").await);
     }
     let path = site.app.path("/log/stream");
-    let refused = site.app.admin.events(&path, &[]).await.err().expect("a refusal");
+    let refused = site.app.admin.events(&path, &[]).await.expect_err("a refusal");
     assert!(refused.text().contains("256 streams"), "{refused:?}");
     refused.problem(503, "overloaded");
     // Those that are open go on, and the instance answers everybody else.

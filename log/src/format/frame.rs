@@ -366,7 +366,11 @@ mod tests {
             let kind = FrameKind::from_code(code);
             assert_eq!(kind.code(), code);
             assert_eq!(matches!(kind, FrameKind::Ignorable(_)), code >= 128, "{code}");
-            assert_eq!(matches!(kind, FrameKind::Unknown(_)), code == 0 || (5..128).contains(&code), "{code}");
+            assert_eq!(
+                matches!(kind, FrameKind::Unknown(_)),
+                code == 0 || (5..128).contains(&code),
+                "{code}"
+            );
             assert_eq!(
                 key.parse(POS, &sealed(&key, kind)).map(|h| (h.kind, h.last_lsn())),
                 Ok((kind, Lsn(9)))
