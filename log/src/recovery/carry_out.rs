@@ -183,3 +183,96 @@ pub(crate) fn quarantine(
         Err(error) => format!("not kept: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::{SimDisk, SimOptions};
+    use crate::format::segment::segment_name;
+
+    const SEGMENT_BYTES: u32 = 4 << 20;
+    const LONG: Extent = Extent { segment: 1, from: 4096, to: 4096 + 2 * CHUNK_BYTES + 512 };
+    const SHORT: Extent = Extent { segment: 2, from: 8192, to: 8704 };
+
+    /// No byte is zero, and neighbours differ.
+    fn content(segment: u32) -> Vec<u8> {
+        (0..SEGMENT_BYTES).map(|i| u8::try_from((i + segment) % 251).unwrap() + 1).collect()
+    }
+
+    fn files() -> (SimDisk, SegmentFiles) {
+        let disk = SimDisk::new(SimOptions::new(1));
+        disk.mkdir(Path::new("d")).unwrap();
+        disk.mkdir(Path::new("d/log")).unwrap();
+        for segment in [1, 2] {
+            let path = Path::new("d/log").join(segment_name(segment));
+            let file = disk.open(&path, OpenMode::CreateNew).unwrap();
+            file.write_all_at(&content(segment), 0).unwrap();
+        }
+        let files = SegmentFiles::of(Arc::new(disk.clone()), "d/log".into(), 2, SEGMENT_BYTES);
+        (disk, files)
+    }
+
+    fn read(disk: &SimDisk, path: &str) -> Vec<u8> {
+        let found = disk.files().into_iter().find(|(name, _)| name == Path::new(path));
+        found.unwrap().1
+    }
+
+    /// What a copy holds: place and bytes of each piece.
+    fn pieces(mut copy: &[u8]) -> Vec<(u32, u32, &[u8])> {
+        let mut found = Vec::new();
+        while let Some(end) = copy.iter().position(|byte| *byte == b'\n') {
+            let line = std::str::from_utf8(&copy[..end]).unwrap();
+            let words: Vec<_> = line.split(' ').collect();
+            let &["segment", segment, "offset", offset, "bytes", bytes] = &words[..] else {
+                panic!("{line}")
+            };
+            let len: usize = bytes.parse().unwrap();
+            let (piece, rest) = copy[end + 1..].split_at(len);
+            found.push((segment.parse().unwrap(), offset.parse().unwrap(), piece));
+            copy = rest;
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_erased_is_all_of_the_extent_and_nothing_else() {
+        let (disk, files) = files();
+        let mut touched = Touched { disk: &disk, files: &files, open: BTreeMap::new() };
+        for extent in [LONG, SHORT] {
+            touched.erase(extent).unwrap();
+            let mut expected = content(extent.segment);
+            expected[at(extent.from)..at(extent.to)].fill(0);
+            let found = read(&disk, &format!("d/log/{}", segment_name(extent.segment)));
+            assert!(found == expected, "segment {}", extent.segment);
+        }
+    }
+
+    #[test]
+    fn a_copy_holds_every_byte_with_its_place() {
+        let (disk, files) = files();
+        let said = quarantine(&disk, Path::new("d"), &files, &[LONG, SHORT], "cut", u64::MAX).unwrap();
+        let copy = read(&disk, "d/quarantine/cut");
+        assert_eq!(said, format!("quarantine/cut ({} bytes)", copy.len()));
+        let pieces = pieces(&copy);
+        let places: Vec<_> =
+            pieces.iter().map(|(segment, offset, bytes)| (*segment, *offset, bytes.len())).collect();
+        let chunk = at(CHUNK_BYTES);
+        let second = LONG.from + CHUNK_BYTES;
+        assert_eq!(
+            places,
+            [(1, 4096, chunk), (1, second, chunk), (1, second + CHUNK_BYTES, 512), (2, 8192, 512)]
+        );
+        for (segment, offset, bytes) in pieces {
+            assert!(bytes == &content(segment)[at(offset)..at(offset) + bytes.len()], "{segment} {offset}");
+        }
+    }
+
+    #[test]
+    fn a_copy_ends_with_the_piece_that_reaches_its_bound() {
+        let (disk, files) = files();
+        let bound = u64::from(CHUNK_BYTES);
+        quarantine(&disk, Path::new("d"), &files, &[LONG, SHORT], "cut", bound).unwrap();
+        assert_eq!(pieces(&read(&disk, "d/quarantine/cut")).len(), 1);
+        assert_eq!(quarantine(&disk, Path::new("d"), &files, &[], "none", bound), None);
+    }
+}

@@ -68,6 +68,12 @@ pub(crate) struct SegmentFiles {
 }
 
 impl SegmentFiles {
+    /// Segments that need not exist, of so many bytes each.
+    #[cfg(test)]
+    pub(super) fn of(disk: Arc<dyn Disk>, log_dir: PathBuf, last: u32, segment_bytes: u32) -> SegmentFiles {
+        SegmentFiles { disk, log_dir, first: 1, last, segment_bytes, first_offset: 4096 }
+    }
+
     pub(crate) const fn last(&self) -> u32 {
         self.last
     }
