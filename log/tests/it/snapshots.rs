@@ -182,6 +182,24 @@ fn l14_two_are_kept_and_a_damaged_one_is_passed_over() {
     assert_eq!(world.log.snapshots.list().len(), 2);
 }
 
+/// What a policy asks before it takes a snapshot for the sake of a cut.
+#[test]
+fn a_cut_waits_for_snapshots_only_while_they_would_let_more_go() {
+    let mut world = World::new(6);
+    let waits = |world: &World, keep_from| world.log.snapshots.waits_for_snapshots(keep_from);
+    assert!(waits(&world, Lsn::MAX), "there is none, and whole segments could go");
+    assert!(!waits(&world, Lsn::FIRST), "everything is kept");
+    world.append(1);
+    let older = world.snapshot();
+    assert!(waits(&world, Lsn::MAX), "one is not two");
+    world.append(1);
+    world.snapshot();
+    assert!(!waits(&world, Lsn::MAX), "all but the last segment can go already");
+    world.append(3);
+    assert!(waits(&world, Lsn::MAX), "newer ones would let another one go");
+    assert!(!waits(&world, older), "which is kept");
+}
+
 /// Every part of a file matters: whatever is changed or cut off is noticed by a full read.
 #[test]
 fn every_truncation_and_bit_flip_of_an_installed_snapshot_is_noticed() {
