@@ -346,6 +346,21 @@ async fn holds_are_for_administrators_of_the_instance_and_name_what_is_there() {
     assert_eq!(listed["items"][0]["name"], json!("from-now"), "{listed}");
 }
 
+/// Ten keys, one of them with a second version, that two cuts of the log leave below its beginning: the keys' versions.
+async fn old_keys_and_two_cuts(server: &Server, app: &App) -> Vec<u64> {
+    let mut versions = Vec::new();
+    for n in 0..10 {
+        versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
+    }
+    app.put("old", "k0", &json!("newer")).await;
+    let mut horizon = 1;
+    for round in 0..2 {
+        write(app, &format!("r{round}"), 0..250).await;
+        horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
+    }
+    versions
+}
+
 /// The commands that work on a directory, on one whose log was cut.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_was_cut_is_verified_and_its_views_are_made_again_offline() {
@@ -354,16 +369,7 @@ async fn a_log_that_was_cut_is_verified_and_its_views_are_made_again_offline() {
     let server = short(&data).env("RELIVE_LOG_RECYCLE", "reuse").env("RELIVE_LOG_ALIGN", "4KiB").start();
     let app = server.app("shop");
     app.deploy(&manifest()).await;
-    let mut versions = Vec::new();
-    for n in 0..10 {
-        versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
-    }
-    app.put("old", "k0", &json!("newer")).await;
-    let mut horizon = 1;
-    for round in 0..2 {
-        write(&app, &format!("r{round}"), 0..250).await;
-        horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
-    }
+    let versions = old_keys_and_two_cuts(&server, &app).await;
     let shown = instance(&server.admin()).await;
     let set = (&shown["log"]["align_bytes"], &shown["log"]["recycle"]);
     assert_eq!(set, (&json!(4096), &json!("reuse")), "{shown}");
@@ -411,16 +417,7 @@ async fn l41_a_log_that_was_cut_is_salvaged_and_serves() {
     let server = short(&data).start();
     let app = server.app("shop");
     app.deploy(&manifest()).await;
-    let mut versions = Vec::new();
-    for n in 0..10 {
-        versions.push(app.put("old", &format!("k{n}"), &json!(n)).await);
-    }
-    app.put("old", "k0", &json!("newer")).await;
-    let mut horizon = 1;
-    for round in 0..2 {
-        write(&app, &format!("r{round}"), 0..250).await;
-        horizon = above(&server.admin(), "/lsn/horizon", horizon).await;
-    }
+    let versions = old_keys_and_two_cuts(&server, &app).await;
     let hurt = app.put("late", "lost", &json!("this-value-is-lost")).await;
     app.put("late", "kept", &json!("this-value-is-kept")).await;
     assert_eq!(server.terminate().code, Some(0));
