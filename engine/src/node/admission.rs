@@ -12,6 +12,7 @@ use relive_projections::{App, At, ExecutionRow};
 
 use super::core::{Caller, Core, Job, Running};
 use super::keyed::Known;
+use super::vault::AppVault;
 use super::watches::RunClock;
 use super::{Node, ReplyTo};
 use crate::decide::commit::Ending;
@@ -24,6 +25,8 @@ use crate::seams::uuid_v7;
 /// Work that a caller wants done.
 pub(super) struct Admission {
     pub app: Arc<App>,
+    /// The app's secrets.
+    pub vault: Arc<AppVault>,
     pub script: String,
     pub source: Source,
     pub input: Input,
@@ -133,6 +136,7 @@ impl Node {
         let mut admission = admission;
         let job = Box::new(Job {
             app,
+            vault: Arc::clone(&admission.vault),
             ending,
             claim,
             claimed: Lsn::ZERO,
@@ -168,6 +172,7 @@ impl Node {
         let job = &mut *opening.job;
         if let Some(app) = self.views.registry().app(job.app.id) {
             job.app = Arc::clone(app);
+            job.vault = self.vaults.of(app);
         }
         job.claim = self.first_claim(&job.app, &job.ending.script, job.ending.execution);
         job.ending.version = job.claim.version;

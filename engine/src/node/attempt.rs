@@ -29,8 +29,8 @@ use super::{Node, Reply};
 use crate::decide::commit::Success;
 use crate::refusal::Failure;
 use crate::script::{
-    Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, StopCause, Stopwatch,
-    mask_call, run,
+    Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, SecretSource, StopCause,
+    Stopwatch, mask_call, run,
 };
 use crate::seams::{NoOutgoing, Outgoing};
 use crate::secrets::Masker;
@@ -149,25 +149,16 @@ impl Node {
     }
 
     /// The compiled script and the input of an attempt.
-    pub(super) fn ready(&self, job: &mut Job) -> Result<(Program, ContextInput), ErrorRecord> {
-        match job.stop.expired() {
-            Some(StopCause::ShuttingDown) => {
-                return Err(ErrorRecord::without_place(
-                    ErrorKind::ShuttingDown,
-                    "the instance is shutting down",
-                ));
-            }
-            Some(StopCause::Timeout | StopCause::NotBrief) => {
-                return Err(ErrorRecord::without_place(
-                    ErrorKind::Timeout,
-                    "the time was over before it started",
-                ));
-            }
-            None => {}
-        }
-        let compiled = self.program(job)?;
+    fn ready(&self, job: &mut Job) -> Result<(Program, ContextInput), ErrorRecord> {
+        in_time(job)?;
+        let program = self.program(job)?;
+        Ok((program, self.input(job)?))
+    }
+
+    /// The input of an attempt: at hand, or read from the log.
+    pub(super) fn input(&self, job: &mut Job) -> Result<ContextInput, ErrorRecord> {
         if let Some(live) = job.live.take() {
-            return Ok((compiled, live));
+            return Ok(live);
         }
         let inputs = Inputs {
             views: &self.views,
@@ -180,7 +171,7 @@ impl Node {
             Some(enqueued) => inputs.of_read(*enqueued, job.enqueued),
             None => inputs.of(job.enqueued.pos, job.enqueued.lsn),
         };
-        let input = input.map_err(|why| match why {
+        input.map_err(|why| match why {
             NoInput::KeyMissing => ErrorRecord::without_place(
                 ErrorKind::KeyMissing,
                 "a header is sealed with a key that is not here",
@@ -193,12 +184,11 @@ impl Node {
                 ErrorRecord::without_place(ErrorKind::Internal, message)
             }
             NoInput::Failed(failure) => ErrorRecord::without_place(ErrorKind::Internal, failure.to_string()),
-        })?;
-        Ok((compiled, input))
+        })
     }
 
     /// The script and what it imports, in the versions that the claim names (D17).
-    fn program(&self, job: &Job) -> Result<Program, ErrorRecord> {
+    pub(super) fn program(&self, job: &Job) -> Result<Program, ErrorRecord> {
         let name = &job.ending.script;
         let missing = |name: &str| format!("there is no script `{name}`");
         let main = self.version_of(&job.app, name, job.claim.version, || missing(name))?;
@@ -286,7 +276,7 @@ impl Node {
                 list_bytes_max: self.settings.limits.list_bytes_max,
                 letters: Letters::Now,
             }),
-            secrets: self.vaults.of(&job.app),
+            secrets: Arc::clone(&job.vault) as Arc<dyn SecretSource>,
             calls,
             limits: self.settings.limits,
             seed: job.claim.seed,
@@ -309,7 +299,7 @@ impl Node {
             read_lines: _,
         } = finished;
         record.conflicts = conflicts;
-        self.mask_record(&job.app, &mut record);
+        self.mask_record(job.vault.masker(), &mut record);
         let keeps = !records_nothing(job);
         let mut unrecorded_reads = Vec::new();
         if !keeps {
@@ -321,7 +311,7 @@ impl Node {
         let returned = match outcome {
             Ok(returned) => returned,
             Err(mut error) => {
-                self.vaults.of(&job.app).masker().mask_text(&mut error.message);
+                job.vault.masker().mask_text(&mut error.message);
                 return Ran::Bad { error, record };
             }
         };
@@ -373,19 +363,17 @@ impl Node {
         taken: &Masker,
         output: &mut OutputRecord,
     ) -> Result<KeptReply, Failure> {
-        let vault = self.vaults.of(&job.app);
-        let maskers = [taken, vault.masker()];
+        let masker = job.vault.masker();
+        let maskers = [taken, masker];
         let keeper = Keeper { key: self.vaults.key(), entropy: &*self.entropy, maskers };
         output.head.clone_from(&response.body);
-        vault.masker().mask_bytes(&mut output.head);
+        masker.mask_bytes(&mut output.head);
         keeper.keep(job.ending.execution, response, None)
     }
 
     /// Nothing secret is recorded: the values of all secrets of the app (a script may have got one by another way
     /// than `secrets::get`) and sensitive headers of outgoing calls.
-    fn mask_record(&self, app: &App, record: &mut AttemptRecord) {
-        let vault = self.vaults.of(app);
-        let masker = vault.masker();
+    fn mask_record(&self, masker: &Masker, record: &mut AttemptRecord) {
         if !masker.is_empty() {
             for line in &mut record.logs {
                 masker.mask_text(&mut line.message);
@@ -430,6 +418,19 @@ impl Node {
         for deferred in deferred {
             self.submit(deferred.command, &deferred.by, deferred.done);
         }
+    }
+}
+
+/// Refuses an attempt whose time is over before it started.
+fn in_time(job: &Job) -> Result<(), ErrorRecord> {
+    match job.stop.expired() {
+        Some(StopCause::ShuttingDown) => {
+            Err(ErrorRecord::without_place(ErrorKind::ShuttingDown, "the instance is shutting down"))
+        }
+        Some(StopCause::Timeout | StopCause::NotBrief) => {
+            Err(ErrorRecord::without_place(ErrorKind::Timeout, "the time was over before it started"))
+        }
+        None => Ok(()),
     }
 }
 

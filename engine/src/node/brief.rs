@@ -32,9 +32,9 @@ use crate::script::{ContextInput, Stopwatch};
 pub(super) enum Briefly {
     /// It ended: its outcome is on its way.
     Ended(ExecutionId),
-    /// It did not run.
+    /// It did not run: it has to be let in first.
     NotTried(Opening, ReplyTo),
-    /// It ran for nothing: it was not brief, or met a conflict.
+    /// It is not brief, or met a conflict: whatever it did here was for nothing.
     Elsewhere(Opening, ReplyTo),
 }
 
@@ -51,39 +51,46 @@ impl Node {
         if opening.job.keyed || self.settings.brief_operations == 0 {
             return Ok(Briefly::NotTried(opening, reply));
         }
-        let Some(inside) = self.core.door().enter() else { return Ok(Briefly::NotTried(opening, reply)) };
         let job = &mut *opening.job;
-        let (tried, input) = match self.ready(job) {
-            Ok((program, input)) => (self.try_here(job, &program, input.clone()), Some(input)),
-            Err(error) => (Some((never_began(job, error), Vec::new())), None),
+        let program = self.program(job);
+        if program.as_ref().is_ok_and(|program| !program.main.pace().try_brief()) {
+            return Ok(Briefly::Elsewhere(opening, reply));
+        }
+        let Some(inside) = self.core.door().enter() else { return Ok(Briefly::NotTried(opening, reply)) };
+        let input = job.live.clone();
+        let ready = program.and_then(|program| Ok((program, self.input(job)?)));
+        let tried = match ready {
+            Ok((program, input)) => self.try_here(job, &program, input),
+            Err(error) => Some((never_began(job, error), Vec::new())),
         };
         drop(inside);
-        match tried {
-            Some((ran, logs)) => {
-                let ended = match ran {
-                    Ran::Good { reply: answer, success, depends_on } if success.only_read() => {
-                        let read = Read { answer, success, depends_on, logs };
-                        self.end_read(job, read, reply)?
-                    }
-                    ran @ (Ran::Good { .. } | Ran::Bad { .. }) => self.end_at_once(job, ran, logs, reply)?,
-                };
-                let reply = match ended {
-                    AtOnce::Ended => return Ok(Briefly::Ended(job.ending.execution)),
-                    AtOnce::Not(reply) => reply,
-                };
-                job.live = input;
-                Ok(Briefly::Elsewhere(opening, reply))
+        let ended = match tried {
+            Some((Ran::Good { reply: answer, success, depends_on }, logs)) if success.only_read() => {
+                let read = Read { answer, success, depends_on, logs };
+                self.end_read(job, read, reply)?
             }
+            Some((ran, logs)) => self.end_at_once(job, ran, logs, reply)?,
             None => {
+                drop(self.lock_from_inside());
+                AtOnce::Not(reply)
+            }
+        };
+        match ended {
+            AtOnce::Ended => Ok(Briefly::Ended(job.ending.execution)),
+            AtOnce::Not(reply) => {
                 job.live = input;
-                let mut core = self.core.lock();
-                if core.dispatch.alone_waits() {
-                    self.pump(&mut core);
-                }
-                drop(core);
                 Ok(Briefly::Elsewhere(opening, reply))
             }
         }
+    }
+
+    /// The lock, for a call that was inside: what waited for it to leave starts first (E165).
+    fn lock_from_inside(self: &Arc<Self>) -> Held<'_> {
+        let mut core = self.core.lock();
+        if core.dispatch.alone_waits() {
+            self.pump(&mut core);
+        }
+        core
     }
 
     /// Runs an attempt that was let in on its caller's thread; one that is not brief, or meets a conflict, starts again
@@ -98,7 +105,9 @@ impl Node {
             return Ok(());
         }
         let Some((program, input)) = self.ready_or_finish(&mut job) else { return Ok(()) };
-        if let Some((ran, logs)) = self.try_here(&job, &program, input.clone()) {
+        if program.main.pace().try_brief()
+            && let Some((ran, logs)) = self.try_here(&job, &program, input.clone())
+        {
             match self.finish(&mut job, ran, logs, IfLocked::Leave) {
                 Verdict::Ended => return Ok(()),
                 Verdict::Conflict | Verdict::Blocked => {}
@@ -117,10 +126,6 @@ impl Node {
         program: &Program,
         input: ContextInput,
     ) -> Option<(Ran, Vec<LogLine>)> {
-        let pace = program.main.pace();
-        if !pace.try_brief() {
-            return None;
-        }
         let watch = Arc::new(BriefWatch::new(&job.stop, self.settings.brief_operations));
         let around = Around {
             calls: Arc::new(NotHere::new(Arc::clone(&watch))),
@@ -130,6 +135,7 @@ impl Node {
         let snapshot = job.claim.snapshot;
         let finished = self.run_once(job, program, around, input, snapshot);
         if watch.is_over() {
+            let pace = program.main.pace();
             if watch.was_late() {
                 pace.was_late()
             } else {
@@ -162,10 +168,7 @@ impl Node {
             return Ok(AtOnce::Not(reply));
         }
         decision.encode();
-        let mut core = self.core.lock();
-        if core.dispatch.alone_waits() {
-            self.pump(&mut core);
-        }
+        let mut core = self.lock_from_inside();
         self.admissible(&core, &job.app, &job.ending.source)?;
         decision.move_to(core.decision().first());
         // Nobody waits for the record of a call that only read (S3).
@@ -193,10 +196,7 @@ impl Node {
     ) -> Result<AtOnce, SubmitError> {
         let execution = job.ending.execution;
         job.encode_opening();
-        let mut core = self.core.lock();
-        if core.dispatch.alone_waits() {
-            self.pump(&mut core);
-        }
+        let mut core = self.lock_from_inside();
         self.admissible(&core, &job.app, &job.ending.source)?;
         if !core.locks.is_empty() && core.locks.blocks(job.app.id, execution, ran.keys()) {
             return Ok(AtOnce::Not(reply));

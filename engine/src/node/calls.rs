@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use relive_log::events::{DispatchMode, Input, Record, RequestRecord, Source};
 use relive_log::{ExecutionId, UnixMicros};
-use relive_projections::App;
 
 use super::admission::{Admission, Called};
 use super::brief::Briefly;
 use super::input::{Recorder, Withhold};
 use super::keyed::Known;
+use super::vault::AppVault;
 use super::{Accepted, DirectRun, FirstCall, Node, ReplyTo, RouteCall};
 use crate::refusal::{Refusal, SubmitError};
 use crate::script::{ContextInput, Request};
@@ -29,8 +29,9 @@ impl Node {
     pub fn call(self: &Arc<Self>, call: RouteCall, reply: ReplyTo) -> Result<Called, SubmitError> {
         let route = call.app.routes.get(&call.route).ok_or_else(|| gone(&call))?;
         let spec = &route.spec;
+        let vault = self.vaults.of(&call.app);
         let input = match spec.record {
-            Record::Full => Input::Request(Box::new(self.record(&call.app, &call.request, Withhold::Digest))),
+            Record::Full => Input::Request(Box::new(self.record(&vault, &call.request, Withhold::Digest))),
             Record::Off => Input::NotRecorded,
         };
         let idempotency = call.idempotency.map(|sent| sent.of(self.vaults.key(), spec, &call.request));
@@ -41,6 +42,7 @@ impl Node {
             principal: call.principal,
             timeout_ms: spec.timeout_ms.unwrap_or(self.settings.timeout_ms),
             app: Arc::clone(&call.app),
+            vault,
             live: Some(ContextInput::Request(Arc::new(call.request))),
             idempotency,
         };
@@ -77,15 +79,17 @@ impl Node {
             return Err(not_found("script", &run.script).into());
         }
         let live = Some(ContextInput::Payload(run.payload.clone()));
+        let vault = self.vaults.of(app);
         let masked = run.payload.map(|payload| {
             let mut text = payload.to_vec();
-            match self.vaults.of(app).masker().mask_bytes(&mut text) {
+            match vault.masker().mask_bytes(&mut text) {
                 Masked::Yes => text.into(),
                 Masked::No => payload,
             }
         });
         let admission = Admission {
             app: Arc::clone(app),
+            vault,
             script: run.script,
             source: Source::Direct,
             input: Input::Payload(masked),
@@ -112,11 +116,13 @@ impl Node {
             return;
         };
         debug_assert_eq!(route.spec.mode, DispatchMode::Async, "the caller looked at the mode");
-        let record = self.record(&call.app, &call.request, Withhold::Seal);
+        let vault = self.vaults.of(&call.app);
+        let record = self.record(&vault, &call.request, Withhold::Seal);
         let idempotency = call.idempotency.map(|sent| sent.of(self.vaults.key(), &route.spec, &call.request));
         let now = self.clock.now();
         let admission = Admission {
             app: Arc::clone(&call.app),
+            vault,
             script: route.spec.script.clone(),
             source: Source::Route { route: route.id, sync: false },
             input: Input::Request(Box::new(record)),
@@ -170,11 +176,10 @@ impl Node {
         Ok(Accepted { execution, at, lsn, first: FirstCall::This })
     }
 
-    fn record(&self, app: &App, request: &Request, withhold: Withhold) -> RequestRecord {
-        let vault = self.vaults.of(app);
+    fn record(&self, vault: &AppVault, request: &Request, withhold: Withhold) -> RequestRecord {
         let recorder = Recorder {
             vaults: &self.vaults,
-            vault: &vault,
+            vault,
             entropy: &*self.entropy,
             sensitive: &self.settings.sensitive_headers,
         };

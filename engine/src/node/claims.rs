@@ -218,6 +218,7 @@ impl Node {
         Some(Box::new(Job {
             unrecorded: None,
             encoded: Batch::new(),
+            vault: self.vaults.of(&app),
             app,
             ending,
             claim: claimed,

@@ -95,6 +95,8 @@ pub(super) enum Taker {
 /// A claimed attempt on its way to a script thread.
 pub(super) struct Job {
     pub app: Arc<App>,
+    /// The app's secrets.
+    pub vault: Arc<super::vault::AppVault>,
     pub ending: Ending,
     pub claim: Claimed,
     /// LSN of the claim: no outgoing call leaves before it is durable (S3).
