@@ -146,7 +146,7 @@ impl Context {
             let mut script = Map::new();
             put(&mut script, "name", text(&self.script));
             put(&mut script, "version", i64::from(self.version).into());
-            script.into()
+            Dynamic::from_map(script)
         });
         made.put(Field::Sdk, || SDK_VERSION.into());
         made.put(Field::ExecutionId, || self.execution.to_string().into());
@@ -163,7 +163,7 @@ impl Context {
             ContextInput::Cron(found) => made.put(Field::Event, || cron_tick(*found)),
             ContextInput::Queue(found) => made.put(Field::Event, || queue_message(found)),
         }
-        made.map.into()
+        Dynamic::from_map(made.map)
     }
 }
 
@@ -202,8 +202,8 @@ fn principal(principal: &Principal) -> Dynamic {
     put(&mut map, "id", principal.id.to_string().into());
     put(&mut map, "name", text(&principal.name));
     let scopes: Array = principal.scopes.names().map(Dynamic::from).collect();
-    put(&mut map, "scopes", scopes.into());
-    map.into()
+    put(&mut map, "scopes", Dynamic::from_array(scopes));
+    Dynamic::from_map(map)
 }
 
 fn request(request: &Request, needs: Needs) -> Dynamic {
@@ -219,7 +219,7 @@ fn request(request: &Request, needs: Needs) -> Dynamic {
         parsed.unwrap_or(Dynamic::UNIT)
     });
     made.put(Field::Bytes, || blob::to_dynamic(&request.body));
-    made.map.into()
+    Dynamic::from_map(made.map)
 }
 
 fn last_wins(pairs: &[(String, String)]) -> Dynamic {
@@ -227,7 +227,7 @@ fn last_wins(pairs: &[(String, String)]) -> Dynamic {
     for (name, value) in pairs {
         put(&mut map, name, text(value));
     }
-    map.into()
+    Dynamic::from_map(map)
 }
 
 /// Repeated headers are one list (RFC 9110, 5.2), except `cookie`, which joins with `; ` (RFC 9113, 8.2.3).
@@ -245,7 +245,7 @@ fn headers(pairs: &[(String, String)]) -> Dynamic {
         }
     }
     let map: Map = joined.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    map.into()
+    Dynamic::from_map(map)
 }
 
 fn kv_event(event: &KvEvent) -> Dynamic {
@@ -257,7 +257,7 @@ fn kv_event(event: &KvEvent) -> Dynamic {
     put(&mut map, "value", json(event.value.as_ref()));
     put(&mut map, "old_value", json(event.old_value.as_ref()));
     put(&mut map, "lsn", lsn(event.lsn));
-    map.into()
+    Dynamic::from_map(map)
 }
 
 fn cron_tick(tick: CronTick) -> Dynamic {
@@ -265,7 +265,7 @@ fn cron_tick(tick: CronTick) -> Dynamic {
     put(&mut map, "source", text("cron"));
     put(&mut map, "scheduled_at", time_text(tick.scheduled_at));
     put(&mut map, "missed", i64::try_from(tick.missed).unwrap_or(i64::MAX).into());
-    map.into()
+    Dynamic::from_map(map)
 }
 
 fn queue_message(found: &QueueMessage) -> Dynamic {
@@ -274,7 +274,7 @@ fn queue_message(found: &QueueMessage) -> Dynamic {
     put(&mut map, "queue", text(&found.queue));
     put(&mut map, "message", json(Some(&found.message)));
     put(&mut map, "enqueued_at", time_text(found.enqueued_at));
-    map.into()
+    Dynamic::from_map(map)
 }
 
 fn dead_letter(letter: &DeadLetter) -> Dynamic {
@@ -290,7 +290,7 @@ fn dead_letter(letter: &DeadLetter) -> Dynamic {
     put(&mut map, "last_error", error(&letter.last_error));
     put(&mut map, "first_attempt_at", time_text(letter.first_attempt_at));
     put(&mut map, "last_attempt_at", time_text(letter.last_attempt_at));
-    map.into()
+    Dynamic::from_map(map)
 }
 
 /// The source event or request of the work that died; handlers do not nest, so this never goes deeper.
@@ -311,7 +311,7 @@ fn error(error: &ErrorRecord) -> Dynamic {
     put(&mut map, "message", text(&error.message));
     put(&mut map, "line", i64::from(error.line).into());
     put(&mut map, "column", i64::from(error.column).into());
-    map.into()
+    Dynamic::from_map(map)
 }
 
 fn time_text(at: UnixMicros) -> Dynamic {

@@ -7,13 +7,16 @@
 
 use std::fmt;
 
-use rhai::{Array, Dynamic, Map};
+use rhai::{Array, Dynamic, Identifier, Map};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::blob;
 
 /// How deep JSON may nest, both ways (the bound that `serde_json` has for reading).
 pub(super) const NESTING_MAX: usize = 127;
+
+/// Room for most values, so that the text of one is not moved while it grows.
+const TEXT_BYTES: usize = 128;
 
 /// Why a value has no JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ impl fmt::Display for Refused {
 
 /// A value as JSON text of at most `bytes_max` bytes; maps come out sorted by key.
 pub(super) fn to_json(value: &Dynamic, bytes_max: usize) -> Result<Vec<u8>, Refused> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(TEXT_BYTES);
     write_value(&mut out, value, bytes_max, NESTING_MAX)?;
     if out.len() > bytes_max { Err(Refused::Length(bytes_max)) } else { Ok(out) }
 }
@@ -138,6 +141,28 @@ pub(super) fn from_json(bytes: &[u8]) -> Result<Dynamic, serde_json::Error> {
     Ok(value)
 }
 
+/// A name in an object, without a string in between.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Identifier;
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Identifier, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Identifier;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Identifier, E> {
+        Ok(name.into())
+    }
+}
+
 struct Value;
 
 impl<'de> DeserializeSeed<'de> for Value {
@@ -184,15 +209,15 @@ impl<'de> Visitor<'de> for Value {
         while let Some(item) = items.next_element_seed(Value)? {
             array.push(item);
         }
-        Ok(array.into())
+        Ok(Dynamic::from_array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Dynamic, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(name) = entries.next_key_seed(Name)? {
             let value = entries.next_value_seed(Value)?;
-            map.insert(key.as_ref().into(), value);
+            map.insert(name, value);
         }
-        Ok(map.into())
+        Ok(Dynamic::from_map(map))
     }
 }

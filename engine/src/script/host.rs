@@ -77,7 +77,8 @@ pub(super) struct Host {
     pub(super) claim_time: UnixMicros,
     pub(super) effects: Mutex<Effects>,
     seed: [u8; 16],
-    chance: Mutex<Option<ChaCha20Rng>>,
+    /// Boxed: few runs draw, and inline its alignment would make every host a costly block to ask for.
+    chance: Mutex<Option<Box<ChaCha20Rng>>>,
     stopwatch: Arc<dyn Stopwatch>,
     operations: AtomicU64,
     next_look: AtomicU64,
@@ -132,7 +133,7 @@ impl Host {
     /// The run's stream of chance, keyed when it is first drawn from.
     pub(super) fn chance(&self) -> MappedMutexGuard<'_, ChaCha20Rng> {
         MutexGuard::map(self.chance.lock(), |chance| {
-            chance.get_or_insert_with(|| chance::generator(self.seed))
+            chance.get_or_insert_with(|| Box::new(chance::generator(self.seed))).as_mut()
         })
     }
 

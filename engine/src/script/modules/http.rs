@@ -236,7 +236,7 @@ fn shown(host: &Host, call: &Call<'_>, answer: &CallAnswer) -> Answer<Map> {
     }
     let mut map = Map::new();
     map.insert("status".into(), i64::from(answer.status).into());
-    map.insert("headers".into(), joined(&answer.headers).into());
+    map.insert("headers".into(), Dynamic::from_map(joined(&answer.headers)));
     map.insert("body".into(), text.map_or(Dynamic::UNIT, |text| text.to_owned().into()));
     map.insert("bytes".into(), blob::to_dynamic(&answer.body));
     let json = if answer.body.is_empty() { None } else { convert::from_json(&answer.body).ok() };

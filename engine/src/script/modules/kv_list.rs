@@ -33,10 +33,10 @@ pub(super) fn list_with(call: &Call<'_>, collection: ImmutableString, options: M
         let mut item = Map::new();
         item.insert("key".into(), key.into());
         item.insert("value".into(), decode(&host, call, &value)?);
-        items.push(item.into());
+        items.push(Dynamic::from_map(item));
     }
     let mut answer = Map::new();
-    answer.insert("items".into(), items.into());
+    answer.insert("items".into(), Dynamic::from_array(items));
     answer.insert("cursor".into(), page.cursor.map_or(Dynamic::UNIT, Dynamic::from));
     Ok(answer)
 }

@@ -107,5 +107,5 @@ fn shown(host: &Host, call: &Call<'_>, version: &PastVersion) -> Answer<Dynamic>
     map.insert("op".into(), version.op.into());
     let value = version.value.as_ref().map(|value| decode(host, call, value)).transpose()?;
     map.insert("value".into(), value.unwrap_or(Dynamic::UNIT));
-    Ok(map.into())
+    Ok(Dynamic::from_map(map))
 }

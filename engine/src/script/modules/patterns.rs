@@ -89,7 +89,7 @@ fn captures(call: &Call<'_>, regex: Text, text: Text) -> Answer<Dynamic> {
     let group = |group: Option<regex::Match<'_>>| {
         group.map_or(Dynamic::UNIT, |found| Dynamic::from(found.as_str().to_owned()))
     };
-    Ok(found.iter().map(group).collect::<Array>().into())
+    Ok(Dynamic::from_array(found.iter().map(group).collect()))
 }
 
 /// The text with every match replaced; `$1`, `${name}` in the replacement stand for groups, `$$` for a dollar.
