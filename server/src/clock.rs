@@ -29,7 +29,7 @@ pub(crate) fn now() -> UnixMicros {
 pub(crate) struct SystemEntropy;
 
 /// Bytes drawn ahead by one thread.
-const POOL_BYTES: usize = 512;
+const POOL_BYTES: usize = 2048;
 
 thread_local! {
     static POOL: RefCell<([u8; POOL_BYTES], usize)> = const { RefCell::new(([0; POOL_BYTES], POOL_BYTES)) };
@@ -38,13 +38,20 @@ thread_local! {
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         POOL.with_borrow_mut(|(pool, used)| {
-            for byte in bytes {
+            let mut rest = bytes;
+            while !rest.is_empty() {
                 if *used == POOL_BYTES {
                     fill(pool);
                     *used = 0;
                 }
-                *byte = pool.get_mut(*used).map_or(0, std::mem::take);
-                *used += 1;
+                let ahead = pool.get_mut(*used..).unwrap_or_default();
+                let count = ahead.len().min(rest.len());
+                let (now, later) = rest.split_at_mut(count);
+                let (taken, _) = ahead.split_at_mut(count);
+                now.copy_from_slice(taken);
+                taken.fill(0);
+                *used += count;
+                rest = later;
             }
         });
     }

@@ -19,6 +19,7 @@ pub(crate) mod event_dto;
 mod execute;
 mod executions;
 mod fork;
+mod head_timer;
 mod health;
 mod holds;
 mod instance;

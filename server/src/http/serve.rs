@@ -16,9 +16,11 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use super::head_timer::HeadTimer;
 
 /// How long the head of a request may take to arrive, idle time between requests included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -125,9 +127,10 @@ where
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = stop.stopped() => {
             connection.as_mut().graceful_shutdown();
