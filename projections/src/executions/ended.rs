@@ -27,8 +27,10 @@ use crate::layers::MemoryTable;
 use crate::rows;
 use crate::run::{Bytes, RowRef, RunWriter};
 
-/// About what a row costs, its strings aside.
-const ROW_BYTES: usize = 640;
+/// About what a slot costs beside its bytes.
+const SLOT_BYTES: usize = 96;
+/// Room for the bytes of most rows.
+const ENCODED_BYTES: usize = 320;
 const ROW: u8 = 0;
 const PATCH: u8 = 1;
 
@@ -82,22 +84,17 @@ pub(super) enum Slot {
 impl Slot {
     fn lsn(&self) -> Lsn {
         match self {
-            Slot::Row(row) => row.ended_at.map_or(row.enqueued.lsn, |at| at.lsn),
+            Slot::Row(row) => row_lsn(row),
             Slot::Patch(patch) => patch.lsn,
         }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Slot::Row(row) => {
-                let mut out = vec![ROW];
-                Columns::of(row).put(&mut out);
-                out.extend_from_slice(&rows::encode(&**row));
-                out
-            }
+            Slot::Row(row) => encode_row(row),
             Slot::Patch(patch) => {
                 let mut out = vec![PATCH];
-                out.extend_from_slice(&rows::encode(patch));
+                rows::encode_to(patch, &mut out);
                 out
             }
         }
@@ -110,6 +107,18 @@ impl Slot {
             (_, _) => None,
         }
     }
+}
+
+fn encode_row(row: &ExecutionRow) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ENCODED_BYTES);
+    out.push(ROW);
+    Columns::of(row).put(&mut out);
+    rows::encode_to(row, &mut out);
+    out
+}
+
+fn row_lsn(row: &ExecutionRow) -> Lsn {
+    row.ended_at.map_or(row.enqueued.lsn, |at| at.lsn)
 }
 
 const COLUMNS_LEN: usize = 2 + 8 + 8 + 16 + 16;
@@ -129,14 +138,10 @@ fn script_hash(script: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(script.as_bytes())
 }
 
-fn status_number(status: super::row::Status) -> u8 {
-    rows::encode(&status).first().copied().unwrap_or(u8::MAX)
-}
-
 impl Columns {
     fn of(row: &ExecutionRow) -> Columns {
         Columns {
-            status: status_number(row.status),
+            status: row.status.number(),
             abandoned: u8::from(row.abandoned.is_some()),
             script: script_hash(&row.script),
             enqueued_at: row.enqueued.time,
@@ -172,7 +177,7 @@ impl Columns {
     /// Whether a row with these columns may be wanted. `false` is certain.
     pub(super) fn may_match(&self, wanted: &Wanted<'_>) -> bool {
         let filter = wanted.filter;
-        filter.status.is_none_or(|status| status_number(status) == self.status)
+        filter.status.is_none_or(|status| status.number() == self.status)
             && (self.abandoned == 1 || !wanted.only_abandoned())
             && filter.script.as_ref().is_none_or(|script| script_hash(script) == self.script)
             && filter.trigger.is_none_or(|trigger| trigger == self.trigger)
@@ -272,62 +277,75 @@ pub(crate) fn collapse(values: &[Vec<u8>], horizon: Lsn) -> Option<Vec<u8>> {
     }
 }
 
+/// The bytes of a slot. Rows are kept as they are written later: they are many, and hardly one is looked at before.
+#[derive(Debug)]
+struct Encoded {
+    lsn: Lsn,
+    bytes: Box<[u8]>,
+}
+
+impl Encoded {
+    fn of(slot: &Slot) -> Encoded {
+        Encoded { lsn: slot.lsn(), bytes: slot.encode().into() }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct EndedTable {
-    slots: RwLock<BTreeMap<Key, Slot>>,
+    slots: RwLock<BTreeMap<Key, Encoded>>,
     count: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 impl EndedTable {
     /// An execution ended.
-    pub(super) fn put(&self, row: Box<ExecutionRow>) {
-        let bytes = ROW_BYTES + row.script.len() + row.attempts.len().saturating_sub(1) * 120;
-        let key = key_of(row.app, row.execution);
-        let replaced = self.slots.write().insert(key, Slot::Row(row));
-        self.added(usize::from(replaced.is_none()), bytes);
+    pub(super) fn put(&self, row: &ExecutionRow) {
+        let slot = Encoded { lsn: row_lsn(row), bytes: encode_row(row).into() };
+        self.insert(key_of(row.app, row.execution), slot);
     }
 
     /// Something reached an execution that is not open (and may not exist at all).
     pub(super) fn patch(&self, app: AppId, execution: ExecutionId, patch: Patch) {
         let key = key_of(app, execution);
-        let mut slots = self.slots.write();
-        let fresh = match slots.get_mut(&key) {
-            Some(Slot::Row(row)) => {
-                patch.apply(row);
-                false
+        let slot = match self.slot(&key) {
+            Some(Slot::Row(mut row)) => {
+                patch.apply(&mut row);
+                Slot::Row(row)
             }
-            Some(Slot::Patch(older)) => {
-                *older = patch.over(*older);
-                false
-            }
-            None => slots.insert(key, Slot::Patch(patch)).is_none(),
+            Some(Slot::Patch(older)) => Slot::Patch(patch.over(older)),
+            None => Slot::Patch(patch),
         };
-        drop(slots);
-        self.added(usize::from(fresh), size_of::<Slot>());
+        self.insert(key, Encoded::of(&slot));
     }
 
-    fn added(&self, rows: usize, bytes: usize) {
-        self.count.fetch_add(rows, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// For the one who folds: nobody else changes a slot.
+    fn insert(&self, key: Key, slot: Encoded) {
+        let added = SLOT_BYTES + slot.bytes.len();
+        if let Some(before) = self.slots.write().insert(key, slot) {
+            self.bytes.fetch_sub(SLOT_BYTES + before.bytes.len(), Ordering::Relaxed);
+        } else {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(added, Ordering::Relaxed);
     }
 
     pub(super) fn slot(&self, key: &[u8]) -> Option<Slot> {
-        let key: &Key = key.try_into().ok()?;
-        self.slots.read().get(key).cloned()
+        let slot = self.with_bytes(key, Slot::decode)?;
+        debug_assert!(slot.is_some(), "a slot is decoded as it was encoded");
+        slot
     }
 
-    /// Looks at a slot without copying it.
-    pub(super) fn with_slot<R>(&self, key: &[u8], look: impl FnOnce(&Slot) -> R) -> Option<R> {
+    /// Looks at the bytes of a slot.
+    pub(super) fn with_bytes<R>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let key: &Key = key.try_into().ok()?;
-        self.slots.read().get(key).map(look)
+        self.slots.read().get(key).map(|slot| look(&slot.bytes))
     }
 
     /// Writes a frozen table.
     pub(crate) fn write_run(&self, writer: &mut RunWriter<'_>) -> Result<(), ViewsError> {
         for (key, slot) in self.slots.read().iter() {
-            writer.push(RowRef { key, lsn: slot.lsn(), value: &slot.encode() })?;
+            writer.push(RowRef { key, lsn: slot.lsn, value: &slot.bytes })?;
         }
         Ok(())
     }

@@ -260,29 +260,23 @@ fn look(
     wanted: &Wanted<'_>,
     gathered: &mut Gathered,
 ) -> Result<Option<()>, ReadError> {
-    let unwanted = |may_match: bool| gathered.patch.is_none() && !may_match;
-    let slot = match layer {
-        LayerCursor::Table(table) => {
-            let seen = table.with_slot(key, |slot| match slot {
-                Slot::Row(row) if unwanted(wanted.matches(row)) => None,
-                Slot::Row(_) | Slot::Patch(_) => Some(slot.clone()),
-            });
-            match seen {
-                Some(None) => return Ok(Some(())),
-                Some(Some(slot)) => Some(slot),
-                None => None,
-            }
-        }
-        LayerCursor::Run(cursor) => {
-            let row = cursor.seek(key, Lsn::MAX)?.filter(|row| row.key == key);
-            match row {
-                Some(row) if Columns::peek(row.value).is_some_and(|c| unwanted(c.may_match(wanted))) => {
-                    return Ok(Some(()));
-                }
-                Some(row) => Some(Slot::decode(row.value).ok_or(ReadError::WrongEvent { lsn: row.lsn })?),
-                None => None,
-            }
-        }
+    let patched = gathered.patch.is_some();
+    // Nothing of a row that is not wanted.
+    let read = |bytes: &[u8]| {
+        let unwanted = !patched && Columns::peek(bytes).is_some_and(|columns| !columns.may_match(wanted));
+        (!unwanted).then(|| Slot::decode(bytes))
+    };
+    let (lsn, found) = match layer {
+        LayerCursor::Table(table) => (Lsn::ZERO, table.with_bytes(key, read)),
+        LayerCursor::Run(cursor) => match cursor.seek(key, Lsn::MAX)?.filter(|row| row.key == key) {
+            Some(row) => (row.lsn, Some(read(row.value))),
+            None => (Lsn::ZERO, None),
+        },
+    };
+    let slot = match found {
+        None => None,
+        Some(None) => return Ok(Some(())),
+        Some(Some(slot)) => Some(slot.ok_or(ReadError::WrongEvent { lsn })?),
     };
     Ok(slot.is_some_and(|slot| gathered.take(slot)).then_some(()))
 }

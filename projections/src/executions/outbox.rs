@@ -262,7 +262,7 @@ impl Outbox {
             ExecutionEvent::AttemptFailed(e) => self.attempt_failed(e, at, ended),
             ExecutionEvent::Abandoned(e) => self.abandoned(e, at, ended),
             ExecutionEvent::Dropped(e) => self.dropped(e, at, ended),
-            ExecutionEvent::DepthExceeded(e) => ended.put(Box::new(depth_exceeded(e, at))),
+            ExecutionEvent::DepthExceeded(e) => ended.put(&depth_exceeded(e, at)),
         }
     }
 
@@ -272,11 +272,11 @@ impl Outbox {
         if self.get(whole.enqueued.0.execution).is_some() {
             return Folded::No;
         }
-        let mut row = Box::new(enqueued(whole.enqueued.0, whole.enqueued.1));
+        let mut row = enqueued(whole.enqueued.0, whole.enqueued.1);
         row.attempts.reserve_exact(1);
         claimed(&mut row, whole.claimed.0, whole.claimed.1);
         complete(&mut row, whole.completed.1);
-        ended.put(row);
+        ended.put(&row);
         Folded::Yes
     }
 
@@ -330,7 +330,7 @@ impl Outbox {
     fn completed(&mut self, event: &Completed, at: At, ended: &EndedTable) {
         let Some(mut row) = self.take(event.app, event.execution) else { return };
         complete(&mut row, at);
-        ended.put(row);
+        ended.put(&row);
     }
 
     fn attempt_failed(&mut self, event: &AttemptFailed, at: At, ended: &EndedTable) {
@@ -349,7 +349,7 @@ impl Outbox {
         let Some(mut row) = self.take(event.app, event.execution) else { return };
         failed(&mut row, event, at);
         end(&mut row, status, at);
-        ended.put(row);
+        ended.put(&row);
     }
 
     fn abandoned(&mut self, event: &Abandoned, at: At, ended: &EndedTable) {
@@ -360,7 +360,7 @@ impl Outbox {
                 end_attempt(&mut row, at);
                 row.abandoned = Some(record);
                 end(&mut row, Status::Abandoned, at);
-                ended.put(row);
+                ended.put(&row);
             }
             AbandonReason::ClientGone => {
                 let patch = Patch { lsn: at.lsn, abandoned: Some(record), letter: None };
@@ -383,7 +383,7 @@ impl Outbox {
         end_attempt(&mut row, at);
         row.drop_reason = Some(event.reason.clone());
         end(&mut row, Status::Dropped, at);
-        ended.put(row);
+        ended.put(&row);
     }
 }
 

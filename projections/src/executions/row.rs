@@ -64,6 +64,20 @@ impl Status {
         Status::NAMES.iter().find(|(_, known)| *known == name).map(|(status, _)| *status)
     }
 
+    /// The number in the columns of rows.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Status::Pending => 0,
+            Status::Running => 1,
+            Status::Retrying => 2,
+            Status::Completed => 3,
+            Status::Failed => 4,
+            Status::DeadLettered => 5,
+            Status::Abandoned => 6,
+            Status::Dropped => 7,
+        }
+    }
+
     /// Whether the work is still in the outbox.
     #[must_use]
     pub const fn is_open(self) -> bool {
