@@ -32,11 +32,13 @@ pub(crate) struct HandClock {
     now: AtomicU64,
     /// Microseconds; at least 1, so that ids made in a row are in order.
     step: AtomicU64,
+    /// For so many looks; one microsecond after them.
+    looks: AtomicU64,
 }
 
 impl HandClock {
     fn at(now: u64) -> HandClock {
-        HandClock { now: AtomicU64::new(now), step: AtomicU64::new(1) }
+        HandClock { now: AtomicU64::new(now), step: AtomicU64::new(1), looks: AtomicU64::new(u64::MAX) }
     }
 
     pub(crate) fn pass_us(&self, us: u64) {
@@ -45,13 +47,21 @@ impl HandClock {
 
     /// From now on every look takes so long.
     pub(crate) fn set_step_us(&self, us: u64) {
+        self.set_step_for(us, u64::MAX);
+    }
+
+    /// So many looks take so long, those after them a microsecond.
+    pub(crate) fn set_step_for(&self, us: u64, looks: u64) {
         self.step.store(us, Ordering::Relaxed);
+        self.looks.store(looks, Ordering::Relaxed);
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> UnixMicros {
-        UnixMicros(self.now.fetch_add(self.step.load(Ordering::Relaxed), Ordering::Relaxed))
+        let slow = self.looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let step = slow.map_or(1, |_| self.step.load(Ordering::Relaxed));
+        UnixMicros(self.now.fetch_add(step, Ordering::Relaxed))
     }
 }
 

@@ -33,6 +33,10 @@ use grammar::{Dice, KEYS, LIBRARIES, ending, library, script};
 const ROUTES: usize = 24;
 /// Stops in the middle, until one of them cuts a call off.
 const STOPS_MAX: usize = 20;
+/// Looks at the clock that take long, in a round that is slow.
+const SLOW_LOOKS: u64 = 300;
+/// How often the network takes its time, a round.
+const DAWDLES: u64 = 3;
 /// Executions before the corpus.
 const BEFORE: usize = 20;
 
@@ -68,6 +72,8 @@ struct Corpus {
     world: World,
     dice: Dice,
     calls: usize,
+    /// How often the network may still take its time.
+    dawdles: Arc<AtomicU64>,
     /// The last event before the corpus.
     before: Lsn,
 }
@@ -85,8 +91,13 @@ impl Corpus {
             brief_operations: 0,
             ..EngineSettings::default()
         };
-        let mut corpus =
-            Corpus { world: World::stored(settings), dice: Dice(seed), calls: 0, before: Lsn::ZERO };
+        let mut corpus = Corpus {
+            world: World::stored(settings),
+            dice: Dice(seed),
+            calls: 0,
+            dawdles: Arc::new(AtomicU64::new(0)),
+            before: Lsn::ZERO,
+        };
         corpus.prehistory();
         corpus
     }
@@ -138,13 +149,17 @@ impl Corpus {
         routes.push(route("/close", "close", DispatchMode::Sync));
         self.world.deploy(&scripts, routes, triggers());
         let (node, clock) = (Arc::clone(&self.world.node), Arc::clone(&self.world.clock));
-        let asked = AtomicU64::new(0);
+        let (asked, dawdles) = (AtomicU64::new(0), Arc::clone(&self.dawdles));
         self.world.web.answer_with(move |request| {
             let n = asked.fetch_add(1, Ordering::Relaxed);
             let path = request.url.strip_prefix("http://api.example/").unwrap_or_default();
             match path.split_once('/').unwrap_or((path, "")) {
                 ("down", _) => return Err(CallFailed { message: "http: connection refused".into() }),
-                ("slow", _) => clock.pass_us(50_000),
+                ("slow", _) => {
+                    let left =
+                        dawdles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+                    clock.pass_us(left.map_or(0, |_| 50_000));
+                }
                 ("missing", _) => {
                     let body = b"nothing here".as_slice().into();
                     return Ok(CallAnswer { status: 404, headers: Vec::new(), body, masked: false });
@@ -177,7 +192,10 @@ impl Corpus {
 
     /// A few calls at once, so that their snapshots meet.
     fn round(&mut self) {
-        self.world.clock.set_step_us(if self.dice.one_in(6) { 1500 } else { 1 });
+        // Time passes within bounds: each moment may bring more work (ticks, retries, times to live that end) than is done, and
+        // how many looks the threads take at the clock depends on the machine.
+        self.world.clock.set_step_for(1500, if self.dice.one_in(6) { SLOW_LOOKS } else { 0 });
+        self.dawdles.store(DAWDLES, Ordering::Relaxed);
         for _ in 0..4 {
             self.call();
         }
@@ -185,9 +203,6 @@ impl Corpus {
             self.close_a_letter();
         }
         self.world.pass_ms(50);
-        // Slow for one turn only: else time brings more work than it takes away.
-        self.world.turn_beside();
-        self.world.clock.set_step_us(1);
         self.world.settle_beside();
     }
 
