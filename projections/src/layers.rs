@@ -18,7 +18,7 @@ use crate::run::{Cursor, Run};
 
 /// A table in memory: the active layer, or a frozen one.
 pub(crate) trait MemoryTable: Default {
-    /// Rows in it.
+    /// Rows in it; one that was added twice may count twice.
     fn rows(&self) -> usize;
     /// About how many bytes it takes.
     fn bytes(&self) -> usize;

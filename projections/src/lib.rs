@@ -31,6 +31,7 @@
 //! | P23 | a value that is read again without the log is the one that its event wrote | `kv::values` |
 //! | P24 | an execution that came whole, in one batch, is folded as its events one by one would be | `executions::whole` |
 //! | P25 | an open execution stands in the store or, by its newest row there, in a run of what waits, never in both | `executions::waiting` |
+//! | P26 | rows that arrived since the last look are in order, the last of a key alone, whenever somebody looks | `lazy_map` |
 //! | P15 | the position of a schedule never goes back | `cron` |
 
 mod abandoned;
@@ -47,6 +48,7 @@ mod index;
 mod jobs;
 mod kv;
 mod layers;
+mod lazy_map;
 mod options;
 mod registry;
 mod rows;

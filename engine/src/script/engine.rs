@@ -103,12 +103,12 @@ thread_local! {
 }
 
 struct Spare {
-    engine: Engine,
+    engine: Box<Engine>,
     limits: Limits,
 }
 
 /// Keeps an engine that ran to an end for the next run of this thread, without what tied it to this one.
-pub(super) fn give_back(mut engine: Engine, limits: Limits) {
+pub(super) fn give_back(mut engine: Box<Engine>, limits: Limits) {
     engine.on_progress(|_| None);
     #[expect(deprecated, reason = "as in `running`")]
     engine.on_var(|_, _, _| Ok(None));
@@ -118,9 +118,9 @@ pub(super) fn give_back(mut engine: Engine, limits: Limits) {
 }
 
 /// The engine of one run.
-pub(super) fn running(host: &Arc<Host>, imports: &Imports) -> Engine {
+pub(super) fn running(host: &Arc<Host>, imports: &Imports) -> Box<Engine> {
     let spare = SPARE.take().filter(|spare| spare.limits == host.limits);
-    let mut engine = spare.map_or_else(|| bare(&host.limits), |spare| spare.engine);
+    let mut engine = spare.map_or_else(|| Box::new(bare(&host.limits)), |spare| spare.engine);
     engine.set_module_resolver(Resolver::new(imports.clone()));
     let counted = Arc::clone(host);
     engine.on_progress(move |_| counted.progress());

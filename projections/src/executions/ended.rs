@@ -11,12 +11,10 @@
 //! ```
 //! The columns before the bincode decide most filters without decoding.
 
-use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bincode::{Decode, Encode};
-use parking_lot::RwLock;
 use relive_log::events::AbandonReason;
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, TriggerId, UnixMicros};
 
@@ -24,6 +22,7 @@ use super::open::OpenWork;
 use super::row::{Delivery, ExecutionFilter, ExecutionRow};
 use crate::error::ViewsError;
 use crate::layers::MemoryTable;
+use crate::lazy_map::LazyMap;
 use crate::rows;
 use crate::run::{Bytes, RowRef, RunWriter};
 
@@ -293,7 +292,7 @@ impl Encoded {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct EndedTable {
-    slots: RwLock<BTreeMap<Key, Encoded>>,
+    slots: LazyMap<Key, Encoded>,
     count: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -302,7 +301,7 @@ impl EndedTable {
     /// An execution ended.
     pub(super) fn put(&self, row: &ExecutionRow) {
         let slot = Encoded { lsn: row_lsn(row), bytes: encode_row(row).into() };
-        self.insert(key_of(row.app, row.execution), slot);
+        self.add(key_of(row.app, row.execution), slot);
     }
 
     /// Something reached an execution that is not open (and may not exist at all).
@@ -316,18 +315,14 @@ impl EndedTable {
             Some(Slot::Patch(older)) => Slot::Patch(patch.over(older)),
             None => Slot::Patch(patch),
         };
-        self.insert(key, Encoded::of(&slot));
+        self.add(key, Encoded::of(&slot));
     }
 
     /// For the one who folds: nobody else changes a slot.
-    fn insert(&self, key: Key, slot: Encoded) {
-        let added = SLOT_BYTES + slot.bytes.len();
-        if let Some(before) = self.slots.write().insert(key, slot) {
-            self.bytes.fetch_sub(SLOT_BYTES + before.bytes.len(), Ordering::Relaxed);
-        } else {
-            self.count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.bytes.fetch_add(added, Ordering::Relaxed);
+    fn add(&self, key: Key, slot: Encoded) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(SLOT_BYTES + slot.bytes.len(), Ordering::Relaxed);
+        self.slots.put(key, slot);
     }
 
     pub(super) fn slot(&self, key: &[u8]) -> Option<Slot> {
@@ -339,12 +334,12 @@ impl EndedTable {
     /// Looks at the bytes of a slot.
     pub(super) fn with_bytes<R>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let key: &Key = key.try_into().ok()?;
-        self.slots.read().get(key).map(|slot| look(&slot.bytes))
+        self.slots.ordered().get(key).map(|slot| look(&slot.bytes))
     }
 
     /// Writes a frozen table.
     pub(crate) fn write_run(&self, writer: &mut RunWriter<'_>) -> Result<(), ViewsError> {
-        for (key, slot) in self.slots.read().iter() {
+        for (key, slot) in self.slots.ordered().iter() {
             writer.push(RowRef { key, lsn: slot.lsn, value: &slot.bytes })?;
         }
         Ok(())
@@ -361,11 +356,11 @@ impl MemoryTable for EndedTable {
     }
 
     fn key_from(&self, bound: &[u8]) -> Option<Vec<u8>> {
-        self.slots.read().range(from_bound(bound)..).next().map(|(key, _)| key.to_vec())
+        self.slots.ordered().range(from_bound(bound)..).next().map(|(key, _)| key.to_vec())
     }
 
     fn key_before(&self, bound: &[u8]) -> Option<Vec<u8>> {
-        let slots = self.slots.read();
+        let slots = self.slots.ordered();
         slots.range((Unbounded, before_bound(bound))).next_back().map(|(key, _)| key.to_vec())
     }
 }
