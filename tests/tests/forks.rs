@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use relive_tests::{Cli, Http, Launch, Manifest, Reply, Site, until};
+use relive_tests::{App, Cli, Http, Launch, Manifest, Reply, Site, until};
 use serde_json::{Value, json};
 
 const COUNT: &str = r#"kv::incr("c", "n", 1)"#;
@@ -310,5 +310,83 @@ async fn a_data_directory_is_forked_as_of_a_moment_and_comes_to_rest() {
     assert_eq!(copy.admin.post(&path, &json!({})).await.expect(200).json()["faithful"], json!(true));
     drop(server.terminate());
     let verified = cli.run(&["log", "verify", "--deep", "--data", &new]).expect(0);
+    assert!(!verified.stdout.contains("DIFFER"), "{}", verified.stdout);
+}
+
+/// A directory whose log was cut is forked as of what its snapshots reach back to; the fork lives on, is cut itself, and is
+/// still there after a kill.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_whose_log_was_cut_is_forked_and_lives_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, to) = (dir.path().join("data"), dir.path().join("forked"));
+    let launch = |on: &Path| {
+        Launch::on(on)
+            .env("RELIVE_SEGMENT_BYTES", "64KiB")
+            .env("RELIVE_SNAPSHOT_BYTES", "128KiB")
+            .env("RELIVE_HISTORY_RETENTION", "256KiB")
+    };
+    let horizon_of = async |app: &App| -> u64 {
+        let instance = app.admin.get("/api/v1/instance").await.expect(200).json();
+        instance["lsn"]["horizon"].as_u64().unwrap()
+    };
+    let fill = async |app: &App, what: &str| {
+        for n in 0..300 {
+            app.put("fresh", &format!("k{n}"), &json!(format!("{what} {}", "x".repeat(2000)))).await;
+        }
+    };
+    let server = launch(&data).start();
+    let app = server.app("shop");
+    app.deploy(&manifest()).await;
+    let secret = json!({"value": "very-secret"});
+    drop(app.admin.put(&app.path("/secrets/token"), &secret).await.expect(200));
+    let gone = app.call("POST", "/count", "").await.expect(200).execution();
+    let early = app.put("d", "early", &json!("from the base")).await;
+    fill(&app, "first").await;
+    until("the log to be cut", || async { (horizon_of(&app).await > early).then_some(()) }).await;
+    let recent = app.call("POST", "/count", "").await.expect(200).execution();
+    let then = app.put("d", "k", &json!("then")).await;
+    app.put("d", "k", &json!("later")).await;
+    drop(server.terminate());
+
+    let (from, new, cli) = (data.to_str().unwrap(), to.to_str().unwrap(), Cli::offline());
+    let before = relive_tests::damage::digests(&data);
+    let refused = cli.run(&["fork", "--data", from, "--to", new, "--at", &early.to_string()]).expect(1);
+    for part in ["below_horizon", "the log begins at LSN", "goes back to LSN"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert!(!to.exists(), "nothing was written");
+    let done = cli.run(&["fork", "--data", from, "--to", new, "--at", &then.to_string()]).expect(0);
+    assert!(done.stdout.contains("as of event"), "{}", done.stdout);
+    assert_eq!(relive_tests::damage::digests(&data), before, "the source is untouched");
+    let verified = cli.run(&["log", "verify", "--deep", "--data", new]).expect(0);
+    assert!(!verified.stdout.contains("DIFFER"), "{}", verified.stdout);
+
+    let server = launch(&to).start();
+    let copy = server.app("shop");
+    let says = async |copy: &App, key: &str| copy.value("d", key).await.unwrap_or_default();
+    assert_eq!((says(&copy, "early").await, says(&copy, "k").await), (json!("from the base"), json!("then")));
+    assert_eq!(copy.value("c", "n").await, Some(json!(2)));
+    let shown = copy.get("").await;
+    assert_eq!((&shown["paused"], &shown["outgoing_calls"]), (&json!(true), &json!(false)));
+    assert!(copy.items("/secrets").await.is_empty());
+    let replay = async |copy: &App, id: &str| {
+        copy.admin.post(&copy.path(&format!("/executions/{id}/replay")), &json!({})).await
+    };
+    assert_eq!(replay(&copy, &recent).await.expect(200).json()["faithful"], json!(true));
+    let _ = replay(&copy, &gone).await.expect(410);
+
+    let resume = json!({"paused": false}).to_string();
+    drop(copy.admin.send("PATCH", &copy.path(""), &[], resume).await.expect(200));
+    let begins = horizon_of(&copy).await;
+    fill(&copy, "second").await;
+    until("the fork's log to be cut", || async { (horizon_of(&copy).await > begins).then_some(()) }).await;
+    assert_eq!(copy.call("POST", "/count", "").await.expect(200).json(), json!(3));
+    server.kill();
+    let server = launch(&to).start();
+    let copy = server.app("shop");
+    assert_eq!((says(&copy, "early").await, says(&copy, "k").await), (json!("from the base"), json!("then")));
+    assert_eq!(copy.value("c", "n").await, Some(json!(3)));
+    drop(server.terminate());
+    let verified = cli.run(&["log", "verify", "--deep", "--data", new]).expect(0);
     assert!(!verified.stdout.contains("DIFFER"), "{}", verified.stdout);
 }

@@ -49,6 +49,12 @@ impl Opened {
         self.salt.open(stored, bytes).map(<[u8]>::len).map_err(|check| self.damaged(check))
     }
 
+    /// The body of a block.
+    pub(crate) fn body<'b>(&self, number: u64, bytes: &'b mut Vec<u8>) -> Result<&'b [u8], SnapshotError> {
+        let len = self.block(number, bytes)?;
+        Ok(bytes.get(BODY_AT..BODY_AT + len).unwrap_or_default())
+    }
+
     /// How long the body of a block must be.
     fn body_len(&self, number: u64) -> u64 {
         let full = BODY_LEN as u64;

@@ -1,17 +1,20 @@
 //! What stands for the cut beginning of a log, taken over into a log made anew: the base and state snapshots.
 //!
-//! Owns: which of them a salvage takes over, and their copies: the same blocks behind a header that names the new
-//! timeline and places. A block of a base that is damaged stays damaged in the copy, so that its reads are errors there
-//! too (L41: nothing is held that was not held, and nothing damaged becomes sound). Never does: read an item.
+//! Owns: which of them a salvage or a fork takes over, and their copies: the same blocks behind a header that names the new
+//! log and its places. A block of a base that is damaged stays damaged in the copy of a salvage, so that its reads are errors
+//! there too (L41: nothing is held that was not held, and nothing damaged becomes sound); a fork takes over sound ones only,
+//! because its blocks are sealed anew for the log that it is (L43). Never does: read an item.
 //!
 //! Items name places of the old log. They need no change: the new log begins with a segment number that the old one never
 //! reached, and what names a place below a log's first segment is looked up by its LSN (`Reader`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{OpenError, SnapshotError};
+use crate::format::Geometry;
 use crate::format::snapshot::{
     BLOCK_LEN, FOOTER_LEN, SnapshotHeader, SnapshotKind, block_offset, snapshot_name,
 };
@@ -20,6 +23,8 @@ use crate::recovery::io_error;
 use crate::snapshot::{Opened, SNAPSHOTS_DIR, open_file, verify_file};
 use crate::{FramePos, Gap, Lsn};
 
+use super::build::Builder;
+use super::offline::OfflineLog;
 use super::survey::Survey;
 
 /// What is taken over.
@@ -36,7 +41,7 @@ pub(super) struct Carried {
 }
 
 /// Where the frame that ends with a snapshot's last event stands in the new log, and its checksum.
-pub(super) type Placed = (FramePos, u32);
+type Placed = (FramePos, u32);
 
 impl Carried {
     /// Finds what a cut log needs.
@@ -103,6 +108,44 @@ impl Carried {
         Ok(Self { base, states, base_damage, left_behind, lost_below })
     }
 
+    /// Finds what a fork as of `upto` of a cut log needs.
+    ///
+    /// # Errors
+    /// `Damaged`: the base is, or every state snapshot that does not lie above `upto`. `Io`.
+    pub(super) fn as_of(from: &OfflineLog, upto: Lsn) -> Result<Self, OpenError> {
+        let start = from.reader.first_lsn();
+        let sound = |kind, lsn| {
+            let opened = from.snapshots.open(kind, lsn)?;
+            verify_file(opened.clone()).map(|_| opened)
+        };
+        let dir = from.snapshots.folder();
+        let base = sound(SnapshotKind::Base, start.prev()).map_err(|error| {
+            let what = "`relive log salvage` keeps what is left of it";
+            unusable(dir, &format!("the log begins at LSN {start}, and {error}: {what}"), error)
+        })?;
+        let (mut states, mut left_behind) = (Vec::new(), Vec::new());
+        for info in from.snapshots.list().iter().filter(|info| info.last_lsn <= upto) {
+            match sound(SnapshotKind::State, info.last_lsn) {
+                Ok(opened) if info.last_lsn.next() >= start => states.push(opened),
+                Ok(_) => {}
+                Err(error) => left_behind.push(error.to_string()),
+            }
+        }
+        if states.is_empty() {
+            let why = left_behind.join("; ");
+            return Err(damaged(
+                dir,
+                format!("the log begins at LSN {start}, and no snapshot up to LSN {upto} is sound: {why}"),
+            ));
+        }
+        Ok(Self { base, states, base_damage: None, left_behind, lost_below: Vec::new() })
+    }
+
+    /// What the first frame of the log follows on.
+    pub(super) const fn chain(&self) -> u32 {
+        self.base.header.chain
+    }
+
     /// The highest segment that a place in them can name: a snapshot names the frame of its last event.
     pub(super) fn last_segment(&self) -> u32 {
         self.states.iter().map(|state| state.header.pos.segment).max().unwrap_or_default()
@@ -113,23 +156,47 @@ impl Carried {
         self.states.iter().map(|state| state.header.last_lsn).collect()
     }
 
-    /// Writes the copies, for a log with that timeline and start; `placed` says where a snapshot's last event stands.
-    pub(super) fn write(
+    /// Installs the copies, for a log that is that one and starts there; `ends` says where the frames stand that end with
+    /// a snapshot's last event. MANIFEST, which comes last, will name them.
+    pub(super) fn install(
         &self,
         disk: &dyn Disk,
         out: &Path,
-        timeline: u32,
-        start: FramePos,
-        placed: &dyn Fn(Lsn) -> Option<Placed>,
+        (geometry, start): (&Geometry, FramePos),
+        ends: &BTreeMap<Lsn, FramePos>,
+        builder: &mut Builder<'_>,
+    ) -> Result<(), OpenError> {
+        let mut placed: BTreeMap<Lsn, Placed> = BTreeMap::new();
+        for (&lsn, &pos) in ends {
+            placed.insert(lsn, (pos, builder.chain_at(pos)?));
+        }
+        self.write(disk, out, (geometry, start), &placed)?;
+        builder.set_snapshots(self.lsns());
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        disk: &dyn Disk,
+        out: &Path,
+        (geometry, start): (&Geometry, FramePos),
+        placed: &BTreeMap<Lsn, Placed>,
     ) -> Result<(), OpenError> {
         let folder = out.join(SNAPSHOTS_DIR);
         disk.mkdir(&folder).map_err(io_error("make", &folder))?;
-        let header =
-            |opened: &Opened, (pos, chain)| SnapshotHeader { timeline, pos, chain, ..opened.header.clone() };
+        let Geometry { log_id, timeline, .. } = *geometry;
+        let header = |opened: &Opened, (pos, chain)| SnapshotHeader {
+            log_id,
+            timeline,
+            pos,
+            chain,
+            ..opened.header.clone()
+        };
         copy(disk, &folder, &self.base, &header(&self.base, (start, self.base.header.chain)))?;
         for state in &self.states {
             // Where its last event is lost, or lies below the log's start, it names no place: segments count from 1.
-            let at = placed(state.header.last_lsn).unwrap_or((FramePos::default(), state.header.chain));
+            let nowhere = (FramePos::default(), state.header.chain);
+            let at = placed.get(&state.header.last_lsn).copied().unwrap_or(nowhere);
             copy(disk, &folder, state, &header(state, at))?;
         }
         disk.sync_dir(&folder).map_err(io_error("sync directory", &folder))?;
@@ -144,6 +211,29 @@ fn unusable(dir: &Path, what: &str, error: SnapshotError) -> OpenError {
     damaged(dir, what.to_owned())
 }
 
+enum SealFailed {
+    Read(SnapshotError),
+    Write(std::io::Error),
+}
+
+/// Writes what sound blocks hold and the footer with the checksums of another log.
+fn seal_anew(
+    file: &dyn DiskFile,
+    from: &Opened,
+    header: &SnapshotHeader,
+    bytes: &mut Vec<u8>,
+) -> Result<(), SealFailed> {
+    let salt = header.salt();
+    for number in 0..from.footer.blocks {
+        let body = from.body(number, bytes).map_err(SealFailed::Read)?;
+        // A block whose number does not fit was refused as damaged.
+        let block = salt.block(u32::try_from(number).unwrap_or(u32::MAX), body);
+        file.write_all_at(&block, block_offset(number)).map_err(SealFailed::Write)?;
+    }
+    let footer = salt.encode_footer(&from.footer);
+    file.write_all_at(&footer, block_offset(from.footer.blocks)).map_err(SealFailed::Write)
+}
+
 /// The same blocks and footer behind another header.
 fn copy(disk: &dyn Disk, folder: &Path, from: &Opened, header: &SnapshotHeader) -> Result<(), OpenError> {
     let path = folder.join(snapshot_name(header.kind, header.last_lsn));
@@ -151,6 +241,13 @@ fn copy(disk: &dyn Disk, folder: &Path, from: &Opened, header: &SnapshotHeader) 
     let file = disk.open(&path, OpenMode::CreateNew).map_err(io_error("create", &path))?;
     file.write_all_at(&header.encode(), 0).map_err(write)?;
     let mut bytes = Vec::with_capacity(BLOCK_LEN);
+    if header.log_id != from.header.log_id {
+        seal_anew(&*file, from, header, &mut bytes).map_err(|failed| match failed {
+            SealFailed::Read(error) => unusable(folder, &error.to_string(), error),
+            SealFailed::Write(error) => write(error),
+        })?;
+        return file.sync_all().map_err(io_error("sync", &path));
+    }
     let behind = block_offset(from.footer.blocks) + FOOTER_LEN as u64;
     let mut at = block_offset(0);
     while at < behind {

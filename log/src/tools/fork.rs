@@ -1,17 +1,23 @@
-//! A log of its own out of the beginning of another one: every batch up to a position, at its LSN, under a new identity.
+//! A log of its own out of another one: every batch up to a position, at its LSN, under a new identity; where the other
+//! one's beginning was cut, what stands for that too.
 //!
 //! Owns: that copy and the batch that comes after it. Never does: write to the log that it copies; choose what that batch
 //! says. Events name each other by LSN, never by place, so what they say stays true in a copy.
 //!
+//! Upholds L42: where base and snapshots go along, the new log begins above every segment that a place in them can name.
+//! Invariant: L43 nothing of a fork validates in the log that it was made of, nor the other way round.
+//!
 //! It costs a read and a write of what is copied. Segments are not linked: their frames name the log that they belong to,
 //! and a segment that the other log gives up is written over where it stands.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::build::Builder;
+use super::carry::Carried;
 use super::offline::OfflineLog;
 use super::salvage::{SalvageError, begin_out};
 use crate::batch::Batch;
@@ -21,7 +27,8 @@ use crate::format::Geometry;
 use crate::format::manifest::Manifest;
 use crate::options::{FreshIdentity, LogOptions};
 use crate::recovery::FIRST_SEGMENT;
-use crate::{Lsn, UnixMicros};
+use crate::recovery::gather::damaged;
+use crate::{FramePos, Lsn, UnixMicros};
 
 /// What a fork made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,14 +50,18 @@ pub enum ForkError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The events below the log's start stand in a base that names places in this log.
+    /// What the state was then stands in no snapshot. Nothing was written.
     #[error(
-        "the log begins at LSN {start}: a directory whose log was cut cannot be forked by this version; `relive fork SLUG` \
-         forks one of its apps"
+        "as of LSN {upto} there is nothing to fork: the log begins at LSN {start}, and with its oldest snapshot what can be \
+         forked goes back to LSN {earliest}"
     )]
-    WasCut {
+    TooEarly {
         /// The first LSN of the log.
         start: Lsn,
+        /// The oldest snapshot's.
+        earliest: Lsn,
+        /// What was asked for.
+        upto: Lsn,
     },
     /// The new directory exists and is not empty. Nothing was written.
     #[error("{out} is not empty: it holds {entry}")]
@@ -88,7 +99,24 @@ pub struct ForkPlan<'a> {
     pub identity: FreshIdentity,
 }
 
-/// Copies the beginning of a log into the empty or absent directory `out`.
+/// Whether a log can be forked as of a moment.
+///
+/// # Errors
+/// `TooEarly`; `Open` when its beginning was cut and it has no snapshot.
+pub fn check_fork(from: &OfflineLog, upto: Lsn) -> Result<(), ForkError> {
+    let start = from.reader.first_lsn();
+    match from.foldable_from() {
+        Some(earliest) if earliest > upto => Err(ForkError::TooEarly { start, earliest, upto }),
+        Some(_) => Ok(()),
+        None => {
+            let what =
+                format!("the log begins at LSN {start}, and there is no snapshot of what was before it");
+            Err(damaged(from.snapshots.folder(), what).into())
+        }
+    }
+}
+
+/// Copies a log up to a moment into the empty or absent directory `out`.
 ///
 /// # Errors
 /// [`ForkError`]; after `Open` or `Read` the new directory has no MANIFEST and is of no use, else nothing was written.
@@ -101,25 +129,30 @@ pub fn fork(
     progress: &mut dyn FnMut(Lsn),
 ) -> Result<ForkedLog, ForkError> {
     let start = from.reader.first_lsn();
-    if start > Lsn::FIRST {
-        return Err(ForkError::WasCut { start });
-    }
+    check_fork(from, plan.upto)?;
+    let was_cut = start > Lsn::FIRST;
+    let carried = was_cut.then(|| Carried::as_of(from, plan.upto)).transpose()?;
     let _out = begin_out(disk.as_ref(), out)?;
     let FreshIdentity { log_id, frame_magic } = plan.identity;
     let frame_magic = u32::from_le_bytes(frame_magic) | 1; // its low byte is never 0
     let geometry = Geometry { log_id, frame_magic, timeline: 1, ..from.geometry };
+    let above = |carried: &Carried| from.reader.durable_end().segment.max(carried.last_segment()) + 1;
+    let first_seq = carried.as_ref().map_or(FIRST_SEGMENT, above);
+    let begins = FramePos { segment: first_seq, offset: geometry.first_offset() };
     let manifest = Manifest {
         geometry,
-        first_seq: FIRST_SEGMENT,
-        log_start_lsn: Lsn::FIRST,
-        log_start_chain: 0,
+        first_seq,
+        log_start_lsn: start,
+        log_start_chain: carried.as_ref().map_or(0, Carried::chain),
         snapshots: Vec::new(),
         created: plan.at,
     };
     let mut builder = Builder::begin(disk.as_ref(), out, manifest, 1, options)?;
     let mut batches = 0;
     let mut last_commit = UnixMicros(0);
-    let mut scan = from.reader.scan(Lsn::FIRST)?;
+    let wanted = carried.as_ref().map(Carried::lsns).unwrap_or_default();
+    let mut ends = BTreeMap::new();
+    let mut scan = from.reader.scan(start)?;
     while let Some(frame) = scan.next() {
         let frame = match frame {
             Ok(frame) => frame,
@@ -138,7 +171,10 @@ pub fn fork(
         for record in frame.records() {
             batch.push_raw(record.type_, record.type_version, record.body);
         }
-        builder.batch(&batch, frame.commit_time)?;
+        let pos = builder.batch(&batch, frame.commit_time)?;
+        if wanted.contains(&frame.last_lsn) {
+            ends.insert(frame.last_lsn, pos);
+        }
         last_commit = frame.commit_time;
         batches += 1;
         progress(frame.last_lsn);
@@ -148,6 +184,9 @@ pub fn fork(
         builder.batch(plan.then, plan.at.max(last_commit))?;
     }
     let last_lsn = builder.next_lsn().prev();
+    if let Some(carried) = carried {
+        carried.install(disk.as_ref(), out, (&geometry, begins), &ends, &mut builder)?;
+    }
     builder.finish()?;
     Ok(ForkedLog { copied_lsn, last_lsn, batches })
 }

@@ -22,7 +22,7 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use fork::{ForkError, ForkPlan, ForkedLog, fork};
+pub use fork::{ForkError, ForkPlan, ForkedLog, check_fork, fork};
 pub use offline::{OfflineLog, OfflineSnapshots, Upto};
 pub use rebuild::{Rebuilt, rebuild_manifest, rebuild_watermark};
 pub use salvage::{Beginning, SalvageError, Salvaged, salvage};

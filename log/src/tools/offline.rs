@@ -17,7 +17,7 @@ use crate::reader::view::LogView;
 use crate::recovery::RecoveryReport;
 use crate::recovery::open::{judge, view_start};
 use crate::recovery::walk::drop_proven;
-use crate::snapshot::{SNAPSHOTS_DIR, SnapshotInfo, SnapshotReader, open_file};
+use crate::snapshot::{Opened, SNAPSHOTS_DIR, SnapshotInfo, SnapshotReader, open_file};
 use crate::sync::Mutex;
 
 use super::{Held, hold, no_manifest};
@@ -68,6 +68,15 @@ impl OfflineSnapshots {
         self.states.lock().clone()
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn open(&self, kind: SnapshotKind, last_lsn: Lsn) -> Result<Opened, SnapshotError> {
+        let path = self.folder.join(snapshot_name(kind, last_lsn));
+        open_file(self.disk.as_ref(), &path, &self.geometry, kind, last_lsn)
+    }
+
     /// Opens one for reading from its first item.
     ///
     /// # Errors
@@ -76,9 +85,7 @@ impl OfflineSnapshots {
         if !self.states.lock().iter().any(|info| info.last_lsn == last_lsn) {
             return Err(SnapshotError::Missing { lsn: last_lsn });
         }
-        let path = self.folder.join(snapshot_name(SnapshotKind::State, last_lsn));
-        let opened = open_file(self.disk.as_ref(), &path, &self.geometry, SnapshotKind::State, last_lsn)?;
-        Ok(SnapshotReader::new(opened))
+        Ok(SnapshotReader::new(self.open(SnapshotKind::State, last_lsn)?))
     }
 
     /// One that turned out to be damaged is not offered again.
@@ -98,6 +105,17 @@ pub enum Upto {
 }
 
 impl OfflineLog {
+    /// The first moment as of which the state can be folded: that of the oldest state snapshot of a log whose beginning was
+    /// cut, 0 of any other one. `None`: it was cut, and has no snapshot.
+    #[must_use]
+    pub fn foldable_from(&self) -> Option<Lsn> {
+        let start = self.reader.first_lsn();
+        if start <= Lsn::FIRST {
+            return Some(Lsn::ZERO);
+        }
+        self.snapshots.list().iter().map(|info| info.last_lsn).find(|lsn| lsn.next() >= start)
+    }
+
     /// Opens the log in `dir` for reading.
     ///
     /// # Errors

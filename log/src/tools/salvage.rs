@@ -19,7 +19,7 @@ use crate::recovery::{LOCK, io_error, sync_parent};
 use crate::{FramePos, Gap, Lsn};
 
 use super::build::Builder;
-use super::carry::{Carried, Placed};
+use super::carry::Carried;
 use super::survey::{Survey, each_kept, survey_held};
 use super::{Progress, hold};
 
@@ -126,8 +126,8 @@ pub fn salvage(
         let last = survey.segments.last().map_or(manifest.first_seq, |last| last.segment);
         manifest.first_seq = last.max(carried.last_segment()) + 1;
     }
-    let (timeline, first_seq) = (manifest.geometry.timeline, manifest.first_seq);
-    let start = FramePos { segment: first_seq, offset: manifest.geometry.first_offset() };
+    let geometry = manifest.geometry;
+    let start = FramePos { segment: manifest.first_seq, offset: geometry.first_offset() };
     let mut builder = Builder::begin(disk.as_ref(), out, manifest, survey.epoch + 1, options)?;
     let wanted = carried.as_ref().map(Carried::lsns).unwrap_or_default();
     let Copied { events, batches, ends } =
@@ -138,7 +138,10 @@ pub fn salvage(
     let last_lsn = builder.next_lsn().prev();
     let beginning = match carried {
         Some(carried) => {
-            Some(take_over(disk.as_ref(), out, carried, &ends, (timeline, start), &mut builder)?)
+            carried.install(disk.as_ref(), out, (&geometry, start), &ends, &mut builder)?;
+            let snapshots = carried.lsns();
+            let Carried { left_behind, base_damage, lost_below, .. } = carried;
+            Some(Beginning { snapshots, left_behind, base_damage, lost_below })
         }
         None => None,
     };
@@ -150,29 +153,9 @@ pub fn salvage(
         batches,
         lost: survey.losses,
         lost_before: survey.gaps,
-        timeline,
+        timeline: geometry.timeline,
         beginning,
     })
-}
-
-/// Installs what stands for the cut beginning; MANIFEST, which comes last, will name it.
-fn take_over(
-    disk: &dyn Disk,
-    out: &Path,
-    carried: Carried,
-    ends: &BTreeMap<Lsn, FramePos>,
-    (timeline, start): (u32, FramePos),
-    builder: &mut Builder<'_>,
-) -> Result<Beginning, OpenError> {
-    let mut placed: BTreeMap<Lsn, Placed> = BTreeMap::new();
-    for (&lsn, &pos) in ends {
-        placed.insert(lsn, (pos, builder.chain_at(pos)?));
-    }
-    carried.write(disk, out, timeline, start, &|lsn| placed.get(&lsn).copied())?;
-    let snapshots = carried.lsns();
-    builder.set_snapshots(snapshots.clone());
-    let Carried { left_behind, base_damage, lost_below, .. } = carried;
-    Ok(Beginning { snapshots, left_behind, base_damage, lost_below })
 }
 
 /// The new directory, locked.

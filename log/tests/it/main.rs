@@ -13,6 +13,7 @@ mod failures;
 mod fault_points;
 mod fixture;
 mod fixture_contents;
+mod fork_cut;
 mod golden;
 mod reading;
 mod real;

@@ -12,15 +12,15 @@ use relive_log::{FreshIdentity, Gap, Lsn, OpenError, OpenedLog, ReadError, UnixM
 use crate::sim::model::{Model, Stored, image, segment};
 use crate::snapshots::{World, base_path, late, state_path};
 
-fn out() -> PathBuf {
+pub(crate) fn out() -> PathBuf {
     PathBuf::from("/out")
 }
 
-fn arc(disk: &SimDisk) -> Arc<dyn Disk> {
+pub(crate) fn arc(disk: &SimDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }
 
-fn source(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn source(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
     image(disk).into_iter().filter(|(path, _)| path.starts_with("/data")).collect()
 }
 
@@ -35,13 +35,13 @@ fn salvage(disk: &SimDisk, accepted: &[Gap]) -> Result<Salvaged, SalvageError> {
     made
 }
 
-fn open_out(disk: &SimDisk) -> OpenedLog {
+pub(crate) fn open_out(disk: &SimDisk) -> OpenedLog {
     let identity = FreshIdentity { log_id: [0; 16], frame_magic: [0; 4] };
     open(arc(disk), &out(), &late(), identity, UnixMicros(99)).unwrap()
 }
 
 /// Two snapshots, a cut, `batches` more batches, and a kill.
-fn killed(batches: usize) -> (SimDisk, Model, [Lsn; 2]) {
+pub(crate) fn killed(batches: usize) -> (SimDisk, Model, [Lsn; 2]) {
     let mut world = World::cut(9);
     world.append(batches);
     let snapshots: Vec<Lsn> = world.log.snapshots.list().iter().map(|info| info.last_lsn).collect();
@@ -58,7 +58,7 @@ fn hurt(disk: &SimDisk, batch: &Stored) -> Gap {
 /// Everything that was not lost is read as it was, by LSN and by the place that it had in the old log, which snapshots name
 /// up to their last event.
 #[track_caller]
-fn check(log: &OpenedLog, model: &mut Model, losses: &[Gap]) {
+pub(crate) fn check(log: &OpenedLog, model: &mut Model, losses: &[Gap]) {
     assert_eq!(log.report.gaps, losses);
     let newest = log.snapshots.newest();
     for batch in &mut model.exposed {

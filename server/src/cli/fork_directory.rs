@@ -17,6 +17,7 @@ use relive_projections::{App, ExecutionRow, Registry, Views};
 use serde_json::json;
 
 use super::log::progress::Progress;
+use super::log::views::folded;
 use super::log::{disk, display, failed, tell};
 use super::remote::Remote;
 use crate::client::Failed;
@@ -40,13 +41,11 @@ pub(super) fn run(remote: &Remote, from: &Path, to: &Path, at: Option<&str>) -> 
         return Err(failed(refusal));
     }
     let upto = moment(&log.reader, at)?;
+    tools::check_fork(&log, upto).map_err(|error| not_forked(&error))?;
     let last = upto.min(log.reader.durable());
     let mut progress = Progress::new("forking");
-    let views = Views::in_memory(std::sync::Arc::new(log.reader.clone()));
-    if log.reader.first_lsn() <= Lsn::FIRST {
-        let mut fold = |lsn: Lsn| progress.at(lsn.0, last.0.saturating_mul(2));
-        views.catch_up_to(&log.reader, upto, &mut fold).map_err(|e| refused(&StartError::of_views(&e)))?;
-    }
+    let mut fold = |lsn: Lsn| progress.at(lsn.0, last.0.saturating_mul(2));
+    let (views, _scratch) = folded(&log, upto, &mut fold)?;
     let mut then = Batch::new();
     for event in settled(&views, &log.reader)? {
         then.push(&event);
@@ -98,9 +97,8 @@ fn not_forked(error: &ForkError) -> Failed {
     match error {
         ForkError::Open(error) => failed(error),
         ForkError::Read(error) => unreadable(error),
-        ForkError::WasCut { .. } | ForkError::NotEmpty { .. } => {
-            Failed::new(format!("nothing was forked: {error}"))
-        }
+        ForkError::TooEarly { .. } => Failed::new(format!("below_horizon: nothing was forked: {error}")),
+        ForkError::NotEmpty { .. } => Failed::new(format!("nothing was forked: {error}")),
     }
 }
 

@@ -51,7 +51,7 @@ impl Opened {
         if let Some(refusal) = &log.refusal {
             return Err(refused(StartError::of_log(refusal)));
         }
-        let (views, scratch) = folded(&log, &mut |_| {})?;
+        let (views, scratch) = folded(&log, log.reader.durable(), &mut |_| {})?;
         let archive = Archive::new(Arc::new(views), log.reader.clone(), key(data)?, Arc::new(SystemClock));
         Ok(Opened { archive, _log: log, _scratch: scratch })
     }

@@ -57,8 +57,8 @@ fn open_log(dir: &Path, upto: Upto) -> Result<OfflineLog, Failed> {
 
 fn open_views(
     log: &OfflineLog,
-    views: &Path,
-    quarantine: &Path,
+    upto: Lsn,
+    (views, quarantine): (&Path, &Path),
     trust: Trust,
 ) -> Result<(Views, bool), ViewsError> {
     let options = ViewsOptions {
@@ -67,7 +67,7 @@ fn open_views(
         disk: disk(),
         log_id: log.log_id,
         timeline: log.timeline,
-        last_lsn: log.reader.durable(),
+        last_lsn: upto,
         first_lsn: log.reader.first_lsn(),
         snapshots: Some(Arc::new(log.snapshots.clone())),
         trust,
@@ -96,7 +96,8 @@ pub(super) fn compare(dir: &Path) -> Result<Compared, Failed> {
     let copy = scratch.path().join(VIEWS_DIR);
     copy_dir(&original, &copy)
         .map_err(|e| Failed { code: 74, ..Failed::new(format!("the views cannot be copied: {e}")) })?;
-    let opened = open_views(&log, &copy, &scratch.path().join("quarantine"), Trust::Open);
+    let last = log.reader.durable();
+    let opened = open_views(&log, last, (&copy, &scratch.path().join("quarantine")), Trust::Open);
     let (views, rebuilt) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -108,9 +109,8 @@ pub(super) fn compare(dir: &Path) -> Result<Compared, Failed> {
     if rebuilt {
         return Ok(Compared::Not("the next start rebuilds them".to_owned()));
     }
-    let last = log.reader.durable();
     let mut progress = Progress::new("comparing views");
-    let (fresh, _kept) = folded(&log, &mut |lsn| progress.at(lsn.0, last.0))?;
+    let (fresh, _kept) = folded(&log, last, &mut |lsn| progress.at(lsn.0, last.0))?;
     views.catch_up(&log.reader, &mut |_| {}).map_err(|e| of_views(&e))?;
     let digest = |views: &Views| {
         views.digest().map_err(|e| Failed { code: 65, ..Failed::new(format!("a view cannot be read: {e}")) })
@@ -118,21 +118,23 @@ pub(super) fn compare(dir: &Path) -> Result<Compared, Failed> {
     Ok(if digest(&views)? == digest(&fresh)? { Compared::Same } else { Compared::Differ })
 }
 
-/// The views of a log, folded away from its directory: in memory; of a log whose beginning was cut from a snapshot, in a
-/// scratch directory that goes when the second value does.
+/// The views of a log as of `upto`, folded away from its directory: in memory; of a log whose beginning was cut from a
+/// snapshot, in a scratch directory that goes when the second value does.
 pub(in crate::cli) fn folded(
     log: &OfflineLog,
+    upto: Lsn,
     progress: &mut dyn FnMut(Lsn),
 ) -> Result<(Views, Option<TempDir>), Failed> {
     let (views, scratch) = if log.reader.first_lsn() > Lsn::FIRST {
         let scratch = tempfile::tempdir().map_err(|e| Failed::new(format!("no scratch directory: {e}")))?;
         let (views, quarantine) = (scratch.path().join(VIEWS_DIR), scratch.path().join("quarantine"));
-        let (views, _) = open_views(log, &views, &quarantine, Trust::Discard).map_err(|e| of_views(&e))?;
+        let opened = open_views(log, upto, (&views, &quarantine), Trust::Discard);
+        let (views, _) = opened.map_err(|e| of_views(&e))?;
         (views, Some(scratch))
     } else {
         (Views::in_memory(Arc::new(log.reader.clone())), None)
     };
-    views.catch_up(&log.reader, progress).map_err(|e| of_views(&e))?;
+    views.catch_up_to(&log.reader, upto, progress).map_err(|e| of_views(&e))?;
     Ok((views, scratch))
 }
 
@@ -156,7 +158,8 @@ pub(super) fn rebuild(remote: &Remote, dir: &Path) -> Result<(), Failed> {
     let last = log.reader.durable();
     let quarantine = dir.join("quarantine");
     let (views, _) =
-        open_views(&log, &dir.join(VIEWS_DIR), &quarantine, Trust::Discard).map_err(|e| of_views(&e))?;
+        open_views(&log, log.reader.durable(), (&dir.join(VIEWS_DIR), &quarantine), Trust::Discard)
+            .map_err(|e| of_views(&e))?;
     let mut progress = Progress::new("folding");
     let applied =
         views.catch_up(&log.reader, &mut |lsn| progress.at(lsn.0, last.0)).map_err(|e| of_views(&e))?;
