@@ -276,15 +276,7 @@ impl Node {
 
     /// The wall-clock limit of one attempt of background work.
     fn timeout_ms(&self, app: &App, source: &Source) -> u64 {
-        let own = match source {
-            Source::Route { route, .. } => app.routes.get(route).and_then(|route| route.spec.timeout_ms),
-            Source::Kv { .. }
-            | Source::DeadLetter { .. }
-            | Source::Cron { .. }
-            | Source::Queue { .. }
-            | Source::Direct => None,
-        };
-        own.unwrap_or(self.settings.timeout_ms)
+        app.timeout_ms(source).unwrap_or(self.settings.timeout_ms)
     }
 }
 

@@ -427,6 +427,7 @@ impl Node {
             compiled: Arc::clone(&self.compiled),
             clock: Arc::clone(&self.clock),
             limits: Some(self.settings.limits),
+            timeout_ms: self.settings.timeout_ms,
         }
     }
 

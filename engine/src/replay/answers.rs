@@ -14,8 +14,15 @@ use super::recording::Recording;
 use crate::script::{Asked, CallReply, CallStop, Calls, SecretLookup, SecretSource, StopCause, Stopwatch};
 use crate::seams::Clock;
 
-/// Longest time that one replay may take, milliseconds; the recorded attempt had less.
-pub(super) const REPLAY_MS_MAX: u64 = 60_000;
+/// How long a run may take, at least, whose end no record tells, milliseconds.
+pub(super) const UNTOLD_MS: u64 = 60_000;
+/// How many times as long as the live run may take: beside other replays, and watched statement by statement.
+const TIMES_LIVE: u64 = 6;
+
+/// How long a run may take whose end no record tells, where the live one may take so long, milliseconds.
+pub(super) fn untold_ms(live_ms: u64) -> u64 {
+    live_ms.saturating_mul(TIMES_LIVE).max(UNTOLD_MS)
+}
 
 /// What stands for a secret's value.
 pub(super) fn secret_placeholder(name: &str) -> String {
@@ -141,16 +148,31 @@ impl Calls for Journal {
     }
 }
 
-/// Ends a replay that takes far longer than any attempt may.
+/// Ends a run that takes far longer than a live one may, unless its record tells where it ends: then it takes as long as it
+/// takes, within its operations.
 pub(super) struct Deadline {
     clock: Arc<dyn Clock>,
     until: UnixMicros,
 }
 
 impl Deadline {
-    pub(super) fn new(clock: &Arc<dyn Clock>) -> Arc<Deadline> {
-        let until = UnixMicros(clock.now().0.saturating_add(REPLAY_MS_MAX * 1000));
-        Arc::new(Deadline { clock: Arc::clone(clock), until })
+    pub(super) fn of(recording: &Recording) -> Arc<dyn Stopwatch> {
+        let told = recording.recorded.as_ref().is_some_and(|recorded| recorded.record.is_some());
+        if told && recording.runs_what_was_recorded() {
+            return Arc::new(Endless);
+        }
+        let clock = Arc::clone(&recording.clock);
+        let until = UnixMicros(clock.now().0.saturating_add(recording.untold_ms.saturating_mul(1000)));
+        Arc::new(Deadline { clock, until })
+    }
+}
+
+/// Never ends a run.
+struct Endless;
+
+impl Stopwatch for Endless {
+    fn expired(&self) -> Option<StopCause> {
+        None
     }
 }
 

@@ -16,7 +16,7 @@ use relive_log::events::{
 use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reader, UnixMicros};
 use relive_projections::{App, AsOf, At, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
 
-use super::answers::{SecretAnswer, Secrets};
+use super::answers::{SecretAnswer, Secrets, untold_ms};
 use super::recording::{Candidate, Recorded, Recording, Sealed};
 use crate::node::input::{For, Inputs, NoInput, Withheld};
 use crate::node::snapshot::{Letters, Settle, ViewSnapshot};
@@ -28,6 +28,7 @@ use crate::script::{
 };
 use crate::seams::Clock;
 use crate::secrets::InstanceKey;
+use crate::settings::EngineSettings;
 
 /// Views, log and keys of one instance, live or opened read-only.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct Archive {
     pub(crate) clock: Arc<dyn Clock>,
     /// Under which another script than the recorded one runs; `None`: under those of the record, too.
     pub(crate) limits: Option<Limits>,
+    /// How long an execution may take whose route says nothing else, milliseconds.
+    pub(crate) timeout_ms: u64,
 }
 
 /// Why an attempt cannot be replayed.
@@ -111,7 +114,15 @@ impl Archive {
     #[must_use]
     pub fn new(views: Arc<Views>, reader: Reader, key: InstanceKey, clock: Arc<dyn Clock>) -> Archive {
         let (vaults, compiled) = (Arc::new(Vaults::new(key)), Arc::default());
-        Archive { views, reader, vaults, compiled, clock, limits: None }
+        Archive {
+            views,
+            reader,
+            vaults,
+            compiled,
+            clock,
+            limits: None,
+            timeout_ms: EngineSettings::default().timeout_ms,
+        }
     }
 
     /// The views.
@@ -229,6 +240,7 @@ impl Archive {
             recorded,
             withheld,
             limits,
+            untold_ms: untold_ms(app.timeout_ms(&row.source).unwrap_or(self.timeout_ms)),
             clock: Arc::clone(&self.clock),
         })
     }

@@ -141,7 +141,9 @@ pub struct Recording {
     pub(crate) withheld: Withheld,
     /// Bounds: of the recorded version those of the record.
     pub(crate) limits: Limits,
-    /// For the deadline of a replay.
+    /// How long it may take if no record tells where it ends, milliseconds.
+    pub(crate) untold_ms: u64,
+    /// For that.
     pub(crate) clock: Arc<dyn Clock>,
 }
 

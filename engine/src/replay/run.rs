@@ -138,7 +138,7 @@ fn run_of(recording: &Recording, watch: &Watch, journal: &Arc<Journal>) -> Resul
         limits,
         seed: recording.seed,
         claim_time: recording.claim_time,
-        stopwatch: Deadline::new(&recording.clock),
+        stopwatch: Deadline::of(recording),
     };
     Ok(run_watched(run, &watch))
 }

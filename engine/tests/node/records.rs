@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use relive_engine::command::Command;
-use relive_engine::replay::{Archive, BacktestAsked, Candidate, Sealed, Verdict, capsule, opened, replay};
+use relive_engine::replay::{
+    Archive, BacktestAsked, Candidate, Sealed, StepsWanted, Verdict, capsule, opened, replay, steps,
+};
 use relive_engine::secrets::InstanceKey;
 use relive_engine::settings::EngineSettings;
-use relive_log::events::{DispatchMode, Pattern, Principal, TriggerSpec};
+use relive_log::events::{DispatchMode, ErrorKind, Pattern, Principal, TriggerSpec};
 use relive_log::{ExecutionId, LetterId};
 
 use crate::dispatch::on;
@@ -180,4 +182,28 @@ fn t2_work_of_triggers_that_are_gone_replays() {
     let mut world = world.crash_and_lose_the_views();
     world.settle();
     assert_eq!(all_faithful(&world), 3, "two attempts and the handler's");
+}
+
+/// However slow the machine is: a replay ends where its record says.
+#[test]
+fn t2_a_recorded_run_is_replayed_however_long_that_takes() {
+    let mut world = World::new();
+    let source = "let n = 0; while n < 5000 { n += 1 } kv::set(\"c\", \"n\", n); n";
+    world.deploy(&[("w", source)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
+    let reply = world.call("/w", "");
+    assert!(reply.result.is_ok());
+    let execution = world.rows().first().unwrap().execution;
+    // Each look at the clock takes half a minute.
+    world.clock.set_step_us(30_000_000);
+    let replayed = again(&world, execution);
+    assert_eq!((replayed.faithful, &replayed.differences), (Some(true), &vec![]));
+    let walked = steps(
+        &recording(&world, execution, &Candidate::Recorded).unwrap(),
+        &StepsWanted { from: Some(4000), limit: 1, ..StepsWanted::default() },
+    );
+    assert!(walked.is_ok(), "the debugger too");
+    // Nobody knows where another script ends: it gets six times what it had live, a minute at least.
+    let endless = with(&world, execution, "loop { let n = 1 }");
+    let error = endless.result.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error:?}");
 }

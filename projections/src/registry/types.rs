@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use relive_log::events::{
-    Fork, OutgoingCalls, PauseReason, Principal, RouteSpec, Scopes, SealedBytes, TriggerSpec,
+    Fork, OutgoingCalls, PauseReason, Principal, RouteSpec, Scopes, SealedBytes, Source, TriggerSpec,
 };
 use relive_log::{AppId, FramePos, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
@@ -85,6 +85,19 @@ impl App {
     #[must_use]
     pub fn live_script(&self, name: &str) -> Option<&Script> {
         self.scripts.get(name).filter(|script| script.current != 0)
+    }
+
+    /// The wall-clock limit that the route of this work sets, milliseconds; `None`: that of the instance counts.
+    #[must_use]
+    pub fn timeout_ms(&self, source: &Source) -> Option<u64> {
+        match source {
+            Source::Route { route, .. } => self.routes.get(route).and_then(|route| route.spec.timeout_ms),
+            Source::Kv { .. }
+            | Source::DeadLetter { .. }
+            | Source::Cron { .. }
+            | Source::Queue { .. }
+            | Source::Direct => None,
+        }
     }
 
     /// The version that the next deploy of this script gets.

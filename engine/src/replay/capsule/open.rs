@@ -15,7 +15,7 @@ use relive_log::{LetterId, Lsn};
 use super::text::{BytesText, ErrorText, EventText, InputText, KeyText, PageText, PastText, WriteText};
 use super::{CAPSULE_FORMAT, Capsule, Head, NoCapsule, Seen, moment_text};
 use crate::node::input::Withheld;
-use crate::replay::answers::{SecretAnswer, Secrets};
+use crate::replay::answers::{SecretAnswer, Secrets, UNTOLD_MS};
 use crate::replay::recording::{Candidate, Recorded, Recording, Runnable};
 use crate::script::{
     Context, ContextInput, CronTick, DeadLetter, Imports, KvEvent, LetterEffect, LetterVerb, Limits,
@@ -77,6 +77,7 @@ pub fn opened(text: &[u8], candidate: &Candidate, clock: Arc<dyn Clock>) -> Resu
         },
         recorded,
         limits,
+        untold_ms: UNTOLD_MS,
         clock,
     })
 }
