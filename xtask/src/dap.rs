@@ -1,9 +1,9 @@
 //! The `dap` job: the debugger's adapter, driven by a client that is not ours.
 //!
 //! Owns: getting what the client runs on, and the client. Node and npm are those of the machine, or else those of
-//! `tests/dap/node.txt` (from PyPI, by digest), or else those of its Debian. The client's packages come from npm, by
-//! `tests/dap/package-lock.json` and without install scripts. Both are kept under `target/xtask/dap` and fetched again
-//! when their lock changes. Never does: go on without them; a job that could not run has failed.
+//! `tests/dap/node.txt` (from PyPI, by digest). The client's packages come from npm, by `tests/dap/package-lock.json`
+//! and without install scripts. Both are kept under `target/xtask/dap` and fetched again when their lock changes. Never
+//! does: install anything on the machine, or go on without them; a job that could not run has failed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,37 +95,22 @@ fn node(from: &Path, kept: &Path) -> Result<Node, Failure> {
     if is_done(&kept.join("node.done"), &text) && fetched.works() {
         return Ok(fetched);
     }
-    if cargo::answers(Command::new("python3").args(["-m", "pip", "--version"])) {
-        println!("fetching node (tests/dap/node.txt)");
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir)?;
-        }
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-        pip.args(["--only-binary", ":all:", "--require-hashes", "--target"]).arg(&dir);
-        must(pip.arg("-r").arg(&lock), "node could not be fetched from PyPI")?;
-        std::fs::write(kept.join("node.done"), &text)?;
-        return if fetched.works() {
-            Ok(fetched)
-        } else {
-            Err("the node from PyPI does not run here".into())
-        };
+    if !cargo::answers(Command::new("python3").args(["-m", "pip", "--version"])) {
+        return Err(format!(
+            "the client of the debug adapter needs node {NODE_MIN} or newer with npm, or Python 3 with pip to fetch them"
+        )
+        .into());
     }
-    if cargo::answers(Command::new("apt-get").arg("--version")) {
-        println!("installing nodejs and npm");
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-            must(&mut command, "nodejs and npm could not be installed")
-        };
-        apt(&["update", "-q"])?;
-        apt(&["install", "-q", "-y", "--no-install-recommends", "nodejs", "npm"])?;
-        if own.works() {
-            return Ok(own);
-        }
+    println!("fetching node (tests/dap/node.txt)");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
     }
-    Err(format!("the client of the debug adapter needs node {NODE_MIN} or newer with npm, or Python 3 with pip to fetch them")
-        .into())
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["--only-binary", ":all:", "--require-hashes", "--target"]).arg(&dir);
+    must(pip.arg("-r").arg(&lock), "node could not be fetched from PyPI")?;
+    std::fs::write(kept.join("node.done"), &text)?;
+    if fetched.works() { Ok(fetched) } else { Err("the node from PyPI does not run here".into()) }
 }
 
 /// Whether what was done was done for this text.
