@@ -86,7 +86,8 @@ pub(crate) struct House {
     pub(crate) counts: LogCounts,
     left: Left,
     views: Arc<Views>,
-    reader: Reader,
+    /// Reads the log, whether the views are there or not.
+    pub(crate) reader: Reader,
     space: Space,
     /// Wake up when the log is so long: segments counted whole.
     wake_at: AtomicU64,

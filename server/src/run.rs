@@ -386,7 +386,11 @@ impl Starting {
         let threads::LogRest { appender, reader, durability, scrubber } = log;
         let target = durability.durable();
         self.shared.progress(self.views.applied(), target);
-        let mut progress = |lsn| self.shared.progress(lsn, target);
+        let mut progress = |lsn| {
+            self.shared.progress(lsn, target);
+            #[cfg(feature = "fault-points")]
+            dawdle();
+        };
         let folded =
             self.views.catch_up(&reader, &mut progress).map_err(|error| StartError::of_views(&error))?;
         self.shared.progress(folded, target);
@@ -422,6 +426,15 @@ impl Starting {
         lent.housekeeping(housekeeping::start(Arc::clone(&self.house), scrubber, &durability)?);
         self.shared.open(node);
         Ok(lent)
+    }
+}
+
+/// In builds for tests: how long a batch takes to be folded at least, so that a rebuild can be looked at.
+#[cfg(feature = "fault-points")]
+fn dawdle() {
+    let ms = std::env::var("RELIVE_FOLD_PAUSE_MS").ok().and_then(|ms| ms.parse().ok());
+    if let Some(ms) = ms {
+        std::thread::sleep(Duration::from_millis(ms));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relive_tests::{Cli, Launch, Manifest, Site, busy, damage};
+use relive_tests::{Cli, Launch, Manifest, Site, busy, damage, until};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,4 +183,41 @@ async fn the_instance_token_may_be_set_and_ports_are_printed_once_both_answer() 
         ended.stdout.lines().filter(|line| line.contains("listening on http://127.0.0.1:")).collect();
     assert_eq!(lines.len(), 2, "{}", ended.stdout);
     assert!(!ended.stderr.contains("a-token-of-my-own") && !ended.stdout.contains("a-token-of-my-own"));
+}
+
+/// V10: while the views are rebuilt, what needs none of them is answered, and the rest says how far the rebuild is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn v10_a_rebuild_can_be_watched_and_what_needs_no_view_is_served() {
+    let site = Site::with(&Manifest::new().sync("GET /n", "n", "kv::get(\"c\", \"k299\")")).await;
+    for n in 0..300 {
+        site.app.put("c", &format!("k{n}"), &json!(n)).await;
+    }
+    let data = site.server.data.clone();
+    let Site { server, dir: _dir, .. } = site;
+    assert_eq!(server.terminate().code, Some(0));
+    std::fs::remove_dir_all(data.join("views")).unwrap();
+    std::fs::remove_dir_all(data.join("snapshots")).ok();
+    let server = Launch::on(&data).env("RELIVE_FOLD_PAUSE_MS", "60").start();
+    let admin = server.admin();
+    let _ = admin.get("/healthz").await.expect(200);
+    let told = admin.get("/readyz").await.expect(503).json();
+    assert_eq!(told["status"], json!("rebuilding"), "{told}");
+    let (folded, target) = (told["folded_lsn"].as_u64().unwrap(), told["target_lsn"].as_u64().unwrap());
+    assert!(folded < target && target > 300, "{told}");
+    let instance = admin.get("/api/v1/instance").await.expect(200).json();
+    assert_eq!(instance["rebuild"]["target_lsn"], json!(target), "{instance}");
+    assert_eq!((&instance["lsn"]["durable"], &instance["apps"]), (&json!(target), &json!(null)));
+    assert!(instance["log"]["bytes"].as_u64().unwrap() > 0, "{instance}");
+    let log = admin.get("/api/v1/instance/log").await.expect(200).json();
+    assert_eq!(log["kinds"]["kv_put"]["events"], json!(300), "{log}");
+    // What needs views waits for a while, then says how long it will take.
+    let refused = admin.get("/api/v1/apps").await.expect(503).json();
+    assert_eq!(refused["code"], json!("rebuilding"), "{refused}");
+    assert!(refused["folded_lsn"].as_u64().unwrap() > folded, "{refused}");
+    assert!(refused["seconds_left"].as_u64().is_some(), "{refused}");
+    until("the end of the rebuild", || async { (admin.get("/readyz").await.status == 200).then_some(()) })
+        .await;
+    assert_eq!(server.app("shop").call("GET", "/n", "").await.expect(200).json(), json!(299));
+    let instance = admin.get("/api/v1/instance").await.expect(200).json();
+    assert_eq!((&instance["rebuild"], &instance["apps"]), (&json!(null), &json!(1)));
 }

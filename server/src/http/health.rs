@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use relive_log::Room;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Ctx;
 
@@ -42,15 +42,11 @@ pub(crate) async fn readyz(State(shared): Ctx) -> Response {
             Json(body).into_response()
         }
         None => {
-            let progress = shared.progressed();
-            let body = json!({
-                "status": "rebuilding",
-                "durability": DURABILITY,
-                "folded_lsn": progress.folded,
-                "target_lsn": progress.target,
-                "events_per_second": progress.per_second,
-                "seconds_left": progress.seconds_left,
-            });
+            let mut body = json!({"status": "rebuilding", "durability": DURABILITY});
+            if let (Value::Object(body), Value::Object(progress)) = (&mut body, shared.progressed().to_json())
+            {
+                body.extend(progress);
+            }
             (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], Json(body)).into_response()
         }
     }

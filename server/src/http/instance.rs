@@ -1,7 +1,7 @@
 //! `/instance`: version, positions, sizes, durability, what is stored and how sound it is; `/instance/log`: what the log
 //! consists of.
 //!
-//! Owns: its JSON.
+//! Owns: its JSON. Both answer while the views are being rebuilt (V10), with what the log alone says and how far the rebuild is.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::health::{DURABILITY, space};
 use super::query::Query;
-use super::shared::{blocking, log_error};
+use super::shared::{Shared, blocking, log_error};
 use super::{Ctx, dto};
 use crate::housekeeping::House;
 use crate::log_counts::Counts;
@@ -23,14 +23,12 @@ use crate::log_counts::Counts;
 /// `GET /instance`
 pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
-    let node = shared.node().await?;
-    let (durable, applied) = (node.durable(), node.applied());
-    let stored = match shared.house() {
-        Some(house) => {
-            let (house, reader) = (Arc::clone(house), node.reader().clone());
-            blocking(move || stored(&house, &reader)).await?
-        }
-        None => Value::Null,
+    let house = Arc::clone(looked_after(&shared)?);
+    let snapshot = house.snapshots.newest();
+    let views = if shared.running().is_some() { Folded::All } else { Folded::InPart };
+    let stored = {
+        let house = Arc::clone(&house);
+        blocking(move || stored(&house, views)).await?
     };
     let mut answer = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -38,30 +36,56 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
         "started_at": dto::rfc3339(shared.parts.started_at),
         "data": shared.parts.data.display().to_string(),
         "durability": DURABILITY,
-        "lsn": {
-            "last": applied,
-            "durable": durable,
-            "snapshot": shared.house().map_or(Lsn::ZERO, |house| house.snapshots.newest()),
-            "horizon": node.reader().first_lsn(),
-        },
-        "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
-        "holds": node.views().holds().count(),
-        "views": {"lag_bytes": node.views().lag_bytes()},
-        "apps": node.views().registry().apps.len(),
-        "open_executions": node.views().executions().open_count(),
     });
-    if let (Value::Object(answer), Value::Object(stored)) = (&mut answer, stored) {
-        answer.extend(stored);
+    let (durable, horizon) = (house.reader.durable(), house.reader.first_lsn());
+    let more = match shared.running() {
+        Some(node) => json!({
+            "lsn": {
+                "last": node.applied(),
+                "durable": node.durable(),
+                "snapshot": snapshot,
+                "horizon": horizon,
+            },
+            "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
+            "holds": node.views().holds().count(),
+            "views": {"lag_bytes": node.views().lag_bytes()},
+            "apps": node.views().registry().apps.len(),
+            "open_executions": node.views().executions().open_count(),
+        }),
+        None => json!({
+            "lsn": {"last": durable, "durable": durable, "snapshot": snapshot, "horizon": horizon},
+            "rebuild": shared.progressed().to_json(),
+        }),
+    };
+    for part in [more, stored] {
+        add(&mut answer, part);
     }
     Ok(Json(answer).into_response())
+}
+
+/// Whether the views are whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Folded {
+    All,
+    InPart,
+}
+
+fn looked_after(shared: &Shared) -> ApiResult<&Arc<House>> {
+    shared.house().ok_or_else(|| ApiError::new(ErrorCode::Internal, "nobody looks after the log"))
+}
+
+fn add(answer: &mut Value, part: Value) {
+    if let (Value::Object(answer), Value::Object(part)) = (answer, part) {
+        answer.extend(part);
+    }
 }
 
 /// A day, in microseconds.
 const DAY: u64 = 24 * 3600 * 1_000_000;
 
 /// What the log holds, how fast it grows, when the disk will be full, what is damaged.
-fn stored(house: &House, reader: &Reader) -> ApiResult<Value> {
-    let now = crate::clock::now();
+fn stored(house: &House, views: Folded) -> ApiResult<Value> {
+    let (now, reader) = (crate::clock::now(), &house.reader);
     let segments = reader.segments();
     let file_bytes: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
     let free = house.snapshots.free_space().ok();
@@ -80,7 +104,7 @@ fn stored(house: &House, reader: &Reader) -> ApiResult<Value> {
             "align_bytes": reader.align_bytes(),
             "recycle": recycle(house.recycle),
             "retention": house.history.to_string(),
-            "kept_from": kept_from(house)?,
+            "kept_from": if views == Folded::All { kept_from(house)? } else { Value::Null },
             "base_bytes": base.as_ref().map_or(0, |base| base.bytes),
             "base_events": base.as_ref().map_or(0, |base| base.items),
             "bytes_per_day": per_day,
@@ -138,23 +162,28 @@ fn kept_from(house: &House) -> ApiResult<Value> {
 /// what came since.
 pub(crate) async fn log(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiResult {
     Query::parse(query.as_deref(), &[])?;
-    let node = Arc::clone(shared.node().await?);
-    let house = shared.house().map(Arc::clone);
-    let house = house.ok_or_else(|| ApiError::new(ErrorCode::Internal, "nobody looks after the log"))?;
+    let house = Arc::clone(looked_after(&shared)?);
     let answer = blocking(move || {
-        let reader = node.reader();
+        let reader = &house.reader;
         let counts = house.counts.count(reader).map_err(|e| log_error(&e))?;
-        let mut answer = json!({
-            "lsn": {"first": reader.first_lsn(), "durable": reader.durable()},
-            "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
-            "holds": node.views().holds().count(),
-        });
-        if let (Value::Object(answer), Value::Object(stored)) = (&mut answer, stored(&house, reader)?) {
+        let mut answer = json!({"lsn": {"first": reader.first_lsn(), "durable": reader.durable()}});
+        let (views, more) = match shared.running() {
+            Some(node) => (
+                Folded::All,
+                json!({
+                    "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
+                    "holds": node.views().holds().count(),
+                }),
+            ),
+            None => (Folded::InPart, json!({"rebuild": shared.progressed().to_json()})),
+        };
+        add(&mut answer, more);
+        if let (Value::Object(answer), Value::Object(stored)) = (&mut answer, stored(&house, views)?) {
             answer
                 .extend(stored.into_iter().filter(|(name, _)| matches!(name.as_str(), "log" | "snapshots")));
         }
-        let registry = node.views().registry();
-        let slug = |app: AppId| registry.app(app).map(|app| app.slug.clone());
+        let registry = shared.running().map(|node| node.views().registry());
+        let slug = |app: AppId| Some(registry.as_ref()?.app(app)?.slug.clone());
         if let Value::Object(answer) = &mut answer {
             answer.extend(counted(&counts, slug));
         }

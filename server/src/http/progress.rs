@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use relive_log::Lsn;
+use serde_json::{Value, json};
 
 /// Written by whoever folds, read by whoever asks.
 #[derive(Debug, Default)]
@@ -28,6 +29,18 @@ pub(crate) struct Progressed {
     pub(crate) per_second: u64,
     /// How long the rest takes at that rate; `None` while it is not known.
     pub(crate) seconds_left: Option<u64>,
+}
+
+impl Progressed {
+    /// As `/readyz`, `/instance` and refusals say it.
+    pub(crate) fn to_json(self) -> Value {
+        json!({
+            "folded_lsn": self.folded,
+            "target_lsn": self.target,
+            "events_per_second": self.per_second,
+            "seconds_left": self.seconds_left,
+        })
+    }
 }
 
 impl Progress {
