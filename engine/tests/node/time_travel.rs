@@ -28,6 +28,8 @@ struct Twin {
     state: State,
     /// The version that last wrote each key, deletions included.
     versions: BTreeMap<String, Lsn>,
+    /// Every write of each key: its version, and the value, or `None` for a deletion.
+    history: BTreeMap<String, Vec<(Lsn, Option<String>)>>,
     wrote: Vec<Wrote>,
     /// What was to be seen after each step.
     seen: Vec<(AsOf, Vec<(String, String)>)>,
@@ -57,8 +59,8 @@ impl Twin {
     fn new(seed: u64) -> Twin {
         let mut world = World::new();
         world.deploy(&[("w", SCRIPT)], vec![route("/w", "w", DispatchMode::Sync)], vec![]);
-        let (state, versions) = (State::new(), BTreeMap::new());
-        Twin { world, state, versions, wrote: Vec::new(), seen: Vec::new(), seed, undos: [0; 2] }
+        let (state, versions, history) = (State::new(), BTreeMap::new(), BTreeMap::new());
+        Twin { world, state, versions, history, wrote: Vec::new(), seen: Vec::new(), seed, undos: [0; 2] }
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -84,6 +86,7 @@ impl Twin {
     fn took(&mut self, key: &str, value: Option<String>) {
         let slot = self.slot(key);
         self.versions.insert(key.to_owned(), slot.version);
+        self.history.entry(key.to_owned()).or_default().push((slot.version, value.clone()));
         match value {
             Some(value) => drop(self.state.insert(key.to_owned(), (value, slot.expires_at))),
             None => drop(self.state.remove(key)),
@@ -238,6 +241,32 @@ impl Twin {
         for (at, seen) in &self.seen {
             assert_eq!(self.world.list_at("c", *at), *seen, "as of {at:?}");
         }
+        for (key, wrote) in &self.history {
+            self.check_history(key, wrote);
+        }
+    }
+
+    /// The history of a key is what was written, undos among it, and ends of times to live of what was written with one.
+    fn check_history(&self, key: &str, wrote: &[(Lsn, Option<String>)]) {
+        let (app, kv) = (self.world.app().id, self.world.views.kv());
+        let mut history = kv.history(app, "c", key, Lsn::MAX, 1000).unwrap();
+        history.reverse();
+        let mut left = wrote.iter();
+        let mut ends = false;
+        for version in history {
+            let is_write = left.as_slice().first().is_some_and(|(lsn, _)| *lsn == version.lsn);
+            if !is_write {
+                assert!(version.deleted && ends, "{key}: {version:?} was not written");
+                ends = false;
+                continue;
+            }
+            let Some((lsn, value)) = left.next() else { return };
+            let at = AsOf { lsn: *lsn, time: UnixMicros(0) };
+            assert_eq!(self.world.get_at("c", key, at), *value, "{key} as of {lsn}");
+            assert_eq!(version.deleted, value.is_none(), "{key}: {version:?}");
+            ends = version.expires_at.is_some();
+        }
+        assert_eq!(left.as_slice(), [], "{key}: written, and not in its history");
     }
 }
 

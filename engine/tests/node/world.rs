@@ -560,7 +560,10 @@ impl World {
     }
 
     pub(crate) fn get(&self, collection: &str, key: &str) -> Option<String> {
-        let at = AsOf { lsn: self.node.applied(), time: self.node.now().time };
+        self.get_at(collection, key, AsOf { lsn: self.node.applied(), time: self.node.now().time })
+    }
+
+    pub(crate) fn get_at(&self, collection: &str, key: &str, at: AsOf) -> Option<String> {
         let slot = self.views.kv().get(self.app().id, collection, key, at).unwrap();
         slot.value.map(|value| String::from_utf8(value.to_vec()).unwrap())
     }

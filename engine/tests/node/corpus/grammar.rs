@@ -36,7 +36,7 @@ const STATEMENTS: [&str; 33] = [
     r#"if kv::has("c", "KEY") { log::info("there"); } else { log::warn("absent"); }"#,
     r#"kv::set("c", "KEY", #{ n: N, at: time::now(), by: ctx.execution_id });"#,
     r#"kv::set("c", "KEY", [N, random::int(1, 1000), random::float()], #{ ttl_ms: 200 });"#,
-    r#"kv::delete("c", "KEY");"#,
+    r#"for of in ["c", "n", "j", "b"] { kv::delete(of, "KEY") }"#,
     r#"let vN = kv::incr("n", "KEY", N);"#,
     r#"let vN = kv::list("c", #{ limit: 3, reverse: N % 2 == 0 }); log::info(`page of ${vN.items.len()}`);"#,
     r#"let vN = kv::list("old"); kv::set("j", "old", vN.items.len());"#,

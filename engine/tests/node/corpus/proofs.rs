@@ -1,9 +1,11 @@
 //! What is proved of a corpus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use relive_engine::command::Command;
-use relive_engine::replay::{Candidate, NoStep, NotReplayable, Sealed, StepsWanted, replay, steps};
+use relive_engine::replay::{
+    Candidate, NoStep, NotReplayable, Recording, Replayed, Sealed, StepsWanted, replay, steps,
+};
 use relive_engine::settings::EngineSettings;
 use relive_log::events::{DispatchMode, ErrorKind, Event, KvEvent};
 use relive_log::{AppId, Lsn, UnixMicros};
@@ -20,7 +22,49 @@ struct Replays {
     /// Attempts that a crash ended: there is nothing to compare with.
     unrecorded: usize,
     below_horizon: usize,
+    /// Faithful runs to the end of scripts that ask for random numbers, or for the time.
+    random: usize,
+    timed: usize,
+    /// Faithful runs to the end that write, or delete a key.
+    wrote: usize,
+    deleted: usize,
+    /// Those that send messages.
+    sent: usize,
 }
+
+impl Replays {
+    /// What a run did, of one that went through all of its script.
+    fn count(&mut self, recording: &Recording, got: &Replayed) {
+        if got.result.is_err() {
+            return;
+        }
+        // What stands at the top level has run if the script came to its end.
+        let text = recording.source_text().unwrap_or_default();
+        let asks = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let some = |is: bool| usize::from(is);
+        self.random += some(asks(&RANDOM));
+        self.timed += some(asks(&TIMED));
+        self.wrote += some(got.writes.values().any(|write| write.value.is_some()));
+        self.deleted += some(got.writes.values().any(|write| write.value.is_none()));
+        self.sent += some(!got.sends.is_empty());
+    }
+
+    /// What events do not tell was met often enough.
+    fn check_census(&self) {
+        let met = [self.random, self.timed, self.wrote, self.deleted, self.sent];
+        assert!(
+            met.into_iter().zip(FLOORS).all(|(met, floor)| met >= floor),
+            "{self:?} of at least {FLOORS:?}"
+        );
+    }
+}
+
+/// Of runs with random numbers, with the time, that wrote, that deleted, that sent.
+const FLOORS: [usize; 5] = [100, 100, 500, 20, 100];
+
+/// In lines of the grammar that ask for random numbers, and for the time, whatever else happens.
+const RANDOM: [&str; 4] = ["dice: random::", "switch random::", "uuid::v4()", "random::bytes"];
+const TIMED: [&str; 2] = ["time::rfc3339(time::now())", "at: time::now()"];
 
 fn replays(world: &World) -> Replays {
     let archive = world.node.archive();
@@ -47,6 +91,7 @@ fn replays(world: &World) -> Replays {
                 Some(faithful) => {
                     assert!(faithful, "{what}");
                     found.faithful += 1;
+                    found.count(&recording, &got);
                 }
                 None => found.unrecorded += 1,
             }
@@ -78,6 +123,11 @@ impl Model {
         }
     }
 
+    fn get(&self, collection: &str, key: &str, time: UnixMicros) -> Option<String> {
+        let (value, end) = self.state.get(&(collection.to_owned(), key.to_owned()))?;
+        end.is_none_or(|end| end > time).then(|| String::from_utf8(value.clone()).unwrap())
+    }
+
     fn list(&self, collection: &str, time: UnixMicros) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         self.state
@@ -103,54 +153,99 @@ fn batches(world: &World) -> Batches {
     batches
 }
 
-/// K3: a listing as of every batch is the model's, as far back as the log goes.
-fn as_of_every_lsn(world: &World, batches: Batches) -> usize {
+/// Every collection that the grammar writes or reads.
+const COLLECTIONS: [&str; 12] =
+    ["c", "n", "j", "copy", "loop", "b", "lib", "s", "old", "fan", "many", "seen"];
+
+/// K3: as of every batch, as far back as the log goes, reads are the model's: a listing of what the batch wrote to and of
+/// one collection more, and each key that it wrote by itself. A batch is one instant: nothing can be seen between its events.
+fn as_of_every_lsn(world: &World, batches: Batches) -> AsOfLooks {
     let (app, first) = (world.app().id, world.reader.first_lsn());
     let mut model = Model::default();
-    let mut looks = 0;
+    let mut looks = AsOfLooks::default();
     for (n, (lsn, time, events)) in batches.into_iter().enumerate() {
-        let wrote = events.iter().any(|event| matches!(event, Event::Kv(_)));
+        let wrote: BTreeSet<(String, String)> =
+            events.iter().filter_map(|event| written(event, app)).collect();
         events.into_iter().for_each(|event| model.fold(event, app));
-        if lsn < first || !wrote {
+        if lsn < first {
             continue;
         }
-        let collections = ["c", "n", "j", "copy", "loop", "b"];
-        for collection in collections.into_iter().skip(n % collections.len()).step_by(2) {
-            let listed = world.list_at(collection, AsOf { lsn, time });
-            assert_eq!(listed, model.list(collection, time), "{collection} as of {lsn}");
-            looks += 1;
+        looks.lsns += 1;
+        let at = AsOf { lsn, time };
+        let mut collections: BTreeSet<&str> =
+            wrote.iter().map(|(collection, _)| collection.as_str()).collect();
+        collections.extend(COLLECTIONS.get(n % COLLECTIONS.len()));
+        for collection in collections.into_iter().filter(|collection| *collection != "filler") {
+            assert_eq!(
+                world.list_at(collection, at),
+                model.list(collection, time),
+                "{collection} as of {lsn}"
+            );
+            looks.listings += 1;
+        }
+        for (collection, key) in wrote {
+            let model = model.get(&collection, &key, time);
+            assert_eq!(world.get_at(&collection, &key, at), model, "{collection}/{key} as of {lsn}");
+            looks.points += 1;
         }
     }
     looks
 }
 
-/// T3, E125: step k, and back to k − 1, of executions chosen at random.
-fn steps_both_ways(world: &World, dice: &mut Dice, rows: &[ExecutionRow]) -> usize {
+/// What was compared with the model.
+#[derive(Debug, Default)]
+struct AsOfLooks {
+    lsns: usize,
+    listings: usize,
+    points: usize,
+}
+
+/// The key of the app that an event writes.
+fn written(event: &Event, app: AppId) -> Option<(String, String)> {
+    let Event::Kv(event) = event else { return None };
+    let (of, collection, key) = match event {
+        KvEvent::Put(put) => (put.app, &put.collection, &put.key),
+        KvEvent::Deleted(gone) => (gone.app, &gone.collection, &gone.key),
+        KvEvent::Expired(gone) => (gone.app, &gone.collection, &gone.key),
+    };
+    (of == app).then(|| (collection.clone(), key.clone()))
+}
+
+/// Steps that are walked one by one.
+const WALKED_MAX: usize = 12;
+
+/// T3, E125: executions chosen at random are walked forwards in one run, then step k and back to step k − 1 show what
+/// was there on the way forwards, down to the first.
+fn steps_both_ways(world: &World, dice: &mut Dice, rows: &[ExecutionRow]) -> [usize; 2] {
     let archive = world.node.archive();
-    let mut walked = 0;
+    let (mut walked, mut stepped) = (0, 0);
     for _ in 0..60 {
         let at = usize::try_from(dice.next(rows.len() as u64)).unwrap();
         let Some(row) = rows.get(at) else { continue };
         let found = archive.recording(&world.app(), row, None, &Candidate::Recorded, Sealed::Opened);
         let Ok(recording) = found else { continue };
-        let step = |from: u64| {
-            let wanted = StepsWanted { from: Some(from), limit: 1, ..StepsWanted::default() };
-            steps(&recording, &wanted).map(|stepped| (stepped.steps, stepped.total))
+        let walk = |from: u64, limit: usize| {
+            let wanted = StepsWanted { from: Some(from), limit, ..StepsWanted::default() };
+            steps(&recording, &wanted)
         };
-        let total = match step(1) {
-            Ok((_, total)) => total,
+        let total = match walk(1, 1) {
+            Ok(stepped) => stepped.total,
             Err(NoStep::NothingRan(_)) => continue,
             Err(why) => panic!("{why}"),
         };
-        let k = 1 + dice.next(total);
-        let (there, before) = (step(k).unwrap(), (k > 1).then(|| step(k - 1).unwrap()));
-        assert_eq!(step(k).unwrap(), there, "step {k} of {total}");
-        if let Some(before) = before {
-            assert_eq!(step(k - 1).unwrap(), before, "and back");
+        let first = 1 + dice.next(total);
+        let forwards = walk(first, WALKED_MAX).unwrap().steps;
+        let there = usize::try_from(total - first + 1).unwrap().min(WALKED_MAX);
+        assert_eq!(forwards.len(), there, "from {first} of {total}");
+        for (after, seen) in forwards.iter().enumerate().rev() {
+            let k = first + after as u64;
+            let again = walk(k, 1).unwrap().steps;
+            assert_eq!(again, std::slice::from_ref(seen), "back at step {k} of {total}");
+            stepped += 1;
         }
         walked += 1;
     }
-    walked
+    [walked, stepped]
 }
 
 fn campaign(seed: u64, executions_min: usize) -> String {
@@ -164,6 +259,7 @@ fn campaign(seed: u64, executions_min: usize) -> String {
     let counts = census::of(&corpus.world);
     census::check(&counts);
     let before = replays(&corpus.world);
+    before.check_census();
 
     // Everything changes: scripts, data, the views; and the log is cut below the corpus.
     corpus.deploy();
@@ -196,9 +292,10 @@ fn campaign(seed: u64, executions_min: usize) -> String {
     assert_eq!(after.below_horizon, 0, "records expire with their journals");
     assert!(after.unrecorded <= 20, "only a crash leaves nothing to compare with: {after:?}");
     let looks = as_of_every_lsn(&world, batches);
-    let walked = steps_both_ways(&world, &mut dice, &world.rows());
-    assert!(after.faithful >= executions_min && looks > 3000 && walked > 30, "{after:?} {looks} {walked}");
-    format!("seed {seed}: {after:?}, {looks} listings as of LSNs, {walked} walks; {counts:?}")
+    let [walked, stepped] = steps_both_ways(&world, &mut dice, &world.rows());
+    assert!(after.faithful >= executions_min && walked > 30 && stepped > 90, "{after:?} {walked} {stepped}");
+    assert!(looks.lsns > 3000 && looks.listings > looks.lsns && looks.points > 1500, "{looks:?}");
+    format!("seed {seed}: {after:?}, {looks:?}, {walked} walks of {stepped} steps; {counts:?}")
 }
 
 #[test]
