@@ -7,9 +7,9 @@ use relive_log::disk::sim::SimDisk;
 use relive_log::tools::{self, Depth, ForkError, ForkPlan, ForkedLog, OfflineLog, Upto};
 use relive_log::{Batch, FreshIdentity, Lsn, OpenError, UnixMicros};
 
-use crate::salvage_cut::{arc, check, killed, open_out, out, source};
+use crate::salvage_cut::{arc, check, killed, lives_on, open_out, out, source};
 use crate::sim::model::{Model, dir, image};
-use crate::snapshots::{World, base_path, late, state_path};
+use crate::snapshots::{base_path, late, state_path};
 
 fn fork(disk: &SimDisk, upto: Lsn) -> Result<ForkedLog, ForkError> {
     let before = source(disk);
@@ -49,20 +49,7 @@ fn l42_l43_a_fork_of_a_cut_log_takes_its_snapshots_and_its_base_along() {
         drop(log);
         disk.power_loss();
     }
-    // It lives on: new snapshots, and a cut whose base takes values from places of the old log.
-    let log = open_out(&disk);
-    let mut world = World { disk: disk.clone(), model, log };
-    world.append(3);
-    world.snapshot();
-    world.append(1);
-    world.snapshot();
-    let start = world.log.reader.first_lsn();
-    for stored in &mut world.model.exposed {
-        stored.pos = world.log.reader.frame_of(stored.first).unwrap().pos;
-    }
-    assert!(world.model.cut(&world.log.snapshots, Lsn::MAX).unwrap());
-    assert!(world.log.reader.first_lsn() > start);
-    world.model.check_kept(&world.log.reader).unwrap();
+    lives_on(&disk, model);
 }
 
 /// Every moment that can be asked for: as of it, or refused with the first one that can.

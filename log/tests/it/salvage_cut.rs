@@ -120,16 +120,19 @@ fn l41_l42_a_cut_log_takes_its_snapshots_and_its_base_along() {
         drop(log);
         disk.power_loss();
     }
-    // It lives on: new snapshots, and a cut whose base takes values from places of the old log.
-    let log = open_out(&disk);
-    let mut world = World { disk: disk.clone(), model, log };
+    // The model reads every batch; it knows of no gaps.
+    model.exposed.retain(|stored| stored.first != lost[0].from);
+    lives_on(&disk, model);
+}
+
+/// New snapshots, and a cut whose base takes values from places of the old log.
+pub(crate) fn lives_on(disk: &SimDisk, model: Model) {
+    let mut world = World { disk: disk.clone(), model, log: open_out(disk) };
     world.append(3);
     world.snapshot();
     world.append(1);
     world.snapshot();
     let start = world.log.reader.first_lsn();
-    // The model reads every batch; it knows of no gaps.
-    world.model.exposed.retain(|stored| stored.first != lost[0].from);
     for stored in &mut world.model.exposed {
         stored.pos = world.log.reader.frame_of(stored.first).unwrap().pos;
     }
