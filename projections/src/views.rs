@@ -409,6 +409,13 @@ impl Views {
         Ok(())
     }
 
+    /// What of the views on disk is damaged, if anything was found (V5): reads that meet it are errors, and the next start makes
+    /// the views anew.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.layer.as_ref()?.damage()
+    }
+
     /// The state of the newest checkpoint; `None` if there is none, or these views are not in force.
     ///
     /// # Errors

@@ -286,7 +286,8 @@ impl House {
             match self.views.verify() {
                 Ok(()) => tracing::debug!("the views that a dead process left behind are sound"),
                 Err(error) => {
-                    tracing::error!(%error, "the views are damaged; the next start makes them anew")
+                    let marked = self.views.damage().is_some();
+                    tracing::error!(%error, marked, "the views are damaged; the next start makes them anew");
                 }
             }
         }

@@ -337,7 +337,12 @@ fn open_views(
         if_ahead: IfAhead::Refuse,
         store: StoreKind::Sled,
         // V12: on a small disk a smaller share stays free.
-        limits: Limits { free_bytes_min: limits.free_bytes_min.min(total / VIEWS_FREE_PART), ..limits },
+        limits: Limits {
+            free_bytes_min: limits.free_bytes_min.min(total / VIEWS_FREE_PART),
+            #[cfg(feature = "fault-points")]
+            verify_bytes_max: number_for_tests("RELIVE_VERIFY_BYTES").unwrap_or(limits.verify_bytes_max),
+            ..limits
+        },
     };
     let open = || Views::open(options(), Arc::new(log.reader.clone()));
     let opened = match open() {
@@ -429,11 +434,15 @@ impl Starting {
     }
 }
 
+#[cfg(feature = "fault-points")]
+fn number_for_tests(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// In builds for tests: how long a batch takes to be folded at least, so that a rebuild can be looked at.
 #[cfg(feature = "fault-points")]
 fn dawdle() {
-    let ms = std::env::var("RELIVE_FOLD_PAUSE_MS").ok().and_then(|ms| ms.parse().ok());
-    if let Some(ms) = ms {
+    if let Some(ms) = number_for_tests("RELIVE_FOLD_PAUSE_MS") {
         std::thread::sleep(Duration::from_millis(ms));
     }
 }

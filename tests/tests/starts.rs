@@ -221,3 +221,60 @@ async fn v10_a_rebuild_can_be_watched_and_what_needs_no_view_is_served() {
     let instance = admin.get("/api/v1/instance").await.expect(200).json();
     assert_eq!((&instance["rebuild"], &instance["apps"]), (&json!(null), &json!(1)));
 }
+
+/// V5: what a process left that died is served at once and read in full beside; damage is said, met as an error and never as a
+/// wrong value, and gone after the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn v5_damage_that_a_dead_process_left_is_found_beside_and_mended_by_the_next_start() {
+    let site = Site::with(&Manifest::new()).await;
+    for n in 0..400 {
+        site.app.put("c", &format!("k{n:03}"), &json!(n)).await;
+    }
+    let data = site.server.data.clone();
+    let Site { server, dir: _dir, .. } = site;
+    assert_eq!(server.terminate().code, Some(0), "the runs are written");
+    let server = Launch::on(&data).start();
+    server.app("shop").put("c", "later", &json!(true)).await;
+    drop(server.kill());
+    let mut damaged = 0;
+    for run in damage::files(&data.join("views"))
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "kv"))
+    {
+        damage::flip(run, usize::try_from(std::fs::metadata(run).unwrap().len() / 3).unwrap());
+        damaged += 1;
+    }
+    assert!(damaged > 0, "there is a run of keys");
+    let server = Launch::on(&data).env("RELIVE_VERIFY_BYTES", "0").start();
+    let told = until("the damage to be found", || async {
+        let instance = server.admin().get("/api/v1/instance").await.expect(200).json();
+        instance["views"]["damage"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(told.contains("damaged"), "{told}");
+    let app = server.app("shop");
+    let (mut right, mut refused) = (0, 0);
+    for n in 0..400 {
+        let path = app.path(&format!("/kv/c/k{n:03}"));
+        let reply = app.admin.get(&path).await;
+        match reply.status {
+            200 => {
+                assert_eq!(reply.json(), json!(n), "never a wrong value");
+                right += 1;
+            }
+            500 => refused += 1,
+            status => panic!("{status}: {path}"),
+        }
+    }
+    assert!(refused > 0, "{right} right, {refused} refused");
+    let ended = server.terminate();
+    assert!(ended.stderr.contains("the views are damaged"), "{}", ended.stderr);
+    let server = Launch::on(&data).start();
+    let app = server.app("shop");
+    for n in 0..400 {
+        assert_eq!(app.value("c", &format!("k{n:03}")).await, Some(json!(n)));
+    }
+    assert_eq!(app.value("c", "later").await, Some(json!(true)));
+    let instance = server.admin().get("/api/v1/instance").await.expect(200).json();
+    assert_eq!(instance["views"]["damage"], json!(null));
+}

@@ -90,6 +90,14 @@ impl DiskLayer {
         }
     }
 
+    /// What was found damaged, or could not be written. Does not wait for whoever writes.
+    pub(crate) fn damage(&self) -> Option<String> {
+        match self.state.try_lock() {
+            Some(mut state) => self.check(&mut state).err().map(|error| error.to_string()),
+            None => self.common.is_damaged().then(|| "a read found a damaged run".to_owned()),
+        }
+    }
+
     /// Every row of the store.
     pub(crate) fn rows(&self) -> Result<Rows, ViewsError> {
         Ok(self.store.scan()?)

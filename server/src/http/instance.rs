@@ -48,7 +48,7 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
             },
             "space": {"state": space(node.supply().room()), "shortages": node.supply().shortages()},
             "holds": node.views().holds().count(),
-            "views": {"lag_bytes": node.views().lag_bytes()},
+            "views": {"lag_bytes": node.views().lag_bytes(), "damage": node.views().damage()},
             "apps": node.views().registry().apps.len(),
             "open_executions": node.views().executions().open_count(),
         }),
