@@ -1,20 +1,15 @@
 //! The limits of `semantics.md`: one more than allowed is refused, names the limit and the setting, and writes nothing.
 
-use relive_tests::{Cli, Launch, Manifest, Site};
+use relive_tests::{App, Cli, Launch, Manifest, Site};
 use serde_json::json;
 
 /// Script, what its error is, which setting it names; each is one over a limit that the test sets low.
 const SCRIPTS: [(&str, &str, &str, &str); 11] = [
     ("operations", "let n = 0; loop { n += 1; }", "operations", "RELIVE_MAX_OPERATIONS"),
-    ("levels", "fn f(n) { if n == 0 { 0 } else { f(n - 1) } } f(20)", "call_depth", "RELIVE_MAX_CALL_LEVELS"),
-    ("string", r#"let s = "xxxxxxxxxxxxxxxx"; loop { s += s; }"#, "size", "RELIVE_MAX_STRING"),
-    ("array", "let a = []; loop { a.push(1); }", "size", "RELIVE_MAX_ARRAY"),
-    (
-        "map",
-        "let m = #{}; let n = 0; loop { m += json::parse(`{\"k${n}\": 1}`); n += 1; }",
-        "size",
-        "RELIVE_MAX_MAP",
-    ),
+    ("levels", "fn f(n) { if n == 0 { 0 } else { f(n - 1) } } f(16)", "call_depth", "RELIVE_MAX_CALL_LEVELS"),
+    ("string", r#"let s = "x"; for n in 0..12 { s += s; } s += "x";"#, "size", "RELIVE_MAX_STRING"),
+    ("array", "let a = []; for n in 0..101 { a.push(1); }", "size", "RELIVE_MAX_ARRAY"),
+    ("map", "let m = #{}; for n in 0..101 { m += json::parse(`{\"k${n}\": 1}`); }", "size", "RELIVE_MAX_MAP"),
     ("writes", r#"for n in 0..6 { kv::set("w", `k${n}`, 1); }"#, "writes", "RELIVE_MAX_WRITES"),
     ("key", r#"let k = ""; for n in 0..33 { k += "k"; } kv::set("w", k, 1)"#, "runtime", "RELIVE_MAX_KEY"),
     ("collection", r#"kv::set("ccccccccccccccccc", "k", 1)"#, "runtime", "RELIVE_MAX_COLLECTION_NAME"),
@@ -32,6 +27,34 @@ const SCRIPTS: [(&str, &str, &str, &str); 11] = [
     ),
     ("fan_out", r#"for n in 0..3 { kv::set("in", `k${n}`, 1); }"#, "fan_out", "RELIVE_MAX_FAN_OUT"),
 ];
+
+/// What the log has of the app: kind and LSN of each event.
+async fn log_of(app: &App) -> Vec<(String, u64)> {
+    let events = app.items("/log").await;
+    events
+        .iter()
+        .map(|event| (event["kind"].as_str().unwrap().to_owned(), event["lsn"].as_u64().unwrap()))
+        .collect()
+}
+
+/// A run that a limit ended leaves its own record and nothing else: no key, no execution of a trigger, no letter, no version.
+/// Lists what is allowed, so that a new kind of event cannot slip through.
+async fn only_its_record(app: &App, before: &[(String, u64)], execution: &str, about: &str) {
+    let after = log_of(app).await;
+    let since = after.get(before.len()..).unwrap_or_default();
+    assert_eq!(after.get(..before.len()), Some(before), "{about}: what was there stays");
+    let own = app.items(&format!("/log?execution={execution}")).await;
+    for (kind, lsn) in since {
+        assert!(
+            matches!(kind.as_str(), "enqueued" | "claimed" | "attempt_failed"),
+            "{about} wrote {kind} at {lsn}: {since:?}"
+        );
+        assert!(own.iter().any(|event| event["lsn"] == json!(lsn)), "{about}: {kind} at {lsn} is another's");
+    }
+    assert!(!since.is_empty(), "{about}: the record is there");
+    assert!(app.letters("status=open").await.is_empty(), "{about}: a dead letter");
+    assert!(app.executions("script=fired").await.is_empty(), "{about}: a trigger ran");
+}
 
 fn low(launch: Launch) -> Launch {
     launch
@@ -67,11 +90,13 @@ async fn limits_of_scripts_are_settings_and_errors_name_them() {
     for (name, _, kind, setting) in
         SCRIPTS.into_iter().chain([("response", "", "bad_response", "RELIVE_MAX_RESPONSE_BODY")])
     {
+        let before = log_of(app).await;
         let reply = app.call("POST", &format!("/{name}"), "").await;
         let record = app.execution(&reply.execution()).await;
         let error = &record["last_error"];
         assert_eq!(error["kind"], json!(kind), "{name}: {record}");
         assert!(error["message"].as_str().unwrap().contains(setting), "{name} names {setting}: {error}");
+        only_its_record(app, &before, &reply.execution(), name).await;
         checked += 1;
     }
     app.settled().await;
@@ -175,11 +200,13 @@ async fn memory_time_and_the_size_of_a_commit_are_settings_and_errors_name_them(
     };
     let site = Site::launched(low, &manifest).await;
     for (name, _, kind, setting) in rows {
+        let before = log_of(&site.app).await;
         let reply = site.app.call("POST", &format!("/{name}"), "").await;
         let record = site.app.execution(&reply.execution()).await;
         let error = &record["last_error"];
         assert_eq!(error["kind"], json!(kind), "{name}: {record}");
         assert!(error["message"].as_str().unwrap().contains(setting), "{name} names {setting}: {error}");
+        only_its_record(&site.app, &before, &reply.execution(), name).await;
     }
     assert!(site.app.items("/kv").await.is_empty(), "nothing was written");
 }
