@@ -25,7 +25,8 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
     Query::parse(query.as_deref(), &[])?;
     let house = Arc::clone(looked_after(&shared)?);
     let snapshot = house.snapshots.newest();
-    let views = if shared.running().is_some() { Folded::All } else { Folded::InPart };
+    let node = shared.running();
+    let views = if node.is_some() { Folded::All } else { Folded::InPart };
     let stored = {
         let house = Arc::clone(&house);
         blocking(move || stored(&house, views)).await?
@@ -38,7 +39,7 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
         "durability": DURABILITY,
     });
     let (durable, horizon) = (house.reader.durable(), house.reader.first_lsn());
-    let more = match shared.running() {
+    let more = match node {
         Some(node) => json!({
             "lsn": {
                 "last": node.applied(),

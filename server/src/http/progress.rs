@@ -32,7 +32,7 @@ pub(crate) struct Progressed {
 }
 
 impl Progressed {
-    /// As `/readyz`, `/instance` and refusals say it.
+    /// As `/readyz` and `/instance` say it.
     pub(crate) fn to_json(self) -> Value {
         json!({
             "folded_lsn": self.folded,

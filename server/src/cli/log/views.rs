@@ -157,9 +157,8 @@ pub(super) fn rebuild(remote: &Remote, dir: &Path) -> Result<(), Failed> {
     let log = open_log(dir, Upto::Proven)?;
     let last = log.reader.durable();
     let quarantine = dir.join("quarantine");
-    let (views, _) =
-        open_views(&log, log.reader.durable(), (&dir.join(VIEWS_DIR), &quarantine), Trust::Discard)
-            .map_err(|e| of_views(&e))?;
+    let opened = open_views(&log, last, (&dir.join(VIEWS_DIR), &quarantine), Trust::Discard);
+    let (views, _) = opened.map_err(|e| of_views(&e))?;
     let mut progress = Progress::new("folding");
     let applied =
         views.catch_up(&log.reader, &mut |lsn| progress.at(lsn.0, last.0)).map_err(|e| of_views(&e))?;
