@@ -8,6 +8,7 @@ pub mod command;
 pub mod cron;
 mod decide;
 mod dispatch;
+mod leaks;
 pub mod names;
 pub mod node;
 pub mod planted;

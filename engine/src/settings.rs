@@ -28,6 +28,9 @@ pub struct EngineSettings {
     pub timeout_ms: u64,
     /// Budgets of a script.
     pub limits: Limits,
+    /// Bytes that the scripts of one app may leave allocated for ever before it is paused
+    /// (`RELIVE_MAX_LEAKED_MEMORY`).
+    pub leaked_bytes_max: u64,
     /// Executions that one commit may fire.
     pub fan_out_max: usize,
     /// Conflicts after which an execution runs under locks on the keys and ranges that it touched (S2).
@@ -62,6 +65,7 @@ impl Default for EngineSettings {
             },
             timeout_ms: 10_000,
             limits: Limits::default(),
+            leaked_bytes_max: 64 << 20,
             fan_out_max: 10_000,
             conflicts_before_lock: 4,
             conflicts_before_app_lock: 8,

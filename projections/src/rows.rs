@@ -7,7 +7,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Decode, Encode};
 
 /// Bump this whenever the shape of anything that is written under `views/` changes.
-pub(crate) const SCHEMA: u64 = 7;
+pub(crate) const SCHEMA: u64 = 8;
 
 /// No row is longer.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -25,6 +25,7 @@ mod horizons;
 mod idempotency;
 mod isolation;
 mod kill;
+mod leaks;
 mod limits;
 mod log_stream;
 mod log_tools;

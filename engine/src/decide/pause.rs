@@ -4,10 +4,10 @@
 //! Asking for what is so already changes nothing.
 
 use relive_log::events::{
-    AppEvent, AppPaused, AppResumed, Event, PauseReason, Principal, TriggerEvent, TriggerPaused,
-    TriggerResumed,
+    AppEvent, AppPauseReason, AppPaused, AppResumed, Event, Leak, PauseReason, Principal, TriggerEvent,
+    TriggerPaused, TriggerResumed,
 };
-use relive_log::{PrincipalId, TriggerId};
+use relive_log::{AppId, PrincipalId, TriggerId};
 use relive_projections::{App, Trigger};
 
 use super::{Decision, Scene};
@@ -22,20 +22,31 @@ pub(super) fn app(
     out: &mut Decision,
 ) -> Result<Answer, Refusal> {
     let app = scene.app(slug)?;
-    let (app, paused, by) = (app.id, app.paused.is_some(), by.clone());
-    match (to, paused) {
-        (Switch::Paused, false) => drop(out.push(Event::App(AppEvent::Paused(AppPaused { app, by })))),
-        (Switch::Running, true) => drop(out.push(Event::App(AppEvent::Resumed(AppResumed { app, by })))),
+    let by = by.clone();
+    match (to, app.paused.is_some()) {
+        (Switch::Paused, false) => drop(out.push(paused(&app, AppPauseReason::Asked, by))),
+        (Switch::Running, true) => {
+            out.push(Event::App(AppEvent::Resumed(AppResumed { app: app.id, by })));
+        }
         (Switch::Paused, true) | (Switch::Running, false) => {}
     }
     Ok(Answer::Done)
 }
 
+/// The app, if it runs: its scripts leak.
+pub(crate) fn leaking(scene: &Scene<'_>, app: AppId, leak: Leak, out: &mut Decision) {
+    let Some(app) = scene.registry.app(app).filter(|app| app.paused.is_none()) else { return };
+    out.push(paused(app, AppPauseReason::Leaks(leak), Principal::instance()));
+}
+
+fn paused(app: &App, reason: AppPauseReason, by: Principal) -> Event {
+    Event::App(AppEvent::Paused(AppPaused { app: app.id, reason, by }))
+}
+
 /// Every app that runs (`--start-paused`).
 pub(crate) fn all_apps(scene: &Scene<'_>, out: &mut Decision) {
     for app in scene.registry.apps.values().filter(|app| app.paused.is_none()) {
-        let event = AppPaused { app: app.id, by: Principal::instance() };
-        out.push(Event::App(AppEvent::Paused(event)));
+        out.push(paused(app, AppPauseReason::Asked, Principal::instance()));
     }
 }
 

@@ -21,6 +21,7 @@ use super::calling::{AttemptCalls, CallParts};
 use super::core::{Deferred, Job};
 use super::input::{For, Inputs, NoInput};
 use super::keyed::Keeper;
+use super::leaks::Suspect;
 use super::locks::{Scope, Ticket, Touched};
 use super::seat::Seat;
 use super::settle::{IfLocked, Ran, Verdict};
@@ -30,7 +31,7 @@ use crate::decide::commit::Success;
 use crate::refusal::Failure;
 use crate::script::{
     Calls, Compiled, Context, ContextInput, Finished, Imports, Response, Run, SecretSource, StopCause,
-    Stopwatch, mask_call, run,
+    Stopwatch, mask_call,
 };
 use crate::seams::{NoOutgoing, Outgoing};
 use crate::secrets::Masker;
@@ -116,13 +117,15 @@ impl Node {
         let mut conflicts = 0;
         let mut lock = Lock::default();
         let mut snapshot = job.claim.snapshot;
+        let mut suspect = None;
         loop {
             let around = Around {
                 calls: Arc::clone(&calls) as Arc<dyn Calls>,
                 settle: Settle::Wait(self.durability.clone()),
                 stopwatch: Arc::clone(&job.stop) as Arc<dyn Stopwatch>,
             };
-            let finished = self.run_once(&job, &program, around, input.clone(), snapshot);
+            let (finished, suspected) = self.run_once(&job, &program, around, input.clone(), snapshot);
+            self.look_later(std::mem::replace(&mut suspect, suspected));
             if calls.wants() {
                 // It holds a lock and needs an answer that the journal lacks (S2, E153).
                 self.unlock(&mut lock);
@@ -146,6 +149,8 @@ impl Node {
             snapshot = self.views.applied();
         }
         self.unlock(&mut lock);
+        calls.close();
+        self.look_closely(suspect);
     }
 
     /// The compiled script and the input of an attempt.
@@ -250,9 +255,9 @@ impl Node {
         around: Around,
         input: ContextInput,
         snapshot: Lsn,
-    ) -> Finished {
+    ) -> (Finished, Option<Suspect>) {
         let Around { calls, settle, stopwatch } = around;
-        run(Run {
+        let run = Run {
             compiled: program.main.clone(),
             imports: program.imports.clone(),
             context: Context {
@@ -282,7 +287,8 @@ impl Node {
             seed: job.claim.seed,
             claim_time: job.claim.at,
             stopwatch,
-        })
+        };
+        self.run_counted(job, run)
     }
 
     /// Turns what a run left into what is committed: the answer's shape is checked where a caller waits for it.

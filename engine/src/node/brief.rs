@@ -133,8 +133,9 @@ impl Node {
             stopwatch: Arc::clone(&watch) as Arc<dyn Stopwatch>,
         };
         let snapshot = job.claim.snapshot;
-        let finished = self.run_once(job, program, around, input, snapshot);
+        let (finished, suspect) = self.run_once(job, program, around, input, snapshot);
         if watch.is_over() {
+            self.look_later(suspect);
             let pace = program.main.pace();
             if watch.was_late() {
                 pace.was_late()
@@ -143,6 +144,7 @@ impl Node {
             }
             return None;
         }
+        self.look_closely(suspect);
         let logs = finished.record.logs.clone();
         Some((self.judge(job, finished, snapshot, 0), logs))
     }

@@ -123,6 +123,11 @@ impl AttemptCalls {
         }
     }
 
+    /// The attempt is over: from now on only what was asked before is answered.
+    pub(super) fn close(&self) {
+        self.kept.lock().over = Some(CallStop::Aside("the attempt is over".into()));
+    }
+
     /// Asks the world; what comes of it stands at the end of the journal.
     fn outside(&self, request: &CallRequest, digest: [u8; 32], depends_on: Lsn) -> Result<Made, CallStop> {
         if let Some(cause) = self.stop.expired() {

@@ -18,6 +18,7 @@ mod fork;
 pub(crate) mod input;
 mod jobs;
 mod keyed;
+mod leaks;
 mod locks;
 mod routes;
 mod schedules;
@@ -50,6 +51,7 @@ pub use self::fork::ForkPlan;
 use self::input::{For, Inputs, NoInput};
 use self::jobs::Jobs;
 pub use self::keyed::Idempotency;
+use self::leaks::Leaks;
 use self::routes::RouteCache;
 use self::sequencer::Sequencer;
 pub use self::undo::UndoPlan;
@@ -203,6 +205,9 @@ pub struct Node {
     jobs: Arc<Jobs>,
     routes: RouteCache,
     vaults: Arc<Vaults>,
+    leaks: Leaks,
+    /// What replays left.
+    replay_leaks: Arc<crate::replay::Leaks>,
     compiled: Arc<CompileCache>,
     clock: Arc<dyn Clock>,
     steady: Arc<Steady>,
@@ -428,6 +433,7 @@ impl Node {
             clock: Arc::clone(&self.clock),
             limits: Some(self.settings.limits),
             timeout_ms: self.settings.timeout_ms,
+            leaks: Arc::clone(&self.replay_leaks),
         }
     }
 

@@ -14,6 +14,7 @@ use relive_projections::{ExecutionRow, Status};
 
 use super::core::{Core, NotAppended, Stood, crashed};
 use super::jobs::Jobs;
+use super::leaks::Leaks;
 use super::routes::RouteCache;
 use super::sequencer::Sequencer;
 use super::vault::Vaults;
@@ -53,6 +54,8 @@ impl Node {
             jobs: Arc::new(Jobs::default()),
             routes: RouteCache::default(),
             vaults: Arc::new(Vaults::new(key)),
+            leaks: Leaks::new(settings.leaked_bytes_max),
+            replay_leaks: Arc::new(crate::replay::Leaks::new(settings.leaked_bytes_max)),
             compiled: Arc::default(),
             clock,
             steady,

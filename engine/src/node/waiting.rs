@@ -3,7 +3,7 @@
 //! Owns: the order in which causes are looked at: the one named is the one that has to go first. Never does: decide.
 
 use relive_log::ExecutionId;
-use relive_log::events::PauseReason;
+use relive_log::events::{AppPauseReason, PauseReason};
 use relive_projections::{ExecutionRow, Status};
 
 use super::Node;
@@ -15,6 +15,8 @@ use crate::dispatch::{Origin, WaitsFor};
 pub enum WaitingFor {
     /// Its app is paused.
     AppPaused,
+    /// Its app is paused because its scripts leak.
+    AppLeaks,
     /// Its trigger is paused.
     TriggerPaused(PauseReason),
     /// An earlier execution with the same key.
@@ -40,7 +42,7 @@ impl WaitingFor {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            WaitingFor::AppPaused => "app_paused",
+            WaitingFor::AppPaused | WaitingFor::AppLeaks => "app_paused",
             WaitingFor::TriggerPaused(_) => "trigger_paused",
             WaitingFor::Line(_) => "line",
             WaitingFor::DueTime => "due_time",
@@ -59,6 +61,7 @@ impl WaitingFor {
         match self {
             WaitingFor::Line(id) | WaitingFor::Alone(id) | WaitingFor::Lock(id) => Some(id),
             WaitingFor::AppPaused
+            | WaitingFor::AppLeaks
             | WaitingFor::TriggerPaused(_)
             | WaitingFor::DueTime
             | WaitingFor::Retry
@@ -73,6 +76,10 @@ impl WaitingFor {
     pub fn explain(self) -> String {
         match self {
             WaitingFor::AppPaused => "the app is paused".to_owned(),
+            WaitingFor::AppLeaks => {
+                "the app is paused: its scripts leave memory that nothing frees (RELIVE_MAX_LEAKED_MEMORY)"
+                    .to_owned()
+            }
             WaitingFor::TriggerPaused(PauseReason::Asked) => "its trigger is paused".to_owned(),
             WaitingFor::TriggerPaused(PauseReason::Forked) => {
                 "its trigger came paused with the fork; resume it".to_owned()
@@ -111,7 +118,7 @@ impl Node {
                         .zip(row.source.trigger())
                         .and_then(|(app, trigger)| app.triggers.get(&trigger))
                         .and_then(|trigger| trigger.paused.as_ref());
-                    let background = !row.source.reply_to();
+                    let pause = app.and_then(|app| app.paused.as_ref()).filter(|_| !row.source.reply_to());
                     let lane = lane_of(&row.source, if runs_alone(row) { Alone::Yes } else { Alone::No });
                     let waits = core.dispatch.waits_for(
                         row.app,
@@ -120,10 +127,11 @@ impl Node {
                         row.ordering_key.as_deref(),
                         lane,
                     );
-                    Some(match (trigger, waits) {
-                        _ if background && app.is_some_and(|app| app.paused.is_some()) => {
-                            WaitingFor::AppPaused
-                        }
+                    let paused = pause.map(|pause| match pause.reason {
+                        AppPauseReason::Asked | AppPauseReason::Forked => WaitingFor::AppPaused,
+                        AppPauseReason::Leaks(_) => WaitingFor::AppLeaks,
+                    });
+                    Some(paused.unwrap_or_else(|| match (trigger, waits) {
                         (Some(pause), _) => WaitingFor::TriggerPaused(pause.reason),
                         (None, WaitsFor::Line(head)) => WaitingFor::Line(head),
                         _ if row.due_at > now && row.status == Status::Retrying => WaitingFor::Retry,
@@ -131,7 +139,7 @@ impl Node {
                         (None, WaitsFor::Alone(only)) => WaitingFor::Alone(only),
                         (None, WaitsFor::Others) => WaitingFor::Others,
                         (None, WaitsFor::Place) => WaitingFor::Place,
-                    })
+                    }))
                 }
                 Status::Completed
                 | Status::Failed

@@ -17,6 +17,7 @@ use relive_log::{AppId, ExecutionId, LetterId, Lsn, ReadError as LogError, Reade
 use relive_projections::{App, AsOf, At, AttemptRef, ExecutionRow, Script, ScriptVersion, Status, Views};
 
 use super::answers::{SecretAnswer, Secrets, untold_ms};
+use super::leaks::Leaks;
 use super::recording::{Candidate, Recorded, Recording, Sealed};
 use crate::node::input::{For, Inputs, NoInput, Withheld};
 use crate::node::snapshot::{Letters, Settle, ViewSnapshot};
@@ -42,6 +43,8 @@ pub struct Archive {
     pub(crate) limits: Option<Limits>,
     /// How long an execution may take whose route says nothing else, milliseconds.
     pub(crate) timeout_ms: u64,
+    /// What replays left.
+    pub(crate) leaks: Arc<Leaks>,
 }
 
 /// Why an attempt cannot be replayed.
@@ -72,6 +75,19 @@ pub enum NotReplayable {
     /// The source does not compile.
     #[error("the source does not compile: {0}")]
     Source(CompileError),
+    /// Replays of the script left memory that nothing frees (E171).
+    #[error(
+        "replays of `{script}` left {bytes} bytes of memory that nothing frees; the limit is {limit} \
+         (RELIVE_MAX_LEAKED_MEMORY): this source is not replayed again before the process starts anew"
+    )]
+    Leaks {
+        /// The script.
+        script: String,
+        /// What they left.
+        bytes: u64,
+        /// What they may leave.
+        limit: u64,
+    },
     /// The record was cut off by retention.
     #[error("the record is below the horizon; history goes back to LSN {0} only")]
     BelowHorizon(Lsn),
@@ -114,6 +130,7 @@ impl Archive {
     #[must_use]
     pub fn new(views: Arc<Views>, reader: Reader, key: InstanceKey, clock: Arc<dyn Clock>) -> Archive {
         let (vaults, compiled) = (Arc::new(Vaults::new(key)), Arc::default());
+        let settings = EngineSettings::default();
         Archive {
             views,
             reader,
@@ -121,7 +138,8 @@ impl Archive {
             compiled,
             clock,
             limits: None,
-            timeout_ms: EngineSettings::default().timeout_ms,
+            timeout_ms: settings.timeout_ms,
+            leaks: Arc::new(Leaks::new(settings.leaked_bytes_max)),
         }
     }
 
@@ -224,7 +242,11 @@ impl Archive {
             letters: Letters::Recorded(letters),
         };
         let (imports, imported) = self.imports(app, &script, &claimed)?;
+        if let Ok(compiled) = &script.compiled {
+            self.leaks.allow(compiled)?;
+        }
         Ok(Recording {
+            leaks: Arc::clone(&self.leaks),
             context,
             imports,
             source: row.source.clone(),

@@ -9,6 +9,7 @@ use relive_log::UnixMicros;
 use relive_log::events::{AttemptRecord, ErrorKind, ErrorRecord, OutputRecord, Source};
 
 use super::answers::Secrets;
+use super::leaks::Leaks;
 use crate::node::input::Withheld;
 use crate::script::{
     Compiled, Context, EndsAt, Imports, LetterEffect, Limits, SendEffect, Snapshot, WriteEffect,
@@ -145,6 +146,8 @@ pub struct Recording {
     pub(crate) untold_ms: u64,
     /// For that.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What replays left.
+    pub(crate) leaks: Arc<Leaks>,
 }
 
 impl Recording {

@@ -14,7 +14,7 @@ use crate::node::Reply;
 use crate::node::answer::answer;
 use crate::script::{
     ContextInput, Finished, HeaderProbe, LetterEffect, LetterVerb, Response, Run, SendEffect, Watch,
-    WriteEffect, run_watched, to_json,
+    WriteEffect, run_measured, run_watched, to_json,
 };
 use crate::secrets::Masker;
 
@@ -140,7 +140,17 @@ fn run_of(recording: &Recording, watch: &Watch, journal: &Arc<Journal>) -> Resul
         claim_time: recording.claim_time,
         stopwatch: Deadline::of(recording),
     };
-    Ok(run_watched(run, &watch))
+    if !run.may_leak() {
+        return Ok(run_watched(run, &watch));
+    }
+    let (finished, held) = run_measured(run.clone(), &watch);
+    if let Some(suspicion) = recording.leaks.count(&run.compiled, held) {
+        // Another journal: what this one was asked is looked at by the caller.
+        let calls = Journal::new(recording) as _;
+        let leaked = Run { calls, ..run.clone() }.leaked_bytes(finished.record.operations);
+        recording.leaks.looked(&run.compiled, suspicion, leaked);
+    }
+    Ok(finished)
 }
 
 /// Whether the script looked at a header whose value is a placeholder: it passed a statement that names one, or

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::engine;
 use super::errors::place;
 use super::imports::{self, Import};
+use super::leaks;
 use super::needs::Needs;
 use super::pace::Pace;
 
@@ -30,6 +31,7 @@ pub struct Compiled {
     pace: Arc<Pace>,
     imports: Arc<[Import]>,
     needs: Needs,
+    captures: bool,
 }
 
 impl Compiled {
@@ -60,6 +62,11 @@ impl Compiled {
     /// What it looks at of `ctx`, its imports aside.
     pub(super) const fn needs(&self) -> Needs {
         self.needs
+    }
+
+    /// Whether it makes values that can hold themselves, its imports aside.
+    pub(super) const fn captures(&self) -> bool {
+        self.captures
     }
 
     pub(super) fn ast(&self) -> &AST {
@@ -105,8 +112,9 @@ pub fn compile(name: &str, source: &str) -> Result<Compiled, CompileError> {
     ast.set_source(name);
     let imports = imports::find(source)?.into();
     let sha256 = Sha256::digest(source).into();
-    let needs = Needs::of(&ast);
-    Ok(Compiled { ast: Arc::new(ast), name: name.into(), sha256, pace: Arc::default(), imports, needs })
+    let (needs, captures) = (Needs::of(&ast), leaks::captures(&ast));
+    let (ast, pace) = (Arc::new(ast), Arc::default());
+    Ok(Compiled { ast, name: name.into(), sha256, pace, imports, needs, captures })
 }
 
 fn parse(source: &str) -> Result<AST, CompileError> {

@@ -21,6 +21,7 @@ mod engine;
 mod errors;
 mod host;
 mod imports;
+mod leaks;
 pub mod memory;
 mod modules;
 mod needs;
@@ -37,10 +38,13 @@ pub use calls::{Asked, CallReply, CallRequest, CallStop, Calls, NoCalls};
 pub use compile::{CompileCache, CompileError, Compiled, compile};
 pub use context::{Context, ContextInput, CronTick, DeadLetter, KvEvent, QueueMessage, Request, SDK_VERSION};
 pub use imports::{Import, Imports};
+pub use leaks::PROOF_RUNS;
 pub use pace::Pace;
 pub use response::{Response, Returned, to_json, to_response};
 pub(crate) use run::mask_call;
-pub use run::{Finished, LetterEffect, LetterVerb, Run, SendEffect, WriteEffect, run, run_watched};
+pub use run::{
+    Finished, LetterEffect, LetterVerb, Run, SendEffect, WriteEffect, run, run_measured, run_watched,
+};
 pub use types::{
     Lapsed, Limits, ListItem, ListPage, ListQuery, Moment, NoPast, OPERATIONS_UPPER_BOUND, PastVersion,
     ReadFailed, SCRIPT_STACK_BYTES, STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot,

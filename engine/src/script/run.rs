@@ -18,6 +18,7 @@ use super::engine;
 use super::errors::{classify, place, record};
 use super::host::{Effects, Host};
 use super::imports::Imports;
+use super::memory::held_bytes;
 use super::response::{Returned, returned};
 use super::types::{Lapsed, Limits, SecretSource, Snapshot, Stopwatch};
 use super::watch::{self, Watch};
@@ -126,7 +127,15 @@ pub fn run(run: Run) -> Finished {
 /// Runs a script as [`run`] does, watched (E124).
 #[must_use]
 pub fn run_watched(run: Run, watch: &Watch) -> Finished {
+    run_measured(run, watch).0
+}
+
+/// Runs a script as [`run_watched`] does; beside it, bytes that the thread holds more than before, what was left for the
+/// caller included: what the run leaked is at most that.
+#[must_use]
+pub fn run_measured(run: Run, watch: &Watch) -> (Finished, u64) {
     let (compiled, imports) = (run.compiled.clone(), run.imports.clone());
+    let before = held_bytes();
     let host = Arc::new(Host::new(run, watch.ends_at.clone()));
     let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(&host, &compiled, &imports, watch)));
     let outcome = evaluated.unwrap_or_else(|_| {
@@ -135,7 +144,9 @@ pub fn run_watched(run: Run, watch: &Watch) -> Finished {
     });
     let operations = host.operations();
     let effects = std::mem::take(&mut *host.effects.lock());
-    finish(&host, outcome, effects, operations)
+    let finished = finish(&host, outcome, effects, operations);
+    // The host still holds what the run was handed: freeing that hides nothing.
+    (finished, u64::try_from(held_bytes() - before).unwrap_or(0))
 }
 
 fn evaluate(

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, clippy::indexing_slicing, reason = "a child reports, its parent reads")]
 #![expect(clippy::disallowed_methods, reason = "children, threads, clocks and files are what this is about")]
 
+mod leaks;
 mod scripts;
 mod world;
 

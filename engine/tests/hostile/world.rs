@@ -94,7 +94,7 @@ const HELPERS: [(&str, &str); 3] = [
     ("grows", "export let s = \"x\"; for i in 0..40 { s += s; }"),
 ];
 
-fn given(source: &str) -> Run {
+pub(crate) fn given(source: &str) -> Run {
     let helper = |(name, source): (&str, &str)| (name.to_owned(), compile(name, source).unwrap());
     Run {
         compiled: compile("hostile", source).unwrap_or_else(|why| panic!("{why}")),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use relive_engine::command::{Command, Condition, Switch};
 use relive_engine::refusal::{Refusal, SubmitError};
 use relive_engine::replay::{Candidate, Sealed, replay};
-use relive_log::events::{DispatchMode, KvOps, Ordering, OutgoingCalls, Pattern, PauseReason, TriggerSpec};
+use relive_log::events::{
+    AppPauseReason, DispatchMode, KvOps, Ordering, OutgoingCalls, Pattern, PauseReason, TriggerSpec,
+};
 use relive_log::{ExecutionId, Lsn};
 use relive_projections::AsOf;
 
@@ -118,7 +120,7 @@ fn e140_a_fork_is_quiet_and_cannot_reach_out_until_somebody_lets_it() {
     fork(&mut world, "scratch", then).unwrap();
 
     let app = world.app();
-    assert_eq!(app.paused.as_ref().map(|pause| pause.reason), Some(PauseReason::Forked));
+    assert_eq!(app.paused.as_ref().map(|pause| &pause.reason), Some(&AppPauseReason::Forked));
     assert_eq!((app.routes.len(), app.triggers.len(), app.secrets.len()), (1, 1, 0));
     assert!(app.live_script("old").is_some(), "as of then it was there");
     assert!(

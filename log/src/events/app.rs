@@ -89,8 +89,55 @@ pub struct AppForked {
 pub struct AppPaused {
     /// The app.
     pub app: AppId,
+    /// Why.
+    pub reason: AppPauseReason,
     /// Who did it.
     pub by: Principal,
+}
+
+/// Why an app is paused.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum AppPauseReason {
+    /// Somebody asked for it.
+    Asked,
+    /// It came with a fork: it waits until somebody resumes it.
+    Forked,
+    /// Its scripts leave memory behind that nothing frees.
+    Leaks(Leak),
+}
+
+impl AppPauseReason {
+    /// The name on the outside.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            AppPauseReason::Asked => "asked",
+            AppPauseReason::Forked => "forked",
+            AppPauseReason::Leaks(_) => "leaks",
+        }
+    }
+
+    /// What was leaked, if that is why.
+    #[must_use]
+    pub const fn leak(&self) -> Option<&Leak> {
+        match self {
+            AppPauseReason::Leaks(leak) => Some(leak),
+            AppPauseReason::Asked | AppPauseReason::Forked => None,
+        }
+    }
+}
+
+/// Memory that executions of an app left allocated, since the process began or the app was resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Leak {
+    /// The script that left most of it.
+    pub script: String,
+    /// Its version.
+    pub version: u32,
+    /// Bytes that all scripts of the app left.
+    pub bytes: u64,
+    /// How many they may leave (`RELIVE_MAX_LEAKED_MEMORY`).
+    pub limit: u64,
 }
 
 /// `app_resumed`

@@ -24,8 +24,8 @@ mod token;
 mod trigger;
 
 pub use app::{
-    AppChanged, AppCreated, AppDeleted, AppEvent, AppForked, AppPaused, AppResumed, Fork, ForkBase,
-    OutgoingCalls,
+    AppChanged, AppCreated, AppDeleted, AppEvent, AppForked, AppPauseReason, AppPaused, AppResumed, Fork,
+    ForkBase, Leak, OutgoingCalls,
 };
 pub use codec::{DecodeError, EVENT_BYTES_MAX, decode_record, encode_record};
 pub use common::{

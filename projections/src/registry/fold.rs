@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use relive_log::events::{
-    AppChanged, AppDeleted, AppEvent, AppForked, Fork, OutgoingCalls, PauseReason, RouteCreated,
-    RouteDeleted, RouteEvent, ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted, SecretEvent,
-    SecretSet, TokenCreated, TokenEvent, TriggerChanged, TriggerCreated, TriggerDeleted, TriggerEvent,
+    AppChanged, AppDeleted, AppEvent, AppForked, AppPauseReason, Fork, OutgoingCalls, PauseReason,
+    RouteCreated, RouteDeleted, RouteEvent, ScriptDeleted, ScriptDeployed, ScriptEvent, SecretDeleted,
+    SecretEvent, SecretSet, TokenCreated, TokenEvent, TriggerChanged, TriggerCreated, TriggerDeleted,
+    TriggerEvent,
 };
 use relive_log::{AppId, PrincipalId};
 
@@ -27,7 +28,7 @@ impl RegistryView {
                 });
             }
             AppEvent::Paused(e) => self.change(e.app, at, |app| {
-                app.paused = Some(Pause { reason: PauseReason::Asked, by: e.by.clone(), at: at.time });
+                app.paused = Some(Pause { reason: e.reason.clone(), by: e.by.clone(), at: at.time });
                 None
             }),
             AppEvent::Resumed(e) => self.change(e.app, at, |app| {
@@ -237,7 +238,7 @@ pub(super) fn new_app(id: AppId, slug: &str, name: Option<String>, at: At) -> Ap
 fn forked_app(event: &AppForked, at: At) -> App {
     let own = Fork { base: event.base.clone(), lsn: at.lsn, at: at.time };
     App {
-        paused: Some(Pause { reason: PauseReason::Forked, by: event.by.clone(), at: at.time }),
+        paused: Some(Pause { reason: AppPauseReason::Forked, by: event.by.clone(), at: at.time }),
         outgoing_calls: OutgoingCalls::Off,
         line: std::iter::once(own).chain(event.ancestors.iter().cloned()).collect(),
         ..new_app(event.app, &event.slug, event.name.clone(), at)

@@ -13,7 +13,9 @@
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use relive_log::events::{Event, Fork, OutgoingCalls, Principal, ScriptEvent, SealedBytes, SecretEvent};
+use relive_log::events::{
+    AppPauseReason, Event, Fork, OutgoingCalls, Principal, ScriptEvent, SealedBytes, SecretEvent,
+};
 use relive_log::{AppId, FramePos, Lsn, UnixMicros};
 
 use super::types::{App, Pause, Registry, Route, Script, ScriptVersion, Secret, Token, Trigger};
@@ -30,7 +32,7 @@ struct AppRow {
     name: Option<String>,
     created_at: UnixMicros,
     changed_lsn: Lsn,
-    paused: Option<Pause>,
+    paused: Option<Pause<AppPauseReason>>,
     outgoing_calls: OutgoingCalls,
     line: Vec<Fork>,
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use relive_log::events::{
-    Fork, OutgoingCalls, PauseReason, Principal, RouteSpec, Scopes, SealedBytes, Source, TriggerSpec,
+    AppPauseReason, Fork, OutgoingCalls, PauseReason, Principal, RouteSpec, Scopes, SealedBytes, Source,
+    TriggerSpec,
 };
 use relive_log::{AppId, FramePos, Lsn, PrincipalId, RouteId, TriggerId, UnixMicros};
 
@@ -61,7 +62,7 @@ pub struct App {
     /// The last event that changed anything in here.
     pub changed_lsn: Lsn,
     /// Paused (D15): since when, by whom.
-    pub paused: Option<Pause>,
+    pub paused: Option<Pause<AppPauseReason>>,
     /// Whether its scripts reach the outside.
     pub outgoing_calls: OutgoingCalls,
     /// The forks that it comes from, its own first; empty: it began with nothing.
@@ -117,9 +118,9 @@ impl App {
 
 /// Why something is paused (D15).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Pause {
+pub struct Pause<R> {
     /// Why.
-    pub reason: PauseReason,
+    pub reason: R,
     /// By whom.
     pub by: Principal,
     /// Since when.
@@ -201,7 +202,7 @@ pub struct Trigger {
     /// When it was made.
     pub created_at: UnixMicros,
     /// Paused: its work waits.
-    pub paused: Option<Pause>,
+    pub paused: Option<Pause<PauseReason>>,
     /// The last event that changed it.
     pub lsn: Lsn,
 }

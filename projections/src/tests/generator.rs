@@ -456,7 +456,11 @@ impl Op {
         let (trigger, by) = (trigger(self.who), someone());
         let reason = [PauseReason::Asked, PauseReason::RegistrantDeleted][usize::from(self.flag)];
         match self.what % 4 {
-            0 => Event::App(AppEvent::Paused(AppPaused { app, by })),
+            0 => {
+                let leak = Leak { script: "leaky".to_owned(), version: 3, bytes: 70 << 20, limit: 64 << 20 };
+                let reason = if self.flag { AppPauseReason::Leaks(leak) } else { AppPauseReason::Asked };
+                Event::App(AppEvent::Paused(AppPaused { app, reason, by }))
+            }
             1 => Event::App(AppEvent::Resumed(AppResumed { app, by })),
             2 => Event::Trigger(TriggerEvent::Paused(TriggerPaused { app, trigger, reason, by })),
             _ => Event::Trigger(TriggerEvent::Resumed(TriggerResumed { app, trigger, by })),

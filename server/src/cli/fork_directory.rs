@@ -7,9 +7,9 @@
 use std::path::Path;
 
 use relive_log::events::{
-    AppChanged, AppEvent, AppPaused, Dropped, Event, ExecutionEvent, HeaderRecord, Input, OutgoingCalls,
-    PauseReason, Principal, SecretDeleted, SecretEvent, Source, TokenDeleted, TokenEvent, TriggerEvent,
-    TriggerPaused,
+    AppChanged, AppEvent, AppPauseReason, AppPaused, Dropped, Event, ExecutionEvent, HeaderRecord, Input,
+    OutgoingCalls, PauseReason, Principal, SecretDeleted, SecretEvent, Source, TokenDeleted, TokenEvent,
+    TriggerEvent, TriggerPaused,
 };
 use relive_log::tools::{self, ForkError, ForkPlan, OfflineLog, Upto};
 use relive_log::{Batch, FreshIdentity, LogOptions, Lsn, Reader};
@@ -128,7 +128,11 @@ fn settled(views: &Views, reader: &Reader) -> Result<Vec<Event>, Failed> {
 fn rest(app: &App, registry: &Registry, events: &mut Vec<Event>) {
     let by = Principal::instance;
     if app.paused.is_none() {
-        events.push(Event::App(AppEvent::Paused(AppPaused { app: app.id, by: by() })));
+        events.push(Event::App(AppEvent::Paused(AppPaused {
+            app: app.id,
+            reason: AppPauseReason::Forked,
+            by: by(),
+        })));
     }
     if app.outgoing_calls == OutgoingCalls::On {
         let name = app.name.clone();

@@ -50,7 +50,7 @@ pub(crate) fn shown(app: &App, views: &Views) -> Value {
         "paused": app.paused.is_some(),
         "outgoing_calls": dto::outgoing_calls(app.outgoing_calls),
         "forked_from": app.line.first().map(|fork| dto::fork_base(&fork.base)),
-        "pause": app.paused.as_ref().map_or(Value::Null, dto::pause),
+        "pause": app.paused.as_ref().map_or(Value::Null, dto::app_pause),
         "scripts": app.scripts.values().filter(|script| script.current != 0).count(),
         "routes": app.routes.len(),
         "triggers": app.triggers.len(),

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use relive_engine::script::{ContextInput, DeadLetter, KvEvent, Request};
 use relive_log::UnixMicros;
 use relive_log::events::{
-    Backoff, DispatchMode, ErrorRecord, ForkBase, LogLine, OutgoingCalls, Pattern, Principal, Record,
-    RedriveProof, RetryPolicy, RouteSpec, Source, TriggerSpec,
+    AppPauseReason, Backoff, DispatchMode, ErrorRecord, ForkBase, Leak, LogLine, OutgoingCalls, Pattern,
+    PauseReason, Principal, Record, RedriveProof, RetryPolicy, RouteSpec, Source, TriggerSpec,
 };
 use relive_projections::{App, Pause, Route, Trigger};
 use serde_json::{Map, Value, json};
@@ -93,7 +93,7 @@ pub(crate) fn retry(retry: &RetryPolicy) -> Value {
     })
 }
 
-fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+pub(crate) fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
     if let Value::Object(fields) = object {
         fields.insert(name.to_owned(), value.into());
     }
@@ -171,14 +171,40 @@ pub(crate) fn trigger(trigger: &Trigger) -> Value {
     put(&mut shown, "created_at", rfc3339(trigger.created_at));
     put(&mut shown, "registrant", principal(&trigger.by));
     put(&mut shown, "paused", trigger.paused.is_some());
-    put(&mut shown, "pause", trigger.paused.as_ref().map_or(Value::Null, pause));
+    put(&mut shown, "pause", trigger.paused.as_ref().map_or(Value::Null, trigger_pause));
     put(&mut shown, "lsn", trigger.lsn.0);
     shown
 }
 
-/// Why something is paused: `{reason, by, at}`.
-pub(crate) fn pause(pause: &Pause) -> Value {
+/// Why a trigger is paused: `{reason, by, at}`.
+fn trigger_pause(pause: &Pause<PauseReason>) -> Value {
     json!({"reason": pause.reason.name(), "by": principal(&pause.by), "at": rfc3339(pause.at)})
+}
+
+/// Why an app is paused: `{reason, by, at}`, and `leak` and a `message` where its scripts leak.
+pub(crate) fn app_pause(pause: &Pause<AppPauseReason>) -> Value {
+    let mut shown = app_pause_reason(&pause.reason);
+    put(&mut shown, "by", principal(&pause.by));
+    put(&mut shown, "at", rfc3339(pause.at));
+    if let Some(Leak { script, version, bytes, limit }) = pause.reason.leak() {
+        let message = format!(
+            "its scripts left {bytes} bytes of memory that nothing frees, most of it `{script}` (version {version}); the \
+             limit is {limit} (RELIVE_MAX_LEAKED_MEMORY). As a rule that is a closure in a function that is kept in what \
+             it captured: deploy a version without it, then resume the app"
+        );
+        put(&mut shown, "message", message);
+    }
+    shown
+}
+
+/// `{reason}`, and `leak: {script, version, bytes, limit}` where that is why.
+pub(crate) fn app_pause_reason(reason: &AppPauseReason) -> Value {
+    let mut shown = json!({"reason": reason.name()});
+    if let Some(Leak { script, version, bytes, limit }) = reason.leak() {
+        let leak = json!({"script": script, "version": version, "bytes": bytes, "limit": limit});
+        put(&mut shown, "leak", leak);
+    }
+    shown
 }
 
 /// The name of the trigger that a source names; its id if it is deleted.

@@ -76,9 +76,12 @@ fn app(event: &AppEvent) -> Value {
             "forked_from": dto::fork_base(&e.base),
             "by": by(&e.by),
         }),
-        AppEvent::Paused(AppPaused { by: who, .. }) | AppEvent::Resumed(AppResumed { by: who, .. }) => {
-            json!({"by": by(who)})
+        AppEvent::Paused(AppPaused { app: _, reason, by: who }) => {
+            let mut shown = dto::app_pause_reason(reason);
+            dto::put(&mut shown, "by", by(who));
+            shown
         }
+        AppEvent::Resumed(AppResumed { app: _, by: who }) => json!({"by": by(who)}),
         AppEvent::Deleted(e) => json!({"by": by(&e.by)}),
     }
 }

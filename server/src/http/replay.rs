@@ -225,6 +225,9 @@ pub(crate) fn not_replayable(why: NotReplayable) -> ApiError {
             .with("message", error.message)
             .with("line", error.line)
             .with("column", error.column),
+        NotReplayable::Leaks { limit, .. } => ApiError::new(ErrorCode::Memory, text)
+            .with("limit", limit)
+            .with("setting", "RELIVE_MAX_LEAKED_MEMORY"),
         NotReplayable::BelowHorizon(first) => below_horizon(first),
         NotReplayable::Failed(failure) => ApiError::of_failure(&failure, Plane::Control),
     }

@@ -202,6 +202,7 @@ fn engine_settings(from: &Resolved, cores: usize) -> Result<EngineSettings, BadS
     engine.limits.value_bytes_max = size("max_value", 8 << 20)?;
     engine.limits.call_levels = from.count("max_call_levels", 1..=64)?;
     engine.limits.memory_bytes = from.bytes("max_memory", 1 << 20..=16 << 30)?;
+    engine.leaked_bytes_max = from.bytes("max_leaked_memory", 1 << 20..=1 << 40)?;
     engine.limits.string_bytes = size("max_string", 64 << 20)?;
     engine.limits.array_len = from.count("max_array", 1..=10_000_000)?;
     engine.limits.map_len = from.count("max_map", 1..=10_000_000)?;

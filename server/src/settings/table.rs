@@ -127,6 +127,11 @@ pub(crate) const DEFS: &[Def] = &[
     def("max_batch", "16MiB", "largest batch of one commit in the log"),
     def("max_call_levels", "64", "nested calls of functions in a script"),
     def("max_memory", "64MiB", "memory that one execution may hold"),
+    def(
+        "max_leaked_memory",
+        "64MiB",
+        "memory that the scripts of an app may leave for ever before it is paused",
+    ),
     def("max_string", "1MiB", "longest string in a script"),
     def("max_array", "100000", "elements of an array, bytes of a blob in a script"),
     def("max_map", "100000", "properties of a map in a script"),

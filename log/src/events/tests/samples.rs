@@ -62,6 +62,7 @@ fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
         ancestors,
         by: by(),
     };
+    let paused_app = |reason: AppPauseReason| app(AppEvent::Paused(AppPaused { app: APP, reason, by: by() }));
     let earlier = Fork { base: base(12), lsn: Lsn(300), at: AT };
     let mut all = vec![
         ("app_created", "named", app(created(Some("The shop".into())))),
@@ -77,7 +78,18 @@ fn registry_samples() -> Vec<(&'static str, &'static str, Event)> {
         ),
         ("app_forked", "plain", app(AppEvent::Forked(Box::new(forked(Vec::new()))))),
         ("app_forked", "of_a_fork", app(AppEvent::Forked(Box::new(forked(vec![earlier]))))),
-        ("app_paused", "plain", app(AppEvent::Paused(AppPaused { app: APP, by: by() }))),
+        ("app_paused", "asked", paused_app(AppPauseReason::Asked)),
+        ("app_paused", "forked", paused_app(AppPauseReason::Forked)),
+        (
+            "app_paused",
+            "leaks",
+            paused_app(AppPauseReason::Leaks(Leak {
+                script: name(),
+                version: 70_000,
+                bytes: 70_254_592,
+                limit: 67_108_864,
+            })),
+        ),
         ("app_resumed", "plain", app(AppEvent::Resumed(AppResumed { app: APP, by: by() }))),
         ("app_deleted", "plain", app(AppEvent::Deleted(AppDeleted { app: APP, by: by() }))),
         (
