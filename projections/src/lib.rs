@@ -32,6 +32,8 @@
 //! | P24 | an execution that came whole, in one batch, is folded as its events one by one would be | `executions::whole` |
 //! | P25 | an open execution stands in the store or, by its newest row there, in a run of what waits, never in both | `executions::waiting` |
 //! | P26 | rows that arrived since the last look are in order, the last of a key alone, whenever somebody looks | `lazy_map` |
+//! | P27 | a store that is written anew has the same rows, whenever the process dies on the way | `store/renew` |
+//! | P28 | a merge leaves fewer runs than it read: maintenance comes to an end whatever is applied meanwhile | `disk::merging` |
 //! | P15 | the position of a schedule never goes back | `cron` |
 
 mod abandoned;

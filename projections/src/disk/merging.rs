@@ -3,6 +3,8 @@
 //! Runs fall into size classes, each `merge_ratio` times the one below. As many runs of one class as that ratio, with
 //! nothing but smaller ones between them, become one run: every row is rewritten once a class, and the number of
 //! runs grows with the logarithm of the rows.
+//!
+//! Invariant: P28 a merge leaves fewer runs than it read, so that maintenance comes to an end.
 
 use std::sync::Arc;
 
@@ -104,14 +106,15 @@ impl DiskLayer {
     }
 
     /// What waits no more is worth nothing: when most rows are of that, all runs become one, so that a start reads about
-    /// as many rows as there is work.
+    /// as many rows as there is work. One run alone stays: it has no row of what ended before the last cut, and merged it
+    /// would be the same again (P28).
     fn merge_waiting(&self, state: &mut State, views: &Views) -> Result<usize, ViewsError> {
         let executions = views.executions();
         let rows: Vec<u64> = state.meta.of_kind(RunKind::Waiting).map(|run| run.rows).collect();
         let live = u64::try_from(executions.open_count()).unwrap_or(u64::MAX);
         let worth = live.saturating_add(self.limits.tier_rows).saturating_mul(WAITING_RATIO);
         let newest = Collapse::Newest { is_gone };
-        if rows.iter().sum::<u64>() > worth {
+        if rows.len() > 1 && rows.iter().sum::<u64>() > worth {
             let all = Group { at: 0, len: rows.len() };
             return self.merge_group(state, RunKind::Waiting, &executions.waiting, newest, all);
         }

@@ -240,6 +240,35 @@ fn p23_a_backlog_stands_in_runs_not_in_the_store_and_leaves_the_disk_when_it_is_
     assert_eq!((views.executions().open_count(), views.digest().unwrap()), (1, digest));
 }
 
+/// The runs hold what waited as of the last cut: that it ended since does not make them smaller.
+#[test]
+fn p28_maintenance_comes_to_an_end_while_work_ends_that_no_cut_took() {
+    let mut rig = Rig::new();
+    let (views, _) = rig.open();
+    rig.log.commit(&views, vec![app_created(app(0), "shop")]);
+    let source = || Source::Queue { trigger: trigger(1) };
+    for n in (0..200).step_by(10) {
+        let batch = (n..n + 10).map(|n| enqueued(app(0), execution(n), source())).collect();
+        rig.log.commit(&views, batch);
+        settle(&views, rig.log.last());
+    }
+    drop(views);
+    // No cut but of a quiet second.
+    (rig.options.limits.seal_rows, rig.options.limits.round_rows) = (1 << 20, 1 << 20);
+    let (views, _) = rig.try_open().unwrap();
+    for n in 0..200 {
+        let id = execution(n);
+        rig.log.commit(&views, vec![claimed(app(0), id, 1), completed(app(0), id, 1)]);
+    }
+    let mut steps = 0;
+    while views.maintain(rig.log.last()).unwrap().more {
+        steps += 1;
+        assert!(steps < 20, "it merges for ever");
+    }
+    settle(&views, rig.log.last());
+    assert_eq!(waiting_bytes(&rig), 0, "nothing waits");
+}
+
 #[test]
 fn v5_damage_in_any_kind_of_run_is_found() {
     for kind in ["kv", "ended", "index", "keyed", "waiting"] {
