@@ -211,6 +211,32 @@ async fn memory_time_and_the_size_of_a_commit_are_settings_and_errors_name_them(
     assert!(site.app.items("/kv").await.is_empty(), "nothing was written");
 }
 
+/// Operations are the same in every run, so a budget of exactly as many is enough and one less is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_of_exactly_the_limit_are_allowed_and_one_more_is_not() {
+    let source = r#"let n = 0; for i in 0..500 { n += i; } kv::set("w", "k", n)"#;
+    let dir = tempfile::tempdir().unwrap();
+    let launch = Launch::on(&dir.path().join("data"));
+    let server = launch.start();
+    server.app("shop").deploy(&Manifest::new().sync("POST /count", "count", source)).await;
+    let id = server.app("shop").call("POST", "/count", "").await.expect(204).execution();
+    let record = server.app("shop").execution(&id).await;
+    let operations = record["attempts"][0]["operations"].as_u64().unwrap();
+    assert!(operations > 1000, "{record}");
+    drop(server.terminate());
+    let server = launch.clone().env("RELIVE_MAX_OPERATIONS", operations).start();
+    let _ = server.app("shop").call("POST", "/count", "").await.expect(204);
+    drop(server.terminate());
+    let server = launch.env("RELIVE_MAX_OPERATIONS", operations - 1).start();
+    let app = server.app("shop");
+    let before = log_of(&app).await;
+    let id = app.call("POST", "/count", "").await.expect(507).execution();
+    let error = app.execution(&id).await["last_error"].clone();
+    assert_eq!(error["kind"], json!("operations"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("RELIVE_MAX_OPERATIONS"), "{error}");
+    only_its_record(&app, &before, &id, "operations").await;
+}
+
 /// A page ends early, with a cursor, after at least one item; one more than the most is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_as_long_as_the_settings_say() {
