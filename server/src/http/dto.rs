@@ -93,6 +93,13 @@ pub(crate) fn retry(retry: &RetryPolicy) -> Value {
     })
 }
 
+/// Adds the fields of one object to another.
+pub(crate) fn add(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more);
+    }
+}
+
 pub(crate) fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
     if let Value::Object(fields) = object {
         fields.insert(name.to_owned(), value.into());

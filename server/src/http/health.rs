@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use relive_log::Room;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Ctx;
+use super::{Ctx, dto};
 
 /// The durability mode, as `/readyz` and `/instance` name it.
 pub(crate) const DURABILITY: &str = "sync";
@@ -43,10 +43,7 @@ pub(crate) async fn readyz(State(shared): Ctx) -> Response {
         }
         None => {
             let mut body = json!({"status": "rebuilding", "durability": DURABILITY});
-            if let (Value::Object(body), Value::Object(progress)) = (&mut body, shared.progressed().to_json())
-            {
-                body.extend(progress);
-            }
+            dto::add(&mut body, shared.progressed().to_json());
             (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], Json(body)).into_response()
         }
     }

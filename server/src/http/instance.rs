@@ -59,7 +59,7 @@ pub(crate) async fn show(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRe
         }),
     };
     for part in [more, stored] {
-        add(&mut answer, part);
+        dto::add(&mut answer, part);
     }
     Ok(Json(answer).into_response())
 }
@@ -73,12 +73,6 @@ enum Folded {
 
 fn looked_after(shared: &Shared) -> ApiResult<&Arc<House>> {
     shared.house().ok_or_else(|| ApiError::new(ErrorCode::Internal, "nobody looks after the log"))
-}
-
-fn add(answer: &mut Value, part: Value) {
-    if let (Value::Object(answer), Value::Object(part)) = (answer, part) {
-        answer.extend(part);
-    }
 }
 
 /// A day, in microseconds.
@@ -178,7 +172,7 @@ pub(crate) async fn log(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRes
             ),
             None => (Folded::InPart, json!({"rebuild": shared.progressed().to_json()})),
         };
-        add(&mut answer, more);
+        dto::add(&mut answer, more);
         if let (Value::Object(answer), Value::Object(stored)) = (&mut answer, stored(&house, views)?) {
             answer
                 .extend(stored.into_iter().filter(|(name, _)| matches!(name.as_str(), "log" | "snapshots")));

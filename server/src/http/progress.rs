@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use relive_log::Lsn;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Written by whoever folds, read by whoever asks.
 #[derive(Debug, Default)]
@@ -32,14 +32,19 @@ pub(crate) struct Progressed {
 }
 
 impl Progressed {
-    /// As `/readyz` and `/instance` say it.
+    /// As every answer says it.
+    pub(crate) fn fields(self) -> [(&'static str, Value); 4] {
+        [
+            ("folded_lsn", self.folded.into()),
+            ("target_lsn", self.target.into()),
+            ("events_per_second", self.per_second.into()),
+            ("seconds_left", self.seconds_left.into()),
+        ]
+    }
+
+    /// The same as an object.
     pub(crate) fn to_json(self) -> Value {
-        json!({
-            "folded_lsn": self.folded,
-            "target_lsn": self.target,
-            "events_per_second": self.per_second,
-            "seconds_left": self.seconds_left,
-        })
+        self.fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -118,17 +118,13 @@ impl Shared {
         match (opened, self.node.get()) {
             (Ok(Ok(_)), Some(node)) => Ok(node),
             _ => {
-                let Progressed { folded, target, per_second, seconds_left } = self.progressed();
-                Err(ApiError::new(
-                    ErrorCode::Rebuilding,
-                    format!(
-                        "the views are being rebuilt: LSN {folded} of {target}, {per_second} events a second"
-                    ),
-                )
-                .with("folded_lsn", folded)
-                .with("target_lsn", target)
-                .with("events_per_second", per_second)
-                .with("seconds_left", seconds_left))
+                let progressed @ Progressed { folded, target, per_second, .. } = self.progressed();
+                let text = format!(
+                    "the views are being rebuilt: LSN {folded} of {target}, {per_second} events a second"
+                );
+                let error = ApiError::new(ErrorCode::Rebuilding, text);
+                let fields = progressed.fields().into_iter();
+                Err(fields.fold(error, |error, (name, value)| error.with(name, value)))
             }
         }
     }
