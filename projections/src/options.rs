@@ -100,6 +100,8 @@ pub struct Limits {
     pub open_timeout: Duration,
     /// Page cache of the store, bytes (sled takes about twice that).
     pub store_cache_bytes: u64,
+    /// The store is written anew when it is opened with so many bytes of files more than its rows take four times.
+    pub store_waste_bytes: u64,
     /// Nothing is written with less space than this (V12).
     pub free_bytes_min: u64,
 }
@@ -121,6 +123,7 @@ impl Default for Limits {
             verify_bytes_max: 64 * 1024 * 1024,
             open_timeout: Duration::from_secs(60),
             store_cache_bytes: 16 * 1024 * 1024,
+            store_waste_bytes: 64 * 1024 * 1024,
             free_bytes_min: 64 * 1024 * 1024,
         }
     }

@@ -29,7 +29,7 @@ use crate::options::{IfAhead, OpenedViews, RebuildReason, StoreKind, Trust, View
 use crate::rows::{self, SCHEMA};
 use crate::run::{Common, Run, RunKind};
 use crate::snapshot::SnapshotSource;
-use crate::store::{MemoryStore, ProjectionStore, Rows, SledLimits, SledStore};
+use crate::store::{MemoryStore, ProjectionStore, Rows, SledLimits, renew};
 
 /// Runs in force by kind, newest first.
 #[derive(Default)]
@@ -226,7 +226,8 @@ fn open_store(options: &ViewsOptions, dir: &Path) -> Result<(Box<dyn ProjectionS
                 open_timeout: options.limits.open_timeout,
                 cache_bytes: options.limits.store_cache_bytes,
             };
-            let (store, rows) = SledStore::open(&*options.disk, &dir.join(STORE_NAME), limits)?;
+            let dir = dir.join(STORE_NAME);
+            let (store, rows) = renew::open(&*options.disk, &dir, limits, options.limits.store_waste_bytes)?;
             Ok((Box::new(store), rows))
         }
         StoreKind::Memory(store) => {

@@ -4,6 +4,7 @@
 //! A store is read in full when it is opened and only written afterwards: reads of the views never wait for it.
 
 mod memory;
+pub(crate) mod renew;
 mod sled;
 
 pub use memory::MemoryStore;

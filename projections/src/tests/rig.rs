@@ -29,6 +29,7 @@ pub(crate) const TINY: Limits = Limits {
     verify_bytes_max: 1 << 20,
     open_timeout: Duration::from_secs(30),
     store_cache_bytes: 1 << 20,
+    store_waste_bytes: 64 << 20,
     free_bytes_min: 0,
 };
 
