@@ -8,6 +8,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use relive_engine::script::memory;
 use relive_log::disk::Disk;
 use relive_log::snapshot::{ScrubStatus, ScrubStep, Scrubber, Snapshots};
 use relive_log::{Durability, Lsn, Reader, Recycle, SnapshotError, UnixMicros};
@@ -195,6 +196,7 @@ impl House {
         if let Some(info) = self.views.snapshot(&self.snapshots, self.reader.durable(), clock::now())? {
             let (lsn, bytes) = (info.last_lsn.0, info.bytes);
             tracing::info!(lsn, bytes, took_ms = begun.elapsed().as_millis(), "snapshot installed");
+            memory::give_back();
         }
         Ok(())
     }

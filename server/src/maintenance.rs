@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use relive_engine::script::memory;
 use relive_log::Durability;
 use relive_projections::{Views, ViewsError};
 
@@ -45,10 +46,15 @@ pub(crate) fn start(views: Arc<Views>, durability: &Durability) -> Result<Mainte
 }
 
 fn maintain(views: &Views, durability: &Durability, stop: &AtomicBool) {
+    let mut wrote = false;
     while !stop.load(Ordering::Acquire) {
         match views.maintain(durability.durable()) {
-            Ok(step) if step.more => {}
+            Ok(step) if step.more => wrote = true,
             Ok(_) => {
+                // What was frozen, and the buffers of merges, are free now.
+                if std::mem::take(&mut wrote) {
+                    memory::give_back();
+                }
                 std::thread::park();
                 std::thread::sleep(PAUSE);
             }

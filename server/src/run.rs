@@ -12,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use relive_engine::command::Switch;
 use relive_engine::node::{Node, NodeParts};
 use relive_engine::script::SCRIPT_STACK_BYTES;
+use relive_engine::script::memory;
 use relive_engine::secrets::InstanceKey;
 use relive_log::disk::{Disk, RealDisk};
 use relive_log::{Durability, FreshIdentity, LogOptions, Lsn, OpenedLog};
@@ -119,6 +120,7 @@ impl Instance {
         begin: Switch,
     ) -> Result<Instance, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .on_thread_park(memory::give_back_if_asked)
             .enable_all()
             .thread_name("http")
             .thread_stack_size(HTTP_STACK_BYTES)

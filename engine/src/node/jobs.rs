@@ -6,10 +6,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::core::Job;
+use crate::script::memory;
 
+/// How long a thread without work keeps memory that it may need again.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// How long a thread that was lent on demand waits for work before it is given back.
 const SPARE_FOR: Duration = Duration::from_secs(10);
 
@@ -81,9 +84,11 @@ impl Jobs {
         line.wanted = line.threads;
     }
 
-    /// The next job; waits for one. `None` once closed and empty.
+    /// The next job; waits for one. `None` once closed and empty. A thread that waits for a while gives back the memory that
+    /// its last jobs left free.
     pub(super) fn pop(&self) -> Option<Box<Job>> {
         let mut line = self.line.lock();
+        let mut given_back = false;
         loop {
             if let Some(job) = line.jobs.pop_front() {
                 return Some(job);
@@ -91,7 +96,12 @@ impl Jobs {
             if line.closed {
                 return None;
             }
-            self.changed.wait(&mut line);
+            if given_back {
+                self.changed.wait(&mut line);
+            } else if self.changed.wait_for(&mut line, KEPT_FOR).timed_out() {
+                given_back = true;
+                MutexGuard::unlocked(&mut line, memory::give_back);
+            }
         }
     }
 

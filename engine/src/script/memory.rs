@@ -1,6 +1,6 @@
 //! Bytes that this thread holds, so that a run can be stopped at its memory budget (`docs/adr/0002`).
 //!
-//! Owns: [`MeteredAlloc`], the global allocator of the binary, and the counter of each thread. Never does:
+//! Owns: [`MeteredAlloc`], the global allocator of the binary, the counter of each thread, and giving memory back. Never does:
 //! refuse an allocation (that would abort the process): the budget is looked at between operations.
 //!
 //! Invariants:
@@ -9,8 +9,9 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use libmimalloc_sys::{mi_malloc, mi_realloc, mi_zalloc};
+use libmimalloc_sys::{mi_collect, mi_malloc, mi_realloc, mi_zalloc};
 use mimalloc::MiMalloc;
 
 /// The alignment that every block of mimalloc has for which nothing is said.
@@ -30,6 +31,35 @@ pub struct MeteredAlloc;
 #[must_use]
 pub fn held_bytes() -> i64 {
     HELD_BYTES.get()
+}
+
+/// How often threads were asked to give memory back.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// What of [`ASKED`] this thread has seen.
+    static GIVEN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Gives pages that hold nothing any more back to the system, and asks the threads that come to [`give_back_if_asked`] to do
+/// so: for a thread that freed much of what others allocated, or has nothing to do now. Left alone, the allocator looks for
+/// such pages when it is asked for memory: while nothing happens, not at all.
+pub fn give_back() {
+    ASKED.fetch_add(1, Ordering::Relaxed);
+    give_back_if_asked();
+}
+
+/// Gives back what this thread can, if anybody asked since the last time: for a thread that is about to wait.
+pub fn give_back_if_asked() {
+    let asked = ASKED.load(Ordering::Relaxed);
+    if GIVEN.replace(asked) == asked {
+        return;
+    }
+    #[expect(unsafe_code, reason = "mimalloc has no other way; ADR 0002")]
+    // SAFETY: no precondition: it frees what is free already, of this thread and of no thread.
+    unsafe {
+        mi_collect(true);
+    }
 }
 
 /// Whether a block for this layout need not be asked for with its alignment, which takes mimalloc more time and room.
