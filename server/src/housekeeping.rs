@@ -283,6 +283,7 @@ impl House {
     }
 
     fn work(&self, mut scrubber: Scrubber, stop: &AtomicBool) {
+        threads::yield_to_others();
         let begun = Instant::now();
         if self.left == Left::ByDeath {
             match self.views.verify() {

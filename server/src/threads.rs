@@ -15,12 +15,23 @@ use crate::housekeeping::{House, Housekeeping};
 use crate::maintenance::Maintenance;
 use crate::start_error::StartError;
 
+/// Of a thread that nobody waits for: a third of the weight of others, so that it still gets on when there is much to do.
+const BEHIND_OTHERS: i32 = 5;
+
 /// Starts a thread.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
     start(Builder::new().name(name.to_owned()), work)
+}
+
+/// Lets the threads of the process that answer somebody go before this one where there are too few cores for all.
+pub(crate) fn yield_to_others() {
+    // On Linux this is of the calling thread alone.
+    if let Err(error) = rustix::process::nice(BEHIND_OTHERS) {
+        tracing::debug!(%error, "a thread could not be put behind the others");
+    }
 }
 
 /// Starts a thread with a stack of its own size.
