@@ -130,7 +130,11 @@ impl Node {
         drop(core);
         let app = scene.registry.app(app).map(|app| app.slug.as_str());
         tracing::error!(
-            app, script, version, bytes, limit,
+            app,
+            script,
+            version,
+            bytes,
+            limit,
             "an app was paused: its scripts leave memory that nothing frees (RELIVE_MAX_LEAKED_MEMORY)"
         );
     }

@@ -22,14 +22,16 @@ use super::leaks;
 use super::needs::Needs;
 use super::pace::Pace;
 
-/// A compiled script; cheap to clone.
+/// A compiled script; cheap to clone: every run of it does, on all threads at once, so that it has one count and no more.
 #[derive(Clone)]
-pub struct Compiled {
-    ast: Arc<AST>,
-    name: Arc<str>,
+pub struct Compiled(Arc<Parts>);
+
+struct Parts {
+    ast: AST,
+    name: String,
     sha256: [u8; 32],
-    pace: Arc<Pace>,
-    imports: Arc<[Import]>,
+    pace: Pace,
+    imports: Vec<Import>,
     needs: Needs,
     captures: bool,
 }
@@ -38,50 +40,50 @@ impl Compiled {
     /// Whether its runs are brief.
     #[must_use]
     pub fn pace(&self) -> &Pace {
-        &self.pace
+        &self.0.pace
     }
 
     /// Its name, which stands in errors.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// SHA-256 of its source.
     #[must_use]
-    pub const fn sha256(&self) -> [u8; 32] {
-        self.sha256
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0.sha256
     }
 
     /// What it imports itself, in order of the source.
     #[must_use]
     pub fn imports(&self) -> &[Import] {
-        &self.imports
+        &self.0.imports
     }
 
     /// What it looks at of `ctx`, its imports aside.
-    pub(super) const fn needs(&self) -> Needs {
-        self.needs
+    pub(super) fn needs(&self) -> Needs {
+        self.0.needs
     }
 
     /// Whether it makes values that can hold themselves, its imports aside.
-    pub(super) const fn captures(&self) -> bool {
-        self.captures
+    pub(super) fn captures(&self) -> bool {
+        self.0.captures
     }
 
     pub(super) fn ast(&self) -> &AST {
-        &self.ast
+        &self.0.ast
     }
 
     /// The trees that a run of it walks through.
     pub(super) fn trees(&self) -> impl Iterator<Item = &AST> {
-        std::iter::once(&*self.ast)
+        std::iter::once(self.ast())
     }
 }
 
 impl fmt::Debug for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compiled").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Compiled").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
@@ -110,11 +112,11 @@ pub fn compile(name: &str, source: &str) -> Result<Compiled, CompileError> {
     let mut ast = parse(source)?;
     // Errors inside an import name it by this.
     ast.set_source(name);
-    let imports = imports::find(source)?.into();
+    let imports = imports::find(source)?;
     let sha256 = Sha256::digest(source).into();
     let (needs, captures) = (Needs::of(&ast), leaks::captures(&ast));
-    let (ast, pace) = (Arc::new(ast), Arc::default());
-    Ok(Compiled { ast, name: name.into(), sha256, pace, imports, needs, captures })
+    let (name, pace) = (name.to_owned(), Pace::default());
+    Ok(Compiled(Arc::new(Parts { ast, name, sha256, pace, imports, needs, captures })))
 }
 
 fn parse(source: &str) -> Result<AST, CompileError> {
