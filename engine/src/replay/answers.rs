@@ -11,7 +11,9 @@ use relive_log::UnixMicros;
 use relive_log::events::{CallOutcome, CallRecord};
 
 use super::recording::Recording;
-use crate::script::{Asked, CallReply, CallStop, Calls, SecretLookup, SecretSource, StopCause, Stopwatch};
+use crate::script::{
+    Asked, CallReply, CallStop, Calls, SecretLookup, SecretSource, StopCause, Stopwatch, Unhurried,
+};
 use crate::seams::Clock;
 
 /// How long a run may take, at least, whose end no record tells, milliseconds.
@@ -159,20 +161,11 @@ impl Deadline {
     pub(super) fn of(recording: &Recording) -> Arc<dyn Stopwatch> {
         let told = recording.recorded.as_ref().is_some_and(|recorded| recorded.record.is_some());
         if told && recording.runs_what_was_recorded() {
-            return Arc::new(Endless);
+            return Arc::new(Unhurried);
         }
         let clock = Arc::clone(&recording.clock);
         let until = UnixMicros(clock.now().0.saturating_add(recording.untold_ms.saturating_mul(1000)));
         Arc::new(Deadline { clock, until })
-    }
-}
-
-/// Never ends a run.
-struct Endless;
-
-impl Stopwatch for Endless {
-    fn expired(&self) -> Option<StopCause> {
-        None
     }
 }
 

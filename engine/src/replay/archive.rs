@@ -130,7 +130,6 @@ impl Archive {
     #[must_use]
     pub fn new(views: Arc<Views>, reader: Reader, key: InstanceKey, clock: Arc<dyn Clock>) -> Archive {
         let (vaults, compiled) = (Arc::new(Vaults::new(key)), Arc::default());
-        let settings = EngineSettings::default();
         Archive {
             views,
             reader,
@@ -138,8 +137,8 @@ impl Archive {
             compiled,
             clock,
             limits: None,
-            timeout_ms: settings.timeout_ms,
-            leaks: Arc::new(Leaks::new(settings.leaked_bytes_max)),
+            timeout_ms: EngineSettings::default().timeout_ms,
+            leaks: Arc::default(),
         }
     }
 

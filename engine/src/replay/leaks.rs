@@ -12,12 +12,20 @@ use parking_lot::Mutex;
 use super::archive::NotReplayable;
 use crate::leaks::{Account, Suspicion};
 use crate::script::Compiled;
+use crate::settings::EngineSettings;
 
 /// The accounts, by the digest of a script's source.
 #[derive(Debug)]
 pub(crate) struct Leaks {
     limit: u64,
     scripts: Mutex<BTreeMap<[u8; 32], Account>>,
+}
+
+impl Default for Leaks {
+    /// With the limit of an instance that nobody set up.
+    fn default() -> Leaks {
+        Leaks::new(EngineSettings::default().leaked_bytes_max)
+    }
 }
 
 impl Leaks {

@@ -146,9 +146,8 @@ fn run_of(recording: &Recording, watch: &Watch, journal: &Arc<Journal>) -> Resul
     let (finished, held) = run_measured(run.clone(), &watch);
     if let Some(suspicion) = recording.leaks.count(&run.compiled, held) {
         // Another journal: what this one was asked is looked at by the caller.
-        let calls = Journal::new(recording) as _;
-        let leaked = Run { calls, ..run.clone() }.leaked_bytes(finished.record.operations);
-        recording.leaks.looked(&run.compiled, suspicion, leaked);
+        let run = Run { calls: Journal::new(recording) as _, ..run };
+        recording.leaks.looked(&run.compiled, suspicion, run.leaked_bytes(finished.record.operations));
     }
     Ok(finished)
 }

@@ -19,9 +19,7 @@ use rhai::{AST, ASTNode, Stmt};
 
 use super::memory::held_bytes;
 use super::run::{Run, run_watched};
-use super::types::{
-    ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Slot, Snapshot, StopCause, Stopwatch,
-};
+use super::types::{ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Slot, Snapshot, Unhurried};
 use super::watch::{EndsAt, Watch};
 
 /// How often a run is made again and measured; the least that it left counts.
@@ -73,15 +71,6 @@ impl Run {
 fn ends_after(operations: u64) -> EndsAt {
     let error = ErrorRecord::without_place(ErrorKind::Timeout, "it is over");
     EndsAt { operations: operations + 1, error }
-}
-
-/// Never ends a run: what was told in operations does.
-struct Unhurried;
-
-impl Stopwatch for Unhurried {
-    fn expired(&self) -> Option<StopCause> {
-        None
-    }
 }
 
 /// One answer of the store.

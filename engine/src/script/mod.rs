@@ -48,7 +48,7 @@ pub use run::{
 pub use types::{
     Lapsed, Limits, ListItem, ListPage, ListQuery, Moment, NoPast, OPERATIONS_UPPER_BOUND, PastVersion,
     ReadFailed, SCRIPT_STACK_BYTES, STOPWATCH_EVERY_OPERATIONS, SecretLookup, SecretSource, Slot, Snapshot,
-    StopCause, Stopwatch,
+    StopCause, Stopwatch, Unhurried,
 };
 pub use watch::{
     EndsAt, Frame, HeaderProbe, STEP_EFFECTS_MAX, STEP_FRAMES_MAX, STEPS_BYTES_MAX, ScriptLine, Step, Tracer,

@@ -1,6 +1,6 @@
 //! What a run is handed (seams) and what bounds it (limits).
 //!
-//! Owns: [`Snapshot`], [`SecretSource`], [`Stopwatch`], [`Limits`]. Never does: implement a seam.
+//! Owns: [`Snapshot`], [`SecretSource`], [`Stopwatch`], [`Limits`], and the stopwatch [`Unhurried`]. Never does: implement another seam.
 //! Invariants: E43.
 
 use relive_log::events::SharedBytes;
@@ -210,6 +210,16 @@ pub trait Stopwatch: Send + Sync {
     /// After how many operations it wants to be asked again.
     fn look_every(&self) -> u64 {
         STOPWATCH_EVERY_OPERATIONS
+    }
+}
+
+/// Never ends a run: its operations do.
+#[derive(Clone, Copy, Debug)]
+pub struct Unhurried;
+
+impl Stopwatch for Unhurried {
+    fn expired(&self) -> Option<StopCause> {
+        None
     }
 }
 

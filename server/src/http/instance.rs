@@ -179,9 +179,7 @@ pub(crate) async fn log(State(shared): Ctx, RawQuery(query): RawQuery) -> ApiRes
         }
         let registry = shared.running().map(|node| node.views().registry());
         let slug = |app: AppId| Some(registry.as_ref()?.app(app)?.slug.clone());
-        if let Value::Object(answer) = &mut answer {
-            answer.extend(counted(&counts, slug));
-        }
+        dto::add(&mut answer, counted(&counts, slug).into());
         Ok(answer)
     });
     Ok(Json(answer.await?).into_response())

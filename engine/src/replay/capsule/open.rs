@@ -16,7 +16,6 @@ use super::text::{BytesText, ErrorText, EventText, InputText, KeyText, PageText,
 use super::{CAPSULE_FORMAT, Capsule, Head, NoCapsule, Seen, moment_text};
 use crate::node::input::Withheld;
 use crate::replay::answers::{SecretAnswer, Secrets, UNTOLD_MS};
-use crate::replay::leaks::Leaks;
 use crate::replay::recording::{Candidate, Recorded, Recording, Runnable};
 use crate::script::{
     Context, ContextInput, CronTick, DeadLetter, Imports, KvEvent, LetterEffect, LetterVerb, Limits,
@@ -24,7 +23,6 @@ use crate::script::{
     SendEffect, Slot, Snapshot, WriteEffect, compile,
 };
 use crate::seams::Clock;
-use crate::settings::EngineSettings;
 
 /// A recording from a capsule, to be run with the script in it or another source.
 ///
@@ -49,7 +47,7 @@ pub fn opened(text: &[u8], candidate: &Candidate, clock: Arc<dyn Clock>) -> Resu
     let record = recorded.as_ref().and_then(|recorded| recorded.record.as_ref());
     let limits = record.map_or_else(Limits::default, |record| Limits::default().as_recorded(&record.limits));
     Ok(Recording {
-        leaks: Arc::new(Leaks::new(EngineSettings::default().leaked_bytes_max)),
+        leaks: Arc::default(),
         context: Context {
             app: capsule.app,
             script: capsule.script,

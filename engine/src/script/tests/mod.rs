@@ -23,7 +23,7 @@ use super::memory::MeteredAlloc;
 use super::{
     Asked, CallReply, CallRequest, CallStop, Calls, Context, ContextInput, Finished, Limits, ListItem,
     ListPage, ListQuery, Moment, NoPast, PastVersion, ReadFailed, Request, Run, SCRIPT_STACK_BYTES,
-    SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch, compile, run, to_json,
+    SecretLookup, SecretSource, Slot, Snapshot, StopCause, Stopwatch, Unhurried, compile, run, to_json,
 };
 
 #[global_allocator]
@@ -171,14 +171,6 @@ impl Calls for Web {
     }
 }
 
-pub(super) struct Never;
-
-impl Stopwatch for Never {
-    fn expired(&self) -> Option<StopCause> {
-        None
-    }
-}
-
 pub(super) struct Already(pub(super) StopCause);
 
 impl Stopwatch for Already {
@@ -231,7 +223,7 @@ pub(super) fn given(source: &str) -> Run {
         limits: Limits::default(),
         seed: [9; 16],
         claim_time: UnixMicros::from_millis(1_700_000_000_123),
-        stopwatch: Arc::new(Never),
+        stopwatch: Arc::new(Unhurried),
     }
 }
 
